@@ -20,7 +20,7 @@ help: ## list the targets
 
 setup: .venv/dev.stamp ## create .venv with all development tools
 
-digits: .venv/run.stamp ## fetch MNIST, train a classifier in minutes, evaluate it: runs/quick
+digits: .venv/run.stamp ## fetch MNIST, train a classifier, evaluate it: runs/quick
 	$(BIN)/clearhead train quick --out runs/quick
 
 test: .venv/dev.stamp ## all checks and tests but the slow ones: format, lint, types, imports, docs
@@ -96,12 +96,12 @@ clean: ## remove caches and built documentation; keeps .venv and runs
 
 # A stamp file marks which dependencies .venv has: those of the program, or all.
 .venv/run.stamp: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "Installing Clearhead into .venv (about a minute) ..."
+	@echo "Installing Clearhead into .venv: PyTorch alone is a download of some hundred MB ..."
 	@$(PIP) -e .
 	@touch $@
 
 .venv/dev.stamp: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "Installing Clearhead and its development tools into .venv (about a minute) ..."
+	@echo "Installing Clearhead and its development tools into .venv: a download of some hundred MB ..."
 	@$(PIP) -e '.[dev]'
 	@touch .venv/run.stamp $@
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from clearhead import _ray
+from clearhead import _processes
 from clearhead.errors import ConfigError
 
 pytest.importorskip("ray")
@@ -17,12 +17,12 @@ pytest.importorskip("ray")
 
 @pytest.fixture(autouse=True)
 def _short_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_ray, "TIMEOUT", 0.5)
+    monkeypatch.setattr(_processes, "TIMEOUT", 0.5)
 
 
 def check(*expected: str) -> None:
     pattern = ".*".join(map(re.escape, expected))
-    with pytest.raises(ConfigError, match=f"^{pattern}") as raised, _ray.ray_cluster(1):
+    with pytest.raises(ConfigError, match=f"^{pattern}") as raised, _processes.ray_cluster(1):
         pass
     assert "\n" not in str(raised.value)
 
@@ -54,7 +54,7 @@ def test_the_private_cluster_of_another_program_is_not_used(
         assert other.stdin is not None
         assert other.stdout is not None
         other.stdout.readline()
-        with _ray.ray_cluster(3):
+        with _processes.ray_cluster(3):
             own = ray.cluster_resources()["CPU"]
         other.communicate(b"\n")
     assert own == 3
@@ -65,7 +65,7 @@ def test_the_private_cluster_of_another_program_is_not_used(
 def test_auto_without_a_cluster_is_an_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(_ray, "TIMEOUT", 60.0)
+    monkeypatch.setattr(_processes, "TIMEOUT", 60.0)
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     check("the Ray cluster at RAY_ADDRESS=auto is not running", "unset RAY_ADDRESS")

@@ -11,7 +11,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -59,25 +59,9 @@ def write_all_atomic(contents: Mapping[Path, bytes]) -> None:
     Raises:
         StorageError: If one cannot be written; then all old files are kept.
     """
-    targets = {path: _target(path) for path in contents}
-    temporaries = {
-        path: target.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{target.name}")
-        for path, target in targets.items()
-    }
-    path = next(iter(contents))
-    try:
-        for path, content in contents.items():
-            targets[path].parent.mkdir(parents=True, exist_ok=True)
-            _write_to_disk(temporaries[path], content)
-        for path in contents:
-            temporaries[path].replace(targets[path])
-        for folder in {target.parent for target in targets.values()}:
-            _flush_folder(folder)
-    except OSError as error:
-        for temporary in temporaries.values():
-            with suppress(OSError):
-                temporary.unlink()
-        raise StorageError(f"cannot write {path}: {_reason(error, path)}") from error
+    with ExitStack() as stack:
+        for path in reversed(list(contents)):  # so that they are replaced in this order
+            _write_to_disk(stack.enter_context(replaced_atomic(path)), contents[path])
 
 
 @contextmanager
@@ -103,10 +87,13 @@ def replaced_atomic(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(target)
         _flush_folder(target.parent)
+    except StorageError:  # of a file that is replaced together with this one
+        raise
     except OSError as error:
         raise StorageError(f"cannot write {path}: {_reason(error, path)}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 @contextmanager

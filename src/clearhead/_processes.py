@@ -1,10 +1,29 @@
-"""Worker processes that end with the process that started them."""
+"""Worker processes on this machine, which end with the one that started them, and Ray clusters."""
 
 import multiprocessing
 import os
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from clearhead.errors import ConfigError, require
+
+TIMEOUT = 15.0  # seconds for a cluster to respond
+NOT_FOUND = 3  # exit code of the probe
+PROBE = f"""
+import sys, ray
+print(flush=True)
+try:
+    ray.init(address="auto", log_to_driver=False, logging_level="ERROR")
+except ConnectionError:
+    sys.exit({NOT_FOUND})
+"""
 
 
 def exit_with_parent() -> None:
@@ -16,8 +35,84 @@ def exit_with_parent() -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
-        while os.getppid() == parent.pid:  # not so from the start if the parent is dead already
-            time.sleep(0.2)
+        try:
+            parent.join()
+        except ValueError:  # loky's processes have no handle of it
+            while os.getppid() == parent.pid:  # not so from the start if the parent is dead already
+                time.sleep(0.2)
         os._exit(1)
 
     threading.Thread(target=watch, name="clearhead-parent", daemon=True).start()
+
+
+@contextmanager
+def ray_cluster(workers: int) -> Iterator[None]:
+    """The cluster of RAY_ADDRESS; without that, one started for the block.
+
+    A cluster that another program started for itself ends with that program, so it is not used
+    unless RAY_ADDRESS names it.
+
+    Args:
+        workers: CPUs of a cluster that is started.
+
+    Raises:
+        ConfigError: If Ray is not installed, or the cluster cannot be reached.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    require("a Ray cluster", "ray", extra="ray")
+    import ray
+
+    address = os.environ.get("RAY_ADDRESS", "")
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address and address != "local":
+        _check(address)
+        ray.init(address="auto", **quiet)
+    else:
+        ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _check(address: str) -> None:
+    """Raise `ConfigError` if the cluster does not respond, or refuses access."""
+    _check_reachable(address)
+    # In a process of its own: with an address that does not respond, `ray.init` takes ten minutes
+    # and cannot be interrupted.
+    command = [sys.executable, "-P", "-c", PROBE]
+    with subprocess.Popen(  # noqa: S603
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as probe:
+        try:
+            if probe.stdout is not None:
+                probe.stdout.readline()  # Ray is imported; that may take longer than connecting
+            code = probe.wait(TIMEOUT)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            probe.kill()
+    if code == 0:
+        return
+    reason = {
+        None: f"does not respond within {TIMEOUT:g} seconds",
+        NOT_FOUND: "is not running, or refuses access",
+    }.get(code, "cannot be used; `ray status` shows the reason")
+    raise ConfigError(
+        f"the Ray cluster at RAY_ADDRESS={address} {reason}; start it again, or unset RAY_ADDRESS"
+    )
+
+
+def _check_reachable(address: str) -> None:
+    """Raise `ConfigError` if nothing listens at HOST:PORT, without starting Ray."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not colon or not port.isdigit():
+        return  # "auto" and the like
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5.0).close()
+    except OSError as error:
+        raise ConfigError(
+            f"no Ray cluster can be reached at RAY_ADDRESS={address} "
+            f"({error.strerror or error}); start it, or unset RAY_ADDRESS"
+        ) from error

@@ -20,7 +20,7 @@ ClearheadError
 Each message is one line: what was expected, what was found, what to do.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.util import find_spec
@@ -91,6 +91,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
     nearest = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {nearest[0]}?" if nearest else ""
+
+
+def check_choice(name: str, value: object, known: Sequence[str]) -> None:
+    """Raise `ConfigError` unless the value is one of the known ones."""
+    if value not in known:
+        expected, hint = ", ".join(known), did_you_mean(str(value), known)
+        raise ConfigError(f"{name} must be one of {expected}, got {value!r}{hint}")
 
 
 def require(purpose: str, *modules: str, extra: str | None = None) -> None:

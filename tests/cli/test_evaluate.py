@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from clearhead.cli.main import main
+from clearhead.cli.output import percent
 from clearhead.data import load_dataset
 from clearhead.inference import evaluate
 from clearhead.models import build, load
@@ -102,8 +103,8 @@ def test_the_tables_show_the_numbers_of_the_json(
     shown = capsys.readouterr()
     lines = [line.split() for line in shown.out.splitlines()]
     assert shown.err == ""
-    percent = f"{100 * data['correct'] / 15:.2f}"
-    assert ["accuracy", percent, "%", f"({data['correct']}", "of", "15)"] in lines
+    accuracy = f"{100 * data['correct'] / 15:.2f}"
+    assert ["accuracy", accuracy, "%", f"({data['correct']}", "of", "15)"] in lines
     low, high = (f"{100 * bound:.2f}" for bound in data["interval"])
     assert ["95", "%", "interval", low, "–", high, "%"] in lines
     assert f"calibration error {100 * data['ece']:.2f} % (ECE, 15 bins)".split() in lines
@@ -143,7 +144,7 @@ def test_the_picture_is_drawn_and_the_result_still_shown(
 def test_an_unsupported_picture_format_is_refused_before_evaluation(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call("nowhere", tmp_path, "--picture", str(tmp_path / "a.jpg")) == 1
+    assert call("nowhere", tmp_path, "--picture", str(tmp_path / "a.jpg")) == 2
     expected = f"clearhead: the picture is a PNG; name it {tmp_path / 'a.png'}\n"
     assert capsys.readouterr().err == expected
 
@@ -155,7 +156,7 @@ def test_a_data_set_with_other_classes_is_an_error_of_one_line(
         (tmp_path / name).mkdir()
         for index in range(5):
             Image.new("L", (30, 20)).save(tmp_path / name / f"{index}.png")
-    assert call(model, tmp_path) == 1
+    assert call(model, tmp_path) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err.startswith(f"clearhead: the model has 3 classes, {tmp_path.name} has 2;")
@@ -183,3 +184,12 @@ def test_many_classes_are_shown_as_their_most_frequent_confusions(
     counts = [int(count) for _, _, count in confusions]
     assert counts == sorted(counts, reverse=True)
     assert set(counts) == {1, 2}
+
+
+@pytest.mark.parametrize(
+    ("fraction", "shown"),
+    [(0.99997, ">99.99"), (1.0, "100.00"), (0.99994, "99.99"), (3e-5, "<0.01"), (0.0, "0.00"),
+     (None, "")],
+)  # fmt: skip
+def test_only_certainty_itself_is_shown_as_such(fraction: float | None, shown: str) -> None:
+    assert percent(fraction) == shown

@@ -114,7 +114,7 @@ def test_the_column_of_pictures_in_a_parquet_file_can_be_named(
     picture = (pictures / "seven.png").read_bytes()
     table = pa.table({"front": [picture], "back": [picture]})
     pq.write_table(table, pictures / "cards.parquet")
-    assert call(pictures / "cards.parquet") == 1
+    assert call(pictures / "cards.parquet") == 2
     assert "front, back" in capsys.readouterr().err
     assert call(pictures / "cards.parquet", "--image-column", "back") == 0
     assert names(Path.cwd()) == ["cards-explained.html"]
@@ -153,7 +153,7 @@ def test_layers_are_numbers_from_one_names_and_patterns(pictures: Path) -> None:
 def test_errors_are_one_line(
     pictures: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call("../pictures/seven.png", *options) == 1
+    assert call("../pictures/seven.png", *options) in (1, 2)
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err.startswith(f"clearhead: {message}")
@@ -163,7 +163,7 @@ def test_errors_are_one_line(
 
 def test_a_picture_is_never_overwritten(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (pictures / "seven.png").read_bytes()
-    assert call(pictures / "seven.png", "--png", "--out", pictures / "seven.html") == 1
+    assert call(pictures / "seven.png", "--png", "--out", pictures / "seven.html") == 2
     assert "would be written over itself; give another --out" in capsys.readouterr().err
     assert (pictures / "seven.png").read_bytes() == before
     assert not (pictures / "seven.html").exists()

@@ -33,7 +33,7 @@ def test_json_has_file_and_accuracy(
 ) -> None:
     out = tmp_path / "weights"
     options = ["--data", str(tmp_path / "missing"), "--json"]
-    assert main(["export", model, *options]) == 1
+    assert main(["export", model, *options]) == 2
     assert "--data is for --precision float16 and int8" in capsys.readouterr().err
     options += ["--precision", "float16"]
     assert main(["export", model, "--to", "safetensors", "--out", str(out), *options]) == 1

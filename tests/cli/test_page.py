@@ -67,7 +67,7 @@ def test_example_pictures_have_the_names_of_their_files(
     page = ["page", "--model", str(tmp_path / "mine"), "--out", str(tmp_path / "p.html")]
     assert main([*page, "--pictures", str(tmp_path / "grey one.png")]) == 0
     assert '"label":"grey one"' in (tmp_path / "p.html").read_text("utf-8")
-    assert main([*page, "--pictures", str(tmp_path / "grey one.png"), "grey one.jpg"]) == 1
+    assert main([*page, "--pictures", str(tmp_path / "grey one.png"), "grey one.jpg"]) == 2
     assert "expected --pictures with different names" in capsys.readouterr().err
 
 
@@ -75,7 +75,7 @@ def test_an_unsupported_model_is_an_error_of_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     build(CNNConfig(widths=(3,))).save_pretrained(tmp_path / "cnn")
-    assert main(["page", "--model", str(tmp_path / "cnn"), "-o", str(tmp_path / "p.html")]) == 1
+    assert main(["page", "--model", str(tmp_path / "cnn"), "-o", str(tmp_path / "p.html")]) == 2
     shown = capsys.readouterr()
     assert shown.err.startswith(
         "clearhead: the microscope shows clearhead's own VisionTransformer, got "

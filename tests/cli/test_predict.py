@@ -153,10 +153,10 @@ def test_a_terminal_shows_the_progress_on_stderr(
     monkeypatch.setattr(stderr, "isatty", lambda: terminal)
     monkeypatch.setattr("sys.stderr", stderr)
     monkeypatch.setenv("TERM", "xterm")
-    with progress(3) as advance:
+    with progress() as show:
         for number in range(3):
             print_line(f"row {number}")
-            advance()
+            show(number + 1, 3)
     assert ("3/3" in stderr.getvalue()) == terminal
     assert capsys.readouterr().out.splitlines() == ["row 0", "row 1", "row 2"]
 
@@ -243,13 +243,14 @@ def test_out_writes_a_row_for_each_picture_and_the_summary(
     assert call(model, pictures, "missing.png", "--out", out, "--restart", "--json") == 1
     output = capsys.readouterr()
     assert json.loads(output.out) == {"out": str(out), "rows": 4, "errors": 1}
-    assert call(model, pictures, "--out", out) == 1
+    assert call(model, pictures, "--out", out) == 2
     assert "exists" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["https://host/a.png"], "https://host/a.png is an address; download the picture"),
         (["--restart"], "need --out"),
         (["--runner", "ray"], "need --out"),
         (["--out", "a.txt"], ".jsonl, .csv, .parquet"),
@@ -262,14 +263,14 @@ def test_out_writes_a_row_for_each_picture_and_the_summary(
 def test_options_that_do_not_fit_are_named(
     model: str, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call(model, "a.png", *options) == 1
+    assert call(model, "a.png", *options) == 2
     assert message in capsys.readouterr().err
 
 
 def test_single_is_for_models_of_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = CNNConfig(widths=(2,), num_classes=2, class_names=("cat", "dog"))
     build(config).save_pretrained(tmp_path / "pets")
-    assert call(str(tmp_path / "pets"), "a.png", "--single") == 1
+    assert call(str(tmp_path / "pets"), "a.png", "--single") == 2
     assert "--single is for models of digits" in capsys.readouterr().err
 
 

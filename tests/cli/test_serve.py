@@ -21,7 +21,7 @@ def test_missing_packages_are_an_error_of_one_line(
         return None if name in ("fastapi", "uvicorn") else find(name, *rest)
 
     monkeypatch.setattr("clearhead.errors.find_spec", find_spec)
-    assert main(["serve"]) == 1
+    assert main(["serve"]) == 2
     assert capsys.readouterr() == (
         "",
         "clearhead: serving needs packages that are not installed: pip install fastapi uvicorn\n",
@@ -32,19 +32,19 @@ def test_a_port_in_use_is_an_error_of_one_line(capsys: pytest.CaptureFixture[str
     interval = sys.getswitchinterval()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert main(["serve", "--port", str(port)]) == 1
+        assert main(["serve", "--port", str(port)]) == 2
     output = capsys.readouterr()
-    assert (output.out, output.err.count("\n")) == ("", 1)
+    assert (output.out, output.err.count("\n")) == ("", 2)  # it begins with "loading digits"
     assert f"cannot listen on 127.0.0.1, port {port}: Address already in use" in output.err
     assert sys.getswitchinterval() == interval
 
 
 def test_an_unknown_host_is_an_error_of_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["serve", "--host", "no host", "--port", "0"]) == 1
+    assert main(["serve", "--host", "no host", "--port", "0"]) == 2
     output = capsys.readouterr()
     assert "cannot listen on no host, port 0: Name or service not known" in output.err
     assert "while attempting" not in output.err
-    assert output.err.count("\n") == 1
+    assert output.err.count("\n") == 2
 
 
 def test_a_missing_model_fails_at_once(capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,12 +63,12 @@ def test_an_interrupt_has_its_own_exit_code(
 def test_several_workers_have_a_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
     counts: list[int] = []
 
-    def run_workers(make: Any, settings: Any, **_: Any) -> bool:
+    def run(make: Any, settings: Any, **_: Any) -> bool:
         counts.append(settings.workers)
         assert pickle.loads(pickle.dumps(make)).args == ("digits", settings)
         return False
 
-    monkeypatch.setattr("clearhead.serve.run_workers", run_workers)
+    monkeypatch.setattr("clearhead.serve.run", run)
     assert main(["serve", "--workers", "3"]) == 0
     assert counts == [3]
 
@@ -91,5 +91,5 @@ def test_telemetry_without_opentelemetry_is_an_error_of_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.instrumentation.asgi", None)
-    assert main(["serve", "--telemetry"]) == 1
+    assert main(["serve", "--telemetry"]) == 2
     assert "install the extra `otel`" in capsys.readouterr().err

@@ -53,7 +53,7 @@ def test_a_folder_of_pictures_becomes_a_model_that_predicts(
     assert again.out == first.out
     assert "epoch" not in again.err
 
-    assert main([*command(pictures, tmp_path / "out"), "--seed", "5"]) == 1
+    assert main([*command(pictures, tmp_path / "out"), "--seed", "5"]) == 2
     *_, error = capsys.readouterr().err.splitlines()
     assert error.startswith("clearhead: ")
     assert "(--seed); choose another --out, or --restart to" in error
@@ -167,7 +167,7 @@ def test_a_setting_out_of_range_is_an_error_of_one_line(
     recipe: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = [f"--{option.replace('_', '-')}", "-1"]
-    assert main(["train", recipe, "--out", str(tmp_path / "out"), *given]) == 1
+    assert main(["train", recipe, "--out", str(tmp_path / "out"), *given]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"clearhead: {option} must be ")
     assert not (tmp_path / "out").exists()
@@ -189,7 +189,7 @@ def test_a_recipe_that_starts_from_a_model_requires_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["train", "digits_finish", "--out", str(tmp_path / "out")]) == 2
-    assert "expected --start;" in capsys.readouterr().err
+    assert "--start MODEL" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -210,7 +210,7 @@ def test_an_out_that_is_a_file_is_an_error_that_names_it(
 def test_an_unknown_device_is_an_error_of_one_line(
     device: str, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([*command(pictures, tmp_path / "out"), "--device", device]) == 1
+    assert main([*command(pictures, tmp_path / "out"), "--device", device]) == 2
     assert capsys.readouterr().err == (
         f'clearhead: device must be "auto", "cpu", "cuda", "cuda:N" or "mps", got {device!r}\n'
     )

@@ -120,7 +120,7 @@ def test_a_folder_is_loaded_with_its_size_and_channels(tmp_path: Path) -> None:
     [
         ("minst", {}, DataError, "no data set 'minst'.*did you mean mnist"),
         ("mnist", {"split": "validation"}, ConfigError, '"train", "val" or "test"'),
-        ("mnist", {"split": "val"}, DataError, "mnist has no val split"),
+        ("mnist", {"split": "val"}, DataError, "mnist has no val split; it has train and test"),
         ("mnist", {"image_size": 0}, ConfigError, r"image_size must be .*, got 0"),
         ("mnist", {"image_size": (8, 9, 3)}, ConfigError, r"got \(8, 9, 3\)"),
         (5, {}, DataError, "an ImageDataset or arrays .*, got int"),

@@ -56,6 +56,8 @@ def sizes(finding: dict[str, Any]) -> list[float]:
     values = [abs(x) for x in found if x is not None]
     if finding["unit"].startswith("share"):
         values += [100 * x for x in values]
+    if finding["unit"].startswith("hundredths"):
+        values += [x / 100 for x in values]
     if finding["unit"] == "halvings":
         values += [2**x for x in values]
     return values

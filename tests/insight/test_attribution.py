@@ -295,15 +295,58 @@ def test_attnlrp_follows_its_rules_layer_by_layer() -> None:
     torch.testing.assert_close(explained("attnlrp", model, images), result.sum(2))
 
 
+def gelu_new(x: Tensor) -> Tensor:
+    """As transformers composes it, for GPT-2 and others."""
+    return 0.5 * x * (1.0 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * torch.pow(x, 3.0))))
+
+
 @pytest.mark.parametrize(
-    "function", [F.gelu, F.silu, F.relu, torch.relu, F.tanh, torch.tanh, nn.Tanh(), nn.ReLU()]
+    "function",
+    [
+        *(F.gelu, F.silu, F.relu, torch.relu, F.tanh, torch.tanh, nn.Tanh(), nn.ReLU()),
+        *(gelu_new, F.mish, F.hardswish, nn.LeakyReLU(), nn.ReLU(inplace=True)),
+        *(lambda x: x * torch.sigmoid(1.702 * x), lambda x: x / (1 + torch.exp(-x))),
+        *(lambda x: F.relu(x) ** 2, lambda x: x + gelu_new(x)),
+    ],
 )
-def test_relevance_passes_activations_unchanged(function: Callable[[Tensor], Tensor]) -> None:
+def test_relevance_passes_element_wise_functions_unchanged(
+    function: Callable[[Tensor], Tensor],
+) -> None:
     x = torch.linspace(-2, 2, 7, dtype=torch.float64, requires_grad=True)  # 0 among them
+    weight = torch.linspace(1, 3, 7, dtype=torch.float64)
+    expected = function(x.detach().clone())
     with _Rules():
-        y = function(x)
+        y = function(1 * x)
+        (gradient,) = torch.autograd.grad((weight @ y).sum(), x)
+    torch.testing.assert_close(y.detach(), expected)
+    torch.testing.assert_close(x * gradient, weight * expected)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: (2 * x - 0.3) / 5,
+        lambda x: (x / 7**0.5).softmax(-1),
+        lambda x: (x / 7**0.5).exp() / (x / 7**0.5).exp().sum(-1, keepdim=True),
+    ],
+)
+def test_affine_functions_and_softmax_keep_their_gradients(
+    function: Callable[[Tensor], Tensor],
+) -> None:
+    x = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
+    (expected,) = torch.autograd.grad(function(x)[:, 0].sum(), x)
+    with _Rules():
+        (gradient,) = torch.autograd.grad(function(x)[:, 0].sum(), x)
+    torch.testing.assert_close(gradient, expected)
+
+
+def test_a_gate_and_what_it_multiplies_get_half_of_the_relevance_each() -> None:
+    x = torch.randn(4, dtype=torch.float64, requires_grad=True)
+    gate, value = torch.randn(2, 5, 4, dtype=torch.float64)
+    with _Rules():
+        y = F.silu(F.linear(x, gate)) * F.linear(x, value)
         (gradient,) = torch.autograd.grad(y.sum(), x)
-    torch.testing.assert_close(x * gradient, y)
+    torch.testing.assert_close((x * gradient).sum(), y.sum())
 
 
 def test_random_numbers_are_determined_by_the_seed_and_differ_between_images() -> None:

@@ -324,6 +324,157 @@ def test_an_intervention_also_changes_layers_that_are_computed_again(reentrant: 
     torch.testing.assert_close(found, gradient())
 
 
+class Shared(nn.Module):
+    """One layer that is called several times, in segments that may be computed again."""
+
+    def __init__(self, forward: Callable[["Shared", Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = Layer()
+        self.reentrant: bool | None = None
+        self._forward = forward
+
+    def segment(self, function: Callable[..., Tensor], *args: Tensor) -> Tensor:
+        if self.reentrant is None:
+            return function(*args)
+        result: Tensor = checkpoint(function, *args, use_reentrant=self.reentrant)
+        return result
+
+    def twice(self, x: Tensor) -> Tensor:
+        result: Tensor = self.layer(self.layer(x).cos())
+        return result
+
+    def nested(self, x: Tensor) -> Tensor:
+        return self.segment(self.layer, self.segment(self.layer, x).cos())
+
+    def weighted(self, x: Tensor) -> Tensor:
+        """Both calls have the same input."""
+        result: Tensor = self.layer(x) + 2.0 * self.layer(x).sin()
+        return result
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._forward(self, x)
+
+
+SEGMENTS: dict[str, Callable[[Shared, Tensor], Tensor]] = {
+    "one": lambda m, x: m.segment(m.twice, x),
+    "one for each call": lambda m, x: m.segment(m.layer, m.segment(m.layer, x).cos()),
+    "two": lambda m, x: m.segment(m.twice, m.segment(m.twice, x)),
+    "nested": lambda m, x: m.segment(m.nested, m.segment(m.nested, x)),
+    "one with equal inputs": lambda m, x: m.segment(m.weighted, x),
+    "two with equal inputs": lambda m, x: m.segment(m.layer, x) + 2.0 * m.segment(m.layer, x).sin(),
+    "one between other calls": lambda m, x: m.layer(m.segment(m.twice, m.layer(x).cos())),
+    "one that ends early": lambda m, x: m.segment(lambda y: m.twice(y) + m.layer(y), x).sin(),
+}
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs")  # of a segment within another
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("segments", SEGMENTS)
+def test_an_intervention_on_one_call_has_its_gradient_in_segments_that_are_computed_again(
+    segments: str, reentrant: bool
+) -> None:
+    model = Shared(SEGMENTS[segments])
+    x = torch.randn(2, 5, 12, requires_grad=True)
+    with ch.capture() as recording:
+        model(x)
+
+    def gradients(call: int, reentrant: bool | None) -> list[Tensor]:
+        model.reentrant = reentrant
+        with ch.intervene(lambda record: record.output.sin() * 3.0, layers=call):
+            loss = model(x).square().sum()
+            found: list[Tensor] = []
+            for _ in range(2):
+                x.grad = None
+                loss.backward(retain_graph=True)
+                assert x.grad is not None
+                found.append(x.grad.clone())
+        return found
+
+    assert len(recording) > 1
+    for call in range(len(recording)):
+        (expected, _), found = gradients(call, None), gradients(call, reentrant)
+        for gradient in found:
+            torch.testing.assert_close(gradient, expected)
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs")  # of a segment within another
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("segments", SEGMENTS)
+def test_calls_are_recorded_once_however_often_they_are_computed_again(
+    segments: str, reentrant: bool
+) -> None:
+    model = Shared(SEGMENTS[segments])
+    x = torch.randn(2, 5, 12, requires_grad=True)
+    with ch.capture() as plain:
+        model(x)
+    model.reentrant = reentrant
+    with ch.capture() as recording:
+        loss = model(x).square().sum()
+        loss.backward(retain_graph=True)
+        loss.backward()
+    assert recording.names == plain.names
+    for record, expected in zip(recording.records, plain.records, strict=True):
+        assert record.query.equal(expected.query)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_a_forward_pass_before_the_block_is_recorded_once_where_it_is_computed_again(
+    reentrant: bool,
+) -> None:
+    torch.manual_seed(0)
+    model = Checkpointed(reentrant)
+    loss = model(torch.randn(2, 5, 12, requires_grad=True)).square().sum()
+    with ch.capture() as recording:
+        loss.backward(retain_graph=True)
+        loss.backward()
+    assert len(recording) == 3
+    recording.verify()
+    with (
+        pytest.raises(ch.errors.CaptureError, match="not known"),
+        ch.intervene(lambda record: record.output.sin(), layers=0),
+    ):
+        loss.backward()
+
+
+class Recomputed(torch.autograd.Function):
+    """A checkpoint that is not that of torch."""
+
+    @staticmethod
+    def forward(ctx: Any, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        ctx.function = function
+        ctx.save_for_backward(x)
+        return function(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
+        x = ctx.saved_tensors[0].detach().requires_grad_()
+        with torch.enable_grad():
+            ctx.function(x).backward(*gradients)
+        assert x.grad is not None
+        return None, x.grad
+
+
+def test_calls_that_a_checkpoint_of_another_kind_computes_again_are_changed_or_refused() -> None:
+    model = Shared(Shared.twice)
+    x = torch.randn(2, 5, 12, requires_grad=True)
+
+    def gradient(layers: int | None, again: bool) -> Tensor:
+        with ch.intervene(lambda record: record.output.sin(), layers=layers):
+            y: Any = Recomputed.apply(model, x) if again else model(x)  # type: ignore[no-untyped-call]
+            x.grad = None
+            y.square().sum().backward()
+        assert x.grad is not None
+        return x.grad.clone()
+
+    torch.testing.assert_close(gradient(None, True), gradient(None, False))
+    with pytest.raises(ch.errors.CaptureError, match=r"layer\.attn.*torch\.utils\.checkpoint"):
+        gradient(0, True)
+    with ch.capture() as recording:
+        Recomputed.apply(model, x).square().sum().backward()  # type: ignore[no-untyped-call]
+    assert recording.names == ("layer.attn", "layer.attn#2")
+
+
 def test_vmap_is_refused_at_once() -> None:
     model = Checkpointed(None)
 

@@ -17,8 +17,9 @@ from clearhead.inference import ModelCopy, predict, prepare
 from clearhead.models import build
 from clearhead.models.config import CNNConfig, ViTConfig
 from clearhead.models.pretrained import ImageModel
-from clearhead.serve._pool import Job, Pool
-from clearhead.serve.metrics import Metrics
+from clearhead.serve._compute import Job
+from clearhead.serve._pool import Pool
+from clearhead.serve.telemetry import Metrics
 
 from .server import BLANK, png, run_async, stopped, tensor, tensor_request
 

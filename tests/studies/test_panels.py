@@ -18,7 +18,7 @@ def test_every_comparison_has_a_row_with_interval_mean_and_predicted_range() -> 
         Equivalence("equal", "points", A, B, margin=0.25),
         Bound("below", "points", A, high=3.0),
     )
-    findings = judge_samples([Sample(x, (1.9, 2.0, 2.1, 2.0, 1.9, 2.1)) for x in hypotheses])
+    findings = judge_samples([Sample.of(x, (1.9, 2.0, 2.1, 2.0, 1.9, 2.1)) for x in hypotheses])
 
     figure = draw_findings(findings)
 
@@ -39,7 +39,7 @@ def test_every_comparison_has_a_row_with_interval_mean_and_predicted_range() -> 
 def test_a_comparison_that_was_not_measured_cannot_be_drawn() -> None:
     hypothesis = Difference("more", "points", A, B, margin=0.5)
     with pytest.raises(InputError, match="more: expected an estimate"):
-        draw_findings(judge_samples([hypothesis]))
+        draw_findings(judge_samples([Sample.of(hypothesis)]))
 
 
 def test_a_measure_with_several_curves_has_a_mean_for_each() -> None:

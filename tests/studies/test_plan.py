@@ -58,6 +58,6 @@ def test_an_effect_of_the_planned_size_is_mostly_found(seeds: int) -> None:
     distance = smallest_effect(seeds, LEVEL)
     hypothesis = Difference("a", "1", Cell("a", "x"), margin=2.0)
     rows = np.random.default_rng(4).normal(2.0 + distance, 1.0, size=(300, seeds)).tolist()
-    found = [judge_samples([Sample(hypothesis, tuple(row))])[0].outcome for row in rows]
+    found = [judge_samples([Sample.of(hypothesis, tuple(row))])[0].outcome for row in rows]
     # The bootstrap asks a little more than Student's t, by which power is computed.
     assert POWER - 0.15 <= found.count("supported") / len(rows) <= POWER + 0.05

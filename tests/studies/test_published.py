@@ -46,10 +46,10 @@ def outcome_of(n: int, inside: float, outside: float) -> str:
 def test_every_published_outcome_follows_from_the_trials() -> None:
     published = json.loads(gzip.decompress(TRIALS.read_bytes()))["studies"]
     close = checked = 0
-    for data, judged in zip(published, judge(read_published(TRIALS)), strict=True):
-        assert judged.verdict is not None
+    for data, section in zip(published, judge(read_published(TRIALS)), strict=True):
+        assert section.verdict is not None
         found: list[tuple[Finding, int, float, float]] = []
-        for part, part_verdict in zip(data["parts"], judged.verdict.parts, strict=True):
+        for part, part_verdict in zip(data["parts"], section.verdict.parts, strict=True):
             for recorded, finding in zip(part["hypotheses"], part_verdict.findings, strict=True):
                 if recorded["kind"] in ("exact", "estimate"):
                     continue

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from clearhead.errors import ConfigError
+from clearhead.errors import ConfigError, CorruptDataError
 from clearhead.studies.claims import ENTRIES
 from clearhead.studies.claims.c08_number_of_heads import STUDY
 from clearhead.studies.claims.c14_tiny_models import STUDY as TINY
@@ -87,9 +87,21 @@ def test_a_registration_is_written_to_the_repository_of_the_current_folder(
     assert package.read_bytes() == before
 
 
-def test_another_file_of_that_name_is_refused(registered: Path) -> None:
-    registered.write_text('{"first_seed": 3}')
-    with pytest.raises(ConfigError, match=r"registered\.json is no registration"):
+@pytest.mark.parametrize("content", ['{"first_seed": 3}', "[]"])
+def test_another_file_of_that_name_is_ignored_and_not_overwritten(
+    registered: Path, content: str
+) -> None:
+    registered.write_text(content)
+    assert check_registered([TINY], "full", 4000) is None
+    assert check_registered([TINY], "full", 3000) is not None  # in the package
+    with pytest.raises(ConfigError, match=r"registered\.json holds no registration; rename it"):
+        register([TINY], "full", 4000)
+    assert registered.read_text() == content
+
+
+def test_a_damaged_registration_is_refused(registered: Path) -> None:
+    registered.write_text('{"first_seed": 3')
+    with pytest.raises(CorruptDataError, match=r"registered\.json is damaged"):
         check_registered([TINY], "full", 4000)
 
 

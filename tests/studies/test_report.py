@@ -22,7 +22,6 @@ from clearhead.studies import (
     Equivalence,
     Estimate,
     Exact,
-    Judged,
     NonInferiority,
     Outcome,
     Paper,
@@ -48,7 +47,6 @@ from clearhead.studies._report_text import (
     raw_table,
     shared_trainings,
 )
-from clearhead.studies._section import Section
 from clearhead.studies.published import spreads
 from clearhead.studies.registration import fingerprint
 from clearhead.studies.store import study_trials
@@ -121,20 +119,29 @@ def downloads(page: str) -> dict[str, str]:
 def test_sections_have_verdicts_or_the_reason_why_there_is_none(report: StudyReport) -> None:
     alone, toy, null = report.sections
     assert [x.study.name for x in report.sections] == ["alone", "toy", "null"]
-    assert alone.verdict == "unfinished: 7 of 8 trials are measured"
-    assert (alone.decisive, alone.findings, alone.svg) == ("", (), b"")
-    assert (toy.verdict, null.verdict) == ("supported", "contradicted")
+    assert alone.outcome == "unfinished: 7 of 8 trials are measured"
+    assert (alone.decisive, alone.findings, alone.figures.svg) == ("", (), b"")
+    assert (toy.outcome, null.outcome) == ("supported", "contradicted")
     assert toy.decisive.startswith("Score, with minus without: ")
     assert report.num_judged == 2
     assert repr(report).endswith("X1 supported, X2 contradicted)")
 
 
+def test_a_study_that_lacks_one_side_of_a_pair_is_reported_without_values(results: Results) -> None:
+    toy = results.studies[1]
+    made = report_studies(replace(results, studies=(replace(toy, outcomes=toy.outcomes[1:]),)))
+    (data,) = made.to_dict()["studies"]
+    assert data["unjudged"] == "unfinished: 23 of 24 trials are measured"
+    assert data["parts"][0]["hypotheses"][0]["values"] is None
+    assert len(data["trials"]) == 23
+
+
 def test_a_figure_that_fails_is_a_problem_of_its_study_only(report: StudyReport) -> None:
     _, toy, null = report.sections
     assert toy.problems == ()
-    assert toy.svg
-    assert toy.alt.startswith("Figure: score (points) against condition")
-    assert null.small_svg  # the comparison is drawn all the same
+    assert toy.figures.svg
+    assert toy.figures.alt.startswith("Figure: score (points) against condition")
+    assert null.figures.small_svg  # the comparison is drawn all the same
     assert "text or figure cannot be made (InputError" in null.problems[0]
 
 
@@ -166,7 +173,7 @@ def test_the_page_contains_verdicts_evidence_and_methods(page: str) -> None:
 
 def test_downloads_in_the_page_hold_every_trial(report: StudyReport, page: str) -> None:
     files = downloads(page)
-    outcomes = report.sections[1].judged.result.outcomes
+    outcomes = report.sections[1].result.outcomes
     assert files.keys() == {
         f"{name}.{kind}" for name in ("alone", "toy", "null") for kind in ("json", "csv")
     }
@@ -203,14 +210,14 @@ def test_a_published_report_stays_the_same_when_its_studies_change(
     (tmp_path / "toy.svg").write_bytes(figure)
     path.write_text(json.dumps(data))
     again = report_studies(read_published(path))
-    differences = report.sections[1].samples[0].values
+    differences = np.array(report.sections[1].samples[0].values)
     found = spreads(path)["toy"]["score, with minus without"]
     assert found == pytest.approx(np.std(differences, ddof=1))
     for old, new in zip(report.sections[1:], again.sections[1:], strict=True):
-        assert new.judged.verdict == old.judged.verdict
-        assert (new.tables, new.small_svg) == (old.tables, old.small_svg)
-        assert new.lines == old.lines
-        assert new.svg == (figure if new.study.name == "toy" else b"")
+        assert new.verdict == old.verdict
+        assert (new.tables, new.figures.lines) == (old.tables, old.figures.lines)
+        assert new.figures.small_svg == old.figures.small_svg
+        assert new.figures.svg == (figure if new.study.name == "toy" else b"")
         assert any("was changed after this run" in x for x in new.problems)
 
 
@@ -257,8 +264,8 @@ def test_page_and_markdown_are_written_with_figures(report: StudyReport, tmp_pat
     assert re.search(r"\n\n\| part \| hyp.*\n(\| --- )+\|\n\| the score is .*\|\n\n##", text)
     assert "(../text.md)" in text
     assert "(toy.svg)" in text
-    assert (tmp_path / "text/toy.svg").read_bytes() == report.sections[1].svg
-    assert (tmp_path / "text/toy-results.svg").read_bytes() == report.sections[1].small_svg
+    assert (tmp_path / "text/toy.svg").read_bytes() == report.sections[1].figures.svg
+    assert (tmp_path / "text/toy-results.svg").read_bytes() == report.sections[1].figures.small_svg
     with pytest.raises(ConfigError, match=r"an HTML file such as report\.html, got 'a\.txt'"):
         write_study_report(report, tmp_path / "a.txt")
     with pytest.raises(ConfigError, match=r"a Markdown file such as report\.md, got 'a\.html'"):
@@ -275,7 +282,7 @@ def test_numbers_p_values_and_predicted_ranges_as_text() -> None:
         Exact("", "1", (cell,), low=0),
         Exact("", "s", (cell,), high=2),
     ]
-    findings = judge_samples([Sample(x, (1.0, 1.0)) for x in exact])
+    findings = judge_samples([Sample.of(x, (1.0, 1.0)) for x in exact])
     assert [predicted(x) for x in findings] == ["0 to 2 %", "at least 0", "at most 2 s"]
     compared = (
         Difference("", "s", cell, margin=1),
@@ -284,14 +291,14 @@ def test_numbers_p_values_and_predicted_ranges_as_text() -> None:
         Bound("", "s", cell, high=2),
         Estimate("", "s", cell),
     )
-    texts = [predicted(x) for x in judge_samples(compared)]
+    texts = [predicted(x) for x in judge_samples(map(Sample.of, compared))]
     assert texts == ["above 1 s", "within ± 1 s", "above −1 s", "below 2 s", ""]
     part = PartVerdict(name="part", outcome="mixed", findings=findings, sensitivity={})
     head, rows = evidence_table([part])
     assert head == ("part", "outcome", "n", "predicted", *head[4:])
     assert not {"p", "p against", "effect size", "note"} & set(head)
     assert rows[0] == ("part", "by construction", "2", "0 to 2 %", "1 %", "1 to 1")
-    _, _, raw = raw_table(Sample(exact[0], (1.0,) * 101))
+    _, _, raw = raw_table(Sample.of(exact[0], (1.0,) * 101))
     assert (raw[99], len(raw)) == (("100", "1.0"), 100)
 
 
@@ -303,7 +310,7 @@ def test_the_decisive_result_is_the_first_that_speaks_against_the_claim(
 ) -> None:
     offsets = np.linspace(-0.1, 0.1, 12)
     samples = [
-        Sample(
+        Sample.of(
             Difference(name, "1", Cell("a", "x"), margin=5.0),
             tuple((mean + offsets).tolist()),
         )
@@ -311,8 +318,8 @@ def test_the_decisive_result_is_the_first_that_speaks_against_the_claim(
     ]
     part = PartVerdict(name="", outcome="mixed", findings=judge_samples(samples), sensitivity={})
     verdict = Verdict(outcome="mixed", parts=(part,), family=2)
-    judged = Judged(result=report.results.studies[0], verdict=verdict)
-    assert Section(judged=judged, budget="full").decisive.startswith(f"{expected.title()}: ")
+    section = replace(report.sections[0], verdict=verdict)
+    assert section.decisive.startswith(f"{expected.title()}: ")
 
 
 def test_the_smallest_effect_is_given_in_the_unit_with_the_spread_of_the_run() -> None:
@@ -353,8 +360,7 @@ def test_a_headline_names_an_outcome_once(
         PartVerdict(name=name, outcome=x, findings=(), sensitivity={}) for name, x in parts.items()
     )
     verdict = Verdict(outcome=outcome, parts=judged_parts, family=1)
-    judged = Judged(result=report.results.studies[0], verdict=verdict)
-    assert Section(judged=judged, budget="full").headline == expected
+    assert replace(report.sections[0], verdict=verdict).headline == expected
 
 
 def test_studies_that_share_trainings_are_listed() -> None:

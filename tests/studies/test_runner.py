@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from clearhead.errors import ConfigError
+from clearhead.studies._section import judge
 from clearhead.studies.runner import _loky, run_studies
-from clearhead.studies.store import judge, read_results
+from clearhead.studies.store import read_results
 
 TRIALS = 24
 
@@ -42,10 +43,10 @@ def test_all_trials_are_measured_recorded_and_judged() -> None:
         assert outcome.values == toy.run(outcome.trial)
     used = {tuple(event["trainings"]) for event in results.log if event["event"] == "trial"}
     assert used == {(f"training {seed}",) for seed in range(8)}
-    (judged,) = judge(results)
-    assert judged.verdict is not None
-    assert judged.verdict.outcome == "supported"
-    finding = judged.verdict.findings[0]
+    (section,) = judge(results)
+    assert section.verdict is not None
+    assert section.verdict.outcome == "supported"
+    finding = section.verdict.findings[0]
     assert finding.n == 8
     assert finding.p is not None
     assert finding.p < 0.025

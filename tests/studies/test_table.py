@@ -13,6 +13,7 @@ from clearhead.studies.hypotheses import (
     Exact,
     Hypothesis,
     NonInferiority,
+    Sample,
 )
 from clearhead.studies.study import Grid, Paper, Part, PerBudget, Study, Summary
 from clearhead.studies.table import Budget, Cell, Outcome, Series, Table, Trial, Values
@@ -78,8 +79,8 @@ def test_one_condition_measured_again_with_shifted_seeds_is_refused(shift: int) 
 
     with pytest.raises(InputError, match=r"b minus a: .* with shifted seeds"):
         comparison.sample(outcomes(shift, 0.0))
-    assert len(comparison.sample(outcomes(0, 0.0)).values) == 12
-    assert len(comparison.sample(outcomes(shift, 1e-9)).values) == 12
+    assert len(comparison.sample(outcomes(0, 0.0)).values or ()) == 12
+    assert len(comparison.sample(outcomes(shift, 1e-9)).values or ()) == 12
 
 
 def test_few_distinct_values_are_no_shifted_copy() -> None:
@@ -87,7 +88,7 @@ def test_few_distinct_values_are_no_shifted_copy() -> None:
     shares = [0.0, 0.5, 0.5, 1.0, 0.5, 0.5]
     rows = [outcome("a", seed, x) for seed, x in enumerate(shares)]
     rows += [outcome("b", seed, x) for seed, x in enumerate([*shares[1:], 1.0])]
-    assert len(comparison.sample(Table(rows)).values) == 6
+    assert len(comparison.sample(Table(rows)).values or ()) == 6
 
 
 def test_a_side_may_be_a_constant_or_the_best_level_of_a_setting() -> None:
@@ -114,7 +115,7 @@ def test_each_type_predicts_its_range(
 ) -> None:
     hypothesis = kind(name="", unit="", first=Cell("a", "score"), **fields)
     assert hypothesis.region == region
-    doubled = hypothesis.scaled(2).region
+    doubled = Sample.of(hypothesis).scaled(2).region
     assert doubled == (tuple(2 * x for x in region) if "margin" in fields else region)
 
 

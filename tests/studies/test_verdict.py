@@ -32,7 +32,7 @@ exact = partial(Exact, name="x", unit="1", cells=(FIRST,), low=0.0, high=1.0)
 
 def sample(hypothesis: Hypothesis, mean: float, *, n: int = 12, spread: float = 0.1) -> Sample:
     """Differences symmetric about `mean`, so that their mean is known."""
-    return Sample(hypothesis, tuple(mean + x for x in np.linspace(-spread, spread, n).tolist()))
+    return Sample.of(hypothesis, tuple(mean + x for x in np.linspace(-spread, spread, n).tolist()))
 
 
 def judge(hypothesis: Hypothesis, mean: float, **options: Any) -> Finding:
@@ -83,7 +83,7 @@ def test_fewer_than_six_seeds_decide_nothing(n: int, hypothesis: Hypothesis) -> 
 
 
 def test_equal_conditions_show_no_difference() -> None:
-    finding = judge_samples([Sample(difference(), (0.0,) * 12)])[0]
+    finding = judge_samples([Sample.of(difference(), (0.0,) * 12)])[0]
     assert (finding.outcome, finding.note) == ("contradicted", "no difference")
     assert (finding.estimate, finding.interval, finding.p) == (0.0, (0.0, 0.0), 1.0)
     assert finding.effect_size is None
@@ -92,7 +92,7 @@ def test_equal_conditions_show_no_difference() -> None:
 def test_an_interval_is_no_wider_than_its_unit_allows() -> None:
     values = (-28.5, *(10 * [0.0]), 0.05)
     wide, limited = judge_samples(
-        Sample(difference(unit=unit), values) for unit in ("1", "percentage points of accuracy")
+        Sample.of(difference(unit=unit), values) for unit in ("1", "percentage points of accuracy")
     )
     assert wide.interval is not None
     assert limited.interval is not None
@@ -105,8 +105,8 @@ def test_the_interval_of_a_share_is_not_negative() -> None:
     values = (0.49, 0.98, *(1.0,) * 8)
     share, difference_of_shares = judge_samples(
         [
-            Sample(Bound("a", "share", Cell("first", "c"), low=0.8), values),
-            Sample(difference(unit="share"), values),
+            Sample.of(Bound("a", "share", Cell("first", "c"), low=0.8), values),
+            Sample.of(difference(unit="share"), values),
         ]
     )
     assert share.interval == (0.0, 1.0)
@@ -115,7 +115,7 @@ def test_the_interval_of_a_share_is_not_negative() -> None:
 
 
 def test_nan_is_undecided() -> None:
-    finding = judge_samples([Sample(difference(), (1.0, math.nan, *[2.0] * 6))])[0]
+    finding = judge_samples([Sample.of(difference(), (1.0, math.nan, *[2.0] * 6))])[0]
     assert (finding.outcome, finding.estimate) == ("undecided", None)
 
 
@@ -132,7 +132,7 @@ def test_nan_is_undecided() -> None:
 def test_what_is_exact_is_checked_for_every_value(
     values: tuple[float, ...], outcome: str, note: str
 ) -> None:
-    finding = judge_samples([Sample(exact(), values)])[0]
+    finding = judge_samples([Sample.of(exact(), values)])[0]
     assert (finding.outcome, finding.note, finding.p) == (outcome, note, None)
 
 
@@ -146,13 +146,13 @@ def test_an_estimate_is_described() -> None:
 
 def test_p_values_are_adjusted_over_the_claim() -> None:
     rows = np.random.default_rng(5).normal(1.9, 1.0, size=(6, 12))
-    findings = judge_samples([Sample(difference(), tuple(row)) for row in rows.tolist()])
+    findings = judge_samples([Sample.of(difference(), tuple(row)) for row in rows.tolist()])
     expected = holm(inside_p(rows, 1.0, np.inf)), holm(outside_p(rows, 1.0, np.inf))
     assert [x.p for x in findings] == pytest.approx(expected[0].tolist())
     assert [x.p_against for x in findings] == pytest.approx(expected[1].tolist())
-    alone = [judge_samples([Sample(difference(), tuple(row))])[0] for row in rows.tolist()]
+    alone = [judge_samples([Sample.of(difference(), tuple(row))])[0] for row in rows.tolist()]
     assert any(a.outcome == "supported" != b.outcome for a, b in zip(alone, findings, strict=True))
-    report = judge_samples([Sample(difference(), tuple(rows[0].tolist()))], family=50)[0]
+    report = judge_samples([Sample.of(difference(), tuple(rows[0].tolist()))], family=50)[0]
     assert report.p == pytest.approx(min(1.0, 50 * (alone[0].p or 0)))
 
 

@@ -23,8 +23,9 @@ class Options:
         Path | None,
         arg(
             metavar="PATH",
-            help="the page; for several pictures a folder, or PAGE.html for PAGE-NAME.html",
-            help_behavior_hint="(default: NAME-explained.html here)",
+            help="the HTML page; for several inputs a folder, or PAGE.html for PAGE-NAME.html",
+            help_behavior_hint="(default: NAME-explained.html here; for a text none, or "
+            "text-explained.html with a format)",
         ),
     ] = None
     layers: Annotated[
@@ -33,7 +34,8 @@ class Options:
             metavar="LAYER [LAYER ...]",
             help="layers to show: numbers from 1 (-1 is the last), names, or patterns "
             '("blocks.*"); for a text, their single heads',
-            help_behavior_hint="(default: as many as fit into the page)",
+            help_behavior_hint="(default: as many as fit into the page; for a text the mean over "
+            "the heads of every layer)",
         ),
     ] = ()
     word: Annotated[
@@ -55,10 +57,7 @@ class Options:
     png: Annotated[bool, arg(help="write a figure as PNG too")] = False
     svg: Annotated[bool, arg(help="write a figure as SVG too")] = False
     json: Annotated[
-        bool,
-        arg(
-            help="print JSON; for pictures one line each, and the data beside the page",
-        ),
+        bool, arg(help="print JSON, a line for each input; write the data beside the page too")
     ] = False
     csv: Annotated[bool, arg(help="write the data as CSV too")] = False
 
@@ -169,7 +168,7 @@ def _print_text(explanation: "TextExplanation") -> None:
     if explanation.prediction is not None:
         question, words = explanation.prediction.question, explanation.prediction.words
         predicted = ", ".join(f"{word} {number(probability)}" for word, probability in words)
-        print_line(f"prediction for the question “{question}”, in per cent: {predicted}")
+        print_line(f"predicted after the text and “{question}”, in per cent: {predicted}")
 
 
 def _explain_pictures(
@@ -178,8 +177,8 @@ def _explain_pictures(
     image_column: str | None,
     options: Options,
 ) -> int:
+    from clearhead.cli.options import STDIN, list_inputs, picture_reader
     from clearhead.cli.output import print_json, print_remark
-    from clearhead.cli.pictures import STDIN, list_inputs, picture_reader
     from clearhead.errors import ImageError
     from clearhead.explanation import explain as explain_any
     from clearhead.explanation import write_report
@@ -201,7 +200,7 @@ def _explain_pictures(
             failed = True
             row["error"] = str(error).removeprefix(f"{name}: ")
             if not Path(name).exists() and not re.search(r"[/\\]|\.\w+$", name):
-                row["error"] += "; a text needs a text model: give --model sentences"
+                row["error"] += "; for a text use `clearhead attend`, or give --model sentences"
             print_remark(f"{name}: {row['error']}")
         if options.json:
             print_json(row, indent=None)

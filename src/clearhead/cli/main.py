@@ -1,7 +1,8 @@
 """The command `clearhead`: choose a command, parse its options with tyro, run it.
 
-Exit codes: 0 success, 1 the command failed, 2 wrong usage, 130 interrupted, 141 output closed
-(broken pipe). Only the chosen command's module is imported, so that `--help` starts fast.
+Exit codes: 0 success, 1 the command failed, 2 wrong usage, also a setting that cannot be used, 130
+interrupted, 141 output closed (broken pipe). Only the chosen command's module is imported, so that
+`--help` starts fast.
 """
 
 import importlib
@@ -16,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
-from clearhead.errors import ClearheadError, command_line_messages, did_you_mean
+from clearhead.errors import ClearheadError, ConfigError, command_line_messages, did_you_mean
 
 FAILED, WRONG_USAGE, INTERRUPTED, OUTPUT_CLOSED = 1, 2, 130, 141
 
@@ -48,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = _run(arguments)
         sys.stdout.flush()
+    except ConfigError as error:
+        return _fail(str(error), WRONG_USAGE)
     except ClearheadError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
@@ -96,16 +99,14 @@ def _run(arguments: list[str]) -> int:
         case [name, *rest] if name in COMMANDS:
             return _run_command(name, rest)
     name = arguments[0]
-    kind, known = "command", list(COMMANDS)
-    if name.startswith("-"):
-        kind, known = "option", ["--help", "--version"]
+    kind = "option" if name.startswith("-") else "command"
+    known = [*COMMANDS, "--help", "--version"]
     hint = did_you_mean(name, known) or f"; expected one of {', '.join(known)}"
-    _fail(f"unknown {kind} {name!r}{hint}")
-    return WRONG_USAGE
+    return _fail(f"unknown {kind} {name!r}{hint}", WRONG_USAGE)
 
 
 def _run_command(name: str, arguments: list[str]) -> int:
-    from clearhead.cli.parsing import UsageError, parse
+    from clearhead.cli.parsing import parse
 
     command = getattr(importlib.import_module(f"clearhead.cli.{name}"), name)
     try:
@@ -115,9 +116,6 @@ def _run_command(name: str, arguments: list[str]) -> int:
             # matplotlib says which folder it uses for its cache if its own cannot be written
             logging.getLogger("matplotlib").setLevel(logging.ERROR)
             code = call()
-    except UsageError as error:
-        _fail(str(error))
-        code = WRONG_USAGE
     except SystemExit as stop:
         code = stop.code
     return code if isinstance(code, int) else 0
@@ -144,6 +142,6 @@ def _help() -> str:
     )
 
 
-def _fail(message: str) -> int:
+def _fail(message: str, code: int = FAILED) -> int:
     sys.stderr.write(f"clearhead: {message}\n")
-    return FAILED
+    return code

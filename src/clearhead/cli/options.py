@@ -1,18 +1,21 @@
-"""Options that several commands share."""
+"""Options that several commands share, and the pictures that they name."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from clearhead.cli.parsing import UsageError
+from clearhead.errors import ConfigError
 from clearhead.inference._names import EngineChoice
 
 if TYPE_CHECKING:
+    from clearhead.data import ImageSource, PictureRef
     from clearhead.inference import ModelLike
     from clearhead.models.pretrained import ImageModel
 
+STDIN = "-"
 MODEL_HELP = '"digits", a folder with a saved model, or OWNER/NAME on the Hugging Face hub'
 CLASSIFIER_HELP = (
     f'{MODEL_HELP}; "timm:NAME" or "timm:FOLDER", "hf:FOLDER" or "hf:OWNER/NAME" for models of '
@@ -46,9 +49,9 @@ AsJson = Annotated[bool, arg(help="print JSON")]
 
 
 def check_given(images: Sequence[str], command: str) -> None:
-    """Raise `UsageError` if there is no picture to work on."""
+    """Raise `ConfigError` if there is no picture to work on."""
     if not images:
-        raise UsageError(
+        raise ConfigError(
             "expected a picture's file, a folder, or - for stdin; run "
             f"`clearhead {command} --help` for help"
         )
@@ -79,3 +82,27 @@ def with_engine(model: "ImageModel", engine: EngineChoice, batch_size: int = 32)
     if engine == "auto":
         print_remark(ready.choice())
     return ready
+
+
+def list_inputs(images: Iterable[str], image_column: str | None = None) -> "list[PictureRef]":
+    """List the pictures; a line on stderr names each other file in a folder."""
+    from clearhead.cli.output import print_remark
+    from clearhead.data import list_pictures
+
+    images = list(images)
+    if address := next((image for image in images if "://" in image), None):
+        raise ConfigError(f"{address} is an address; download the picture, and give its file")
+
+    def report(path: str) -> None:
+        print_remark(f"{path}: left out, its suffix is not that of a picture")
+
+    return list(list_pictures(images, image_column=image_column, on_left_out=report))
+
+
+def picture_reader(image_column: str | None = None) -> "Callable[[PictureRef], ImageSource]":
+    """Make the function that reads listed pictures."""
+    from clearhead.data import PictureReader
+    from clearhead.data.preprocessing.image import MAX_BYTES
+
+    read = PictureReader(image_column)
+    return lambda ref: sys.stdin.buffer.read(MAX_BYTES + 1) if ref.name == STDIN else read(ref)

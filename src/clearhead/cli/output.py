@@ -62,23 +62,34 @@ def fetching() -> Iterator[Callable[[str, int], None]]:
 
 
 @contextmanager
-def progress(total: int) -> Iterator[Callable[[], None]]:
-    """Show a bar on stderr if it is a terminal; yields the callback for each one of `total`."""
+def progress(*, hidden: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on stderr if it is a terminal; yields the callback for the count and the total."""
     console = Console(stderr=True)
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    hidden = total < 2 or not console.is_terminal
     # Lines printed to a terminal appear above the bar; a file or a pipe gets them unchanged.
-    to_terminal = sys.stdout.isatty()
     with Progress(
-        *columns, console=console, transient=True, redirect_stdout=to_terminal, disable=hidden
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),
+        disable=hidden or not console.is_terminal,
     ) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda: bar.advance(task)
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def percent(fraction: float | None) -> str:
-    """Format a fraction in per cent without the sign; "" for None."""
-    return "" if fraction is None else f"{fraction * 100:.2f}"
+    """Format a fraction in per cent without the sign; "" for None.
+
+    Only 0 and 1 themselves are "0.00" and "100.00".
+    """
+    if fraction is None:
+        return ""
+    text = f"{fraction * 100:.2f}"
+    if 0 < fraction < 1:
+        return {"0.00": "<0.01", "100.00": ">99.99"}.get(text, text)
+    return text
 
 
 def percent_range(interval: tuple[float, float] | None) -> str:

@@ -1,13 +1,17 @@
-"""Command lines, parsed by tyro: types, help and errors in the words of a command line."""
+"""Command lines, parsed by tyro: the options of a command, its help, and errors in one line."""
 
 import dataclasses
+import io
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr
 from functools import reduce
-from inspect import Parameter, Signature, signature
-from itertools import pairwise, takewhile
+from inspect import Signature, signature
+from itertools import takewhile
 from operator import or_
 from pathlib import Path
+from textwrap import dedent
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -15,63 +19,53 @@ import tyro
 from tyro.conf import arg
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from clearhead.errors import did_you_mean
+from clearhead.errors import ConfigError, did_you_mean
 
-
-class UsageError(Exception):
-    """A command line that the command does not accept; one line."""
-
-
-class ValueRefusedError(Exception):
-    """A value that an option does not accept: the value, and what was expected.
-
-    Not a `ValueError`: tyro catches these and prints a box of several lines.
-    """
+HELP = ("-h", "--help")
 
 
 def parse(name: str, command: Callable[..., object], arguments: Sequence[str]) -> Callable[[], Any]:
     """The call of a command that a command line describes.
 
     Raises:
-        UsageError: The command does not accept it.
+        ConfigError: The command does not accept it.
         SystemExit: The help was printed.
     """
-    known = subcommands(command)
+    known: Mapping[str, Any] = getattr(sys.modules[command.__module__], "SUBCOMMANDS", {})
     if known and not arguments:
-        raise UsageError(
+        raise ConfigError(
             f"expected one of {', '.join(known)}; run `clearhead {name} --help` for help"
         )
+    options = list(takewhile(lambda x: x != "--", arguments))
+    if not set(HELP).isdisjoint(options):  # also where tyro would expect a value
+        before = takewhile(lambda x: x not in HELP, options)
+        arguments = [*[x for x in before if x in known][:1], "--help"]
     markers: list[Any] = [tyro.conf.CascadeSubcommandArgs]
     if name != "train":  # a recipe's flags may be on by default, so that they need a --no- form
         markers.append(tyro.conf.FlagCreatePairsOff)
-    options = list(takewhile(lambda x: x != "--", arguments))
-    asks_for_help = not {"-h", "--help"}.isdisjoint(options)
-    if asks_for_help:  # also where tyro would expect a value
-        before = takewhile(lambda x: x not in ("-h", "--help"), options)
-        arguments = [*[x for x in before if x in known][:1], "--help"]
+    printed = io.StringIO()
     try:
-        call, unknown = tyro.cli(
-            _deferred(command),
-            prog=f"clearhead {name}",
-            args=arguments,
-            config=markers,
-            registry=REGISTRY,
-            return_unknown_args=True,
-            console_outputs=asks_for_help,
-        )
-    except ValueRefusedError as error:
-        value, expected = error.args
-        raise UsageError(f"{_option_before(value, arguments)}{expected}") from None
-    except SystemExit as error:
-        if not error.code:  # after the help
+        with redirect_stderr(printed):
+            return tyro.cli(
+                _deferred(command),
+                prog=f"clearhead {name}",
+                args=arguments,
+                config=markers,
+                registry=REGISTRY,
+            )
+    except SystemExit as stop:
+        if not stop.code:  # after the help
             raise
-        problem = _incomplete(command, arguments)
-    else:
-        if not unknown:
-            return call
-        problem = _unknown(command, unknown, arguments)
-    hint = "" if "did you mean" in problem else f"; run `clearhead {name} --help` for help"
-    raise UsageError(problem + hint)
+    raise ConfigError(f"{_one_line(printed.getvalue())}; run `clearhead {name} --help` for help")
+
+
+def _one_line(printed: str) -> str:
+    """An error of tyro without its frame, title and the help texts of options."""
+    plain = re.sub(r"\x1b\[[\d;]*m", "", printed)  # colours, on a terminal
+    _, _, framed = re.sub("[│╭╮╰╯─]", " ", plain).partition("\n")
+    parts = re.split(r"(?m)^[^\w\n]*$", dedent(framed))
+    lines = [re.findall(r"^ {,6}(\S.*?) *$", part, re.MULTILINE) for part in parts]
+    return "; ".join(" ".join(x).rstrip(".") for x in lines if x and "helptext" not in x[0])
 
 
 def _deferred(command: Callable[..., object]) -> Callable[..., Callable[[], object]]:
@@ -156,7 +150,6 @@ def settings_of(options: Any) -> Any:
     return base(**vars(options))
 
 
-POSITIONAL = get_args(tyro.conf.Positional[str])[-1]
 REGISTRY = ConstructorRegistry()
 KINDS: dict[Any, tuple[Callable[[str], Any], str, str]] = {
     str: (str, "TEXT", "a text"),
@@ -190,8 +183,7 @@ def _primitive(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
         try:
             values = tuple(map(convert, given))
         except ValueError:
-            found = " ".join(given)
-            raise ValueRefusedError(found, f"expected {expected}, got {found!r}") from None
+            raise ValueError(f"expected {expected}, got {' '.join(given)!r}") from None
         return values if len(values) > 1 else values[0]
 
     return PrimitiveConstructorSpec(
@@ -208,127 +200,5 @@ def _primitive(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
 def _choice(given: str, words: Sequence[str]) -> str:
     if given not in words:
         hint = did_you_mean(given, words)
-        message = f"expected one of {', '.join(words)}, got {given!r}{hint}"
-        raise ValueRefusedError(given, message)
+        raise ValueError(f"expected one of {', '.join(words)}, got {given!r}{hint}")
     return given
-
-
-def _option_before(value: str, arguments: Sequence[str]) -> str:
-    """The option that has this value, with a colon; empty if there is none, or more than one."""
-    first = value.split(" ", maxsplit=1)[0]
-    words = [
-        word
-        for token in arguments
-        for word in (token.split("=", maxsplit=1) if token.startswith("--") else token.split(" "))
-    ]
-    options = [x for x, after in pairwise(words) if after == first and x.startswith("--")]
-    return f"{options[0]}: " if len(options) == 1 else ""
-
-
-def _incomplete(command: Callable[..., object], arguments: Sequence[str]) -> str:
-    """What a command line lacks that tyro did not accept; or its first unknown option."""
-    named = [_option(x) for x in arguments if x.startswith("--")]
-    known, chosen = subcommands(command), _chosen(command, arguments)
-    options = _defaults(command, chosen)
-    if unknown := [x for x in named if not {x, x.replace("no-", "", 1)} & options.keys()]:
-        return _unknown(command, unknown, arguments)
-    if known and not chosen:
-        given = [x for x in arguments[:1] if not x.startswith("-")]
-        if given:
-            return _unknown(command, given, arguments)
-        return f"expected one of {', '.join(known)}"
-    for token, after in pairwise([*arguments, "--"]):
-        default = options.get(_option(token), False)
-        if "=" not in token and _is_option(after) and not isinstance(default, bool | tuple):
-            return f"expected a value after {token}"
-    required = [x for x, default in options.items() if default in (Parameter.empty, tyro.MISSING)]
-    if missing := [x for x in required if x not in named]:
-        return f"expected {' and '.join(missing)}"
-    return f"expected one of {', '.join(known)}" if known else "wrong usage"
-
-
-def _unknown(
-    command: Callable[..., object], tokens: Sequence[str], arguments: Sequence[str]
-) -> str:
-    """Name the first unknown option, or else the first argument that is one too many."""
-    token = next(filter(_is_option, tokens), tokens[0])
-    if not _is_option(token):
-        known = [x for x in subcommands(command) if x != token]
-        return f"unexpected argument {token!r}{did_you_mean(token, known)}"
-    option, chosen = _option(token), _chosen(command, arguments)
-    options = _defaults(command, chosen)
-    if option in options:
-        return f"expected {option} after {chosen}"
-    shown = repr(option)[1:-1]  # one line
-    return f"unknown option {shown}{did_you_mean(option, options)}"
-
-
-def _is_option(word: str) -> bool:
-    return word.startswith("-") and word != "-" and not _is_number(word)
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
-
-
-def _option(token: str) -> str:
-    """The name of the option that a word of the command line gives."""
-    return token.partition("=")[0].replace("_", "-")
-
-
-def _chosen(command: Callable[..., object], arguments: Sequence[str]) -> str | None:
-    return next((x for x in arguments if x in subcommands(command)), None)
-
-
-def _defaults(command: Callable[..., object], chosen: str | None) -> dict[str, Any]:
-    """The default value of each option of a command and of the chosen subcommand, or of all."""
-    known = subcommands(command)
-    hints = get_type_hints(command, include_extras=True)
-    parameters = list(signature(command).parameters.values())[bool(known) :]
-    found: dict[str, Any] = {}
-    for each in parameters:
-        if dataclasses.is_dataclass(each.default):  # its fields are options themselves
-            found |= _named(_values(each.default))
-        elif not _is_positional(hints[each.name]):
-            found |= _named({each.name: each.default})
-    for options in [known[chosen]] if chosen else known.values():
-        found |= _named(_values(options))
-    return found
-
-
-def _is_positional(kind: Any) -> bool:
-    return POSITIONAL in getattr(kind, "__metadata__", ())
-
-
-def subcommands(command: Callable[..., object]) -> Mapping[str, Any]:
-    """The dataclass of each subcommand, or its default values."""
-    known: Mapping[str, Any] = getattr(sys.modules[command.__module__], "SUBCOMMANDS", {})
-    return known
-
-
-def _values(options: Any) -> dict[str, Any]:
-    kinds = get_type_hints(
-        options if isinstance(options, type) else type(options), include_extras=True
-    )
-    return {
-        field.name: getattr(options, field.name, None)
-        for field in dataclasses.fields(options)
-        if not _is_positional(kinds[field.name])
-    }
-
-
-def _named(values: Mapping[str, Any], prefix: str = "--") -> dict[str, Any]:
-    """The same values by the names of their options."""
-    named: dict[str, Any] = {}
-    for name, value in values.items():
-        option = prefix + name.replace("_", "-")
-        named |= (
-            _named(_values(value), f"{option}.")
-            if dataclasses.is_dataclass(value)
-            else {option: value}
-        )
-    return named

@@ -58,7 +58,7 @@ def predict(
     classes for each digit. With --out the predictions of any number of pictures are written to a
     file; after an interruption, the same command continues.
     """
-    from clearhead.cli.pictures import STDIN
+    from clearhead.cli.options import STDIN
     from clearhead.errors import ConfigError
 
     check_given(images, "predict")
@@ -111,17 +111,18 @@ def _print(
     json: bool,
 ) -> int:
     """Print the predictions one after another; the exit code."""
+    from clearhead.cli.options import list_inputs, picture_reader
     from clearhead.cli.output import print_json, print_remark, progress
-    from clearhead.cli.pictures import list_inputs, picture_reader
     from clearhead.errors import ImageError
     from clearhead.inference import predict_listed
 
     refs = list_inputs(images, image_column)
     print_row = _row_printer(max(len(ref.name) for ref in refs), network.config.labels)
     failed = False
-    with progress(len(refs)) as advance:
+    with progress(hidden=len(refs) < 2) as show:
+        show(0, len(refs))
         results = predict_listed(network, refs, picture_reader(image_column), single=single)
-        for ref, result in zip(refs, results, strict=True):
+        for place, (ref, result) in enumerate(zip(refs, results, strict=True), start=1):
             if isinstance(result, ImageError):
                 failed = True
                 reason = str(result).removeprefix(f"{ref.name}: ")
@@ -133,7 +134,7 @@ def _print(
             else:
                 print_row(_cells(ref.name, result))
             sys.stdout.flush()
-            advance()
+            show(place, len(refs))
     return int(failed)
 
 
@@ -154,16 +155,9 @@ def _print_summary(summary: "JobSummary", out: Path, *, json: bool) -> int:
 @contextmanager
 def job_progress() -> Iterator[Callable[[int, int], None]]:
     """Yields a function of done and total: a bar, or without a terminal a line every 10 seconds."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    from clearhead.cli.output import print_remark, progress
 
-    from clearhead.cli.output import print_remark
-
-    console = Console(stderr=True)
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    hidden = not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
-        task = bar.add_task("listing", total=None)
+    with progress() as update:
         first, began, printed = -1, time.monotonic(), time.monotonic()
 
         def show(done: int, total: int) -> None:
@@ -171,8 +165,8 @@ def job_progress() -> Iterator[Callable[[int, int], None]]:
             now = time.monotonic()
             if first < 0:
                 first, began = done, now
-            bar.update(task, completed=done, total=total)
-            if not hidden or now < printed + SECONDS_BETWEEN_LINES:
+            update(done, total)
+            if sys.stderr.isatty() or now < printed + SECONDS_BETWEEN_LINES:
                 return
             printed = now
             if done > first:

@@ -29,24 +29,23 @@ def serve(*, model: ModelSource = "digits", settings: ServeConfig = DEFAULTS) ->
     from clearhead.inference import load_engine
     from clearhead.models import load
     from clearhead.models.pretrained import ImageModel
-    from clearhead.serve import run, run_workers
+    from clearhead.serve import run
     from clearhead.serve.telemetry import check_installed
 
     if settings.telemetry:
         check_installed()
     if settings.name is None:
         settings = replace(settings, name=name_of(model))
+    print_remark(f"loading {model}")
     classifier = load(model, ImageModel)
     if settings.engine == "auto":
         ready = load_engine(classifier, batch_size=settings.max_batch)
         print_remark(ready.choice())
         settings = replace(settings, engine=ready.name)
     make = partial(make_application, model, settings)
-    report = partial(_report, model)
-    if settings.workers > 1:
-        interrupted = run_workers(make, settings, on_start=report)
-    else:
-        interrupted = run(make(), settings, on_start=report)
+    interrupted = run(
+        make, settings, on_start=lambda address: print_remark(f"serving {model} on {address}")
+    )
     return INTERRUPTED if interrupted else 0
 
 
@@ -69,9 +68,3 @@ def name_of(model: str) -> str:
     path = Path(model)
     name = path.resolve().name if path.is_dir() else model.rpartition("/")[2]
     return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII) or "model"
-
-
-def _report(model: str, address: str) -> None:
-    from clearhead.cli.output import print_remark
-
-    print_remark(f"serving {model} on {address}")

@@ -11,7 +11,8 @@ import tyro
 from tyro.conf import Positional, arg
 
 from clearhead.cli.options import AsJson
-from clearhead.cli.parsing import UsageError, options_of
+from clearhead.cli.parsing import options_of
+from clearhead.errors import ConfigError
 
 if TYPE_CHECKING:
     from clearhead.studies.store import Results
@@ -113,7 +114,7 @@ class Describe:
         from clearhead.studies.measures.pretrained import describe_model
 
         if not self.inputs:
-            raise UsageError(
+            raise ConfigError(
                 "expected pictures or texts; run `clearhead study describe --help` for help"
             )
         found = describe_model(self.model, self.inputs)
@@ -179,7 +180,7 @@ class Run:
         from clearhead.studies.runner import run_studies
 
         if bool(self.names) == self.all:
-            raise UsageError("expected either studies by name (`clearhead study list`) or --all")
+            raise ConfigError("expected either studies by name (`clearhead study list`) or --all")
         names = [entry.name for entry in ENTRIES] if self.all else list(self.names)
         try:
             results = run_studies(
@@ -217,10 +218,15 @@ class Report:
 
         full, quick = (default_folder(budget, 0) for budget in ("full", "quick"))
         found = (path for path in (full, quick, PUBLISHED) if path.exists())
-        path = self.results or next(found, quick)
+        path = self.results or next(found, None)
+        if path is None:
+            raise ConfigError(
+                f"there are no results in {full.parent}; `clearhead study run --all` makes them, "
+                f"--results names others, and a clone of Clearhead has the published ones"
+            )
         report = report_studies(read_published(path) if path.is_file() else read_results(path))
         for section in report.sections:
-            for problem in (section.judged.unjudged, *section.problems):
+            for problem in (section.unjudged, *section.problems):
                 if problem:
                     print_remark(f"study {section.study.name}: {problem}")
         written = write_study_report(report, self.out, markdown=self.markdown)
@@ -271,17 +277,15 @@ def _published_spreads() -> dict[str, dict[str, float]]:
 def _print_verdicts(results: "Results", sources: set[str]) -> None:
     """For each of these studies the verdict, its parts, and the decisive result."""
     from clearhead.cli.output import print_line
-    from clearhead.studies._section import Section
-    from clearhead.studies.store import judge
+    from clearhead.studies._section import judge
 
-    judged = [x for x in judge(results) if x.result.source in sources]
-    sections = [Section(judged=x, budget=results.budget) for x in judged]
+    sections = [x for x in judge(results) if x.result.source in sources]
     few = ": few seeds, for a first look" if results.budget == "quick" else ""
     print_line(f"Verdicts, budget {results.budget}{few}")
     width = max(len(section.study.name) for section in sections)
     for section in sections:
-        print_line(f"  {section.study.claim:<4} {section.study.name:<{width}}  {section.verdict}")
-        verdict = section.judged.verdict
+        print_line(f"  {section.study.claim:<4} {section.study.name:<{width}}  {section.outcome}")
+        verdict = section.verdict
         for line in (verdict.sentence, section.decisive) if verdict else ():
             print_line(f"       {line}")
     command = shlex.join(["clearhead", "study", "report", "--results", str(results.folder)])

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 DEVICE_HELP = '"auto", "cpu", "cuda", "cuda:N" or "mps"'
+OWN_IMAGES = ("tiny", "small")  # recipes without a data set of their own
 FITTED = ("image_size", "in_channels", "patch_size", "num_classes")
 Size = int | tuple[int, int]
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
@@ -55,6 +56,8 @@ def _options(name: str) -> TrainConfig | TextTrainConfig:
             if kinds[field] in (int, float, Size) or get_origin(kinds[field]) is Literal:
                 fits = ", or what fits the images" if field in FITTED else ""
                 model[field] = _unset(kinds[field], f"{value}{fits}")
+        if name in OWN_IMAGES:
+            unset["data"] = tyro.MISSING
         unset["model"] = options_of(config.model, types=model, values=dict.fromkeys(model))
     options: TrainConfig | TextTrainConfig = options_of(config, name, types, unset)
     return options

@@ -108,8 +108,10 @@ def open_dataset(
 def check_split(splits: dict[Split, LabelledImages], split: Split) -> None:
     """Raise `DataError` if there is no such split."""
     if split not in splits:
-        few = ", as no class has 2 images; add some" if split == "test" else ""
-        raise DataError(f"{splits['train'].name} has no {split} split{few}")
+        advice = f"; it has {' and '.join(splits)}"
+        if split == "test":
+            advice = ", as no class has 2 images; add some"
+        raise DataError(f"{splits['train'].name} has no {split} split{advice}")
 
 
 def _open_path(path: Path) -> dict[Split, LabelledImages]:

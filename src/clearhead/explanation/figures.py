@@ -1,7 +1,7 @@
 """Explanations as still figures."""
 
 from io import BytesIO
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -61,7 +61,7 @@ def picture_figure(explanation: Explanation) -> Figure:
 
 def thumbnails(explanation: Explanation) -> dict[str, str]:
     """The model input and the measures that the model allows, as `data:` addresses of PNGs."""
-    images = {"model input": png_address(explanation.pixels)}
+    images = {"model input": image_address(explanation.pixels)}
     for name, influence in explanation.displayed.items():
         values, grid = influence.values, explanation.grid
         if values is None or grid is None:
@@ -73,23 +73,18 @@ def thumbnails(explanation: Explanation) -> dict[str, str]:
             cells = SIGNED[name][1] * cells
             scale, colours = signed_norm(float(cells.abs().max())), SIGNED_COLOURS
         pixels = torch.from_numpy(colours(scale(cells.numpy()), bytes=True)[..., :3].copy())
-        images[name] = png_address(pixels.movedim(-1, 0))
+        images[name] = image_address(pixels.movedim(-1, 0))
     return images
 
 
-def png_address(pixels: UInt8[Tensor, "channels height width"]) -> str:
-    """Pixels as a PNG in a `data:` address."""
+def image_address(
+    pixels: UInt8[Tensor, "channels height width"], kind: Literal["png", "jpeg"] = "png"
+) -> str:
+    """Pixels as an image in a `data:` address."""
     content = BytesIO()
     image = Image.fromarray(pixels.permute(1, 2, 0).squeeze(-1).contiguous().numpy())
-    image.save(content, "PNG", optimize=True)
-    return data_uri(content.getvalue(), "image/png")
-
-
-def jpeg_address(pixels: UInt8[Tensor, "3 height width"]) -> str:
-    """A coloured picture as a JPEG in a `data:` address."""
-    content = BytesIO()
-    Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(content, "JPEG", quality=85)
-    return data_uri(content.getvalue(), "image/jpeg")
+    image.save(content, kind, optimize=True, quality=85)
+    return data_uri(content.getvalue(), f"image/{kind}")
 
 
 def text_figure(explanation: TextExplanation) -> Figure:

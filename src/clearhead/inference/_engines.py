@@ -22,7 +22,7 @@ from torch.export import ExportedProgram
 
 from clearhead._atomic import replaced_atomic, sha256, write_atomic
 from clearhead.data import cache_folder
-from clearhead.errors import ConfigError, StorageError, did_you_mean, require
+from clearhead.errors import ConfigError, StorageError, check_choice, require
 from clearhead.inference._copy import ModelCopy
 from clearhead.inference._graph import (
     IMAGES,
@@ -122,10 +122,7 @@ def load_engine(
         ConfigError: The engine is unknown or not installed, cannot compute this model, or returns
             other logits than torch.
     """
-    if engine not in get_args(EngineChoice):
-        expected = ", ".join(get_args(EngineChoice))
-        hint = did_you_mean(str(engine), get_args(EngineChoice))
-        raise ConfigError(f"engine must be one of {expected}, got {engine!r}{hint}")
+    check_choice("engine", engine, get_args(EngineChoice))
     if isinstance(model, EngineModel):
         if engine in ("auto", model.name):
             return model

@@ -20,7 +20,7 @@ from torch.export import ExportedProgram
 
 from clearhead._atomic import write_all_atomic
 from clearhead.data import ImageDataset, normalize
-from clearhead.errors import ConfigError, require
+from clearhead.errors import ConfigError, check_choice, require
 from clearhead.inference._engines import EngineModel, run_onnx, run_openvino
 from clearhead.inference._evaluate import Evaluation, evaluate
 from clearhead.inference._graph import (
@@ -156,12 +156,8 @@ def export(
 def _check_options(
     model: ImageModel, to: ExportFormat, precision: Precision, attention: bool
 ) -> None:
-    for name, value, known in (
-        ("to", to, get_args(ExportFormat)),
-        ("precision", precision, get_args(Precision)),
-    ):
-        if value not in known:
-            raise ConfigError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+    check_choice("to", to, get_args(ExportFormat))
+    check_choice("precision", precision, get_args(Precision))
     if precision == "int8" and to not in WITH_INT8:
         raise ConfigError(f"int8 is for {' and '.join(WITH_INT8)}, got {to!r}; use float16")
     if attention and to not in WITH_ATTENTION:

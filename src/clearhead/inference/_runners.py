@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import torch
 
-from clearhead._processes import exit_with_parent
-from clearhead._ray import ray_cluster
+from clearhead._processes import exit_with_parent, ray_cluster
 from clearhead.data import ImageSource, PictureReader, PictureRef
 from clearhead.errors import ClearheadError, ImageError
 from clearhead.inference._copy import ModelCopy

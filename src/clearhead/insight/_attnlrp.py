@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -9,12 +10,15 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from clearhead.insight.relevance import pixel_gradient
 from clearhead.recording import AttentionRecord, Layers, intervene
 
-# As torch calls them: F.tanh calls the method.
-ACTIVATIONS = (F.gelu, F.silu, F.relu, torch.relu, Tensor.relu, torch.tanh, Tensor.tanh)
+# Element-wise functions whose ATen operators have no such tag, or another name.
+UNTAGGED = {"hardswish", "hardsigmoid", "softsign", "rdiv", "rpow"}
+# Functions of one tensor that are affine; also exp, because it may be a part of a softmax.
+AFFINE = {"add", "sub", "rsub", "neg", "mul", "div", "clone", "exp"}
 
 
 def attnlrp(
@@ -29,9 +33,10 @@ def attnlrp(
     The rules, as products of input and a changed gradient (section 3 of the paper):
 
     - linear layers: z_ij / Σ_i z_ij, the ε-rule with ε = 0, which is the gradient
-    - products of two activations, Q Kᵀ and A V: half to each factor
+    - products of two activations, Q Kᵀ, A V and gates: half to each factor
     - softmax: its Taylor expansion, which is the gradient
-    - element-wise activations: the relevance passes unchanged
+    - element-wise functions of one tensor, whatever they are composed of: the relevance passes
+      unchanged
     - LayerNorm: the standard deviation counts as a constant
 
     The γ-rule, which the paper recommends for noisy convolutions, is not used.
@@ -56,7 +61,18 @@ def _scaled_gradient(x: Tensor, factor: float) -> Tensor:
 
 
 class _Rules(TorchFunctionMode):
-    """The rules for LayerNorm and for activations."""
+    """The rules for LayerNorm, for element-wise functions, and for products of two activations.
+
+    An activation can be composed, as x · (1 + tanh(…)), to which rules for the product, the sum and
+    tanh would assign another relevance than to a single call. So what is computed element by
+    element from one tensor is collected, and replaced as one function where it is used otherwise.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sources: Any = (
+            WeakTensorKeyDictionary()
+        )  # by result: the tensor, whether it is affine
 
     def __torch_function__(
         self,
@@ -65,14 +81,53 @@ class _Rules(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        kwargs = kwargs or {}
+        kwargs, name = dict(kwargs or {}), _element_wise(func)
+        given = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor) and x.dim()]
+        sources = [self._sources.get(x, (x, True)) for x in given]
+        if name and given and all(source is sources[0][0] for source, _ in sources):
+            kwargs |= {"inplace": False} if "inplace" in kwargs else {}
+            output = func(*args, **kwargs)
+            product = name in ("mul", "div") and len(given) > 1
+            affine = name in AFFINE and not product and all(x for _, x in sources)
+            self._sources[output] = sources[0][0], affine
+            return output
+        args = tuple(map(self._replaced, args))
+        kwargs = {key: self._replaced(x) for key, x in kwargs.items()}
         if func in (F.layer_norm, torch.layer_norm):
             return _layer_norm(*args, **kwargs)
-        if func in ACTIVATIONS:
-            x = args[0] if args else kwargs["input"]
-            ratio = func(*args, **kwargs) / x
-            return x * torch.where(x == 0, 0.0, ratio).detach()
+        if name == "mul" and _are_activations(*args):
+            args = tuple(_scaled_gradient(x, 0.5) for x in args)
         return func(*args, **kwargs)
+
+    def _replaced(self, x: Any) -> Any:
+        """The same number; of an element-wise function f(x) with the gradient f(x) / x."""
+        if isinstance(x, list | tuple):
+            return type(x)(map(self._replaced, x)) if type(x) in (list, tuple) else x
+        source, affine = self._sources.get(x, (x, True)) if isinstance(x, Tensor) else (x, True)
+        if affine:
+            return x
+        source = self._replaced(source)
+        ratio = torch.where(source == 0, 0.0, x / source).detach()
+        return x.detach() + ratio * (source - source.detach())
+
+
+@cache
+def _element_wise(func: Callable[..., Any]) -> str:
+    """The name of an element-wise function without effect on its arguments; empty for others."""
+    name = getattr(func, "__name__", "")
+    if name.endswith("_") and not name.startswith("__"):
+        return ""
+    name = name.strip("_")
+    operator = getattr(torch.ops.aten, name, None)
+    overloads = [] if operator is None else [getattr(operator, x) for x in operator.overloads()]
+    tagged = any(torch.Tag.pointwise in overload.tags for overload in overloads)
+    return name if tagged or name in UNTAGGED else ""
+
+
+def _are_activations(*args: Any) -> bool:
+    """Whether these are two tensors of one shape that depend on the input, so no parameters."""
+    computed = [x for x in args if isinstance(x, Tensor) and x.requires_grad and not x.is_leaf]
+    return len(computed) == len(args) == 2 and args[0].shape == args[1].shape
 
 
 def _layer_norm(

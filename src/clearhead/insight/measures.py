@@ -173,7 +173,7 @@ def entropy(weights: Float[Tensor, "*batch keys"]) -> Float[Tensor, "*batch"]:
     return nats
 
 
-def _agreement(
+def agreement_of(
     weights: Float[Tensor, "batch heads queries keys"],
 ) -> Float[Tensor, "batch heads heads"]:
     """1 - Jensen-Shannon distance (root of the divergence in bits) of two heads, mean over queries.
@@ -229,7 +229,7 @@ def _of_layer(
         **{name: total / mass for name, total in _totals(patches, distances).items()},
         **_shares_and_lifts(patches, _share_kernels(rows, columns, tokens)),
         "received": weights.mean(dim=-2)[..., first:],
-        "agreement": _agreement(weights),
+        "agreement": agreement_of(weights),
     }
 
 

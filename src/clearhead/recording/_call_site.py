@@ -11,12 +11,13 @@ from typing import Any, NamedTuple, NoReturn
 from torch import fx, nn
 
 from clearhead.errors import CaptureError
+from clearhead.recording._call_numbers import Checkpoints, checkpoints
 from clearhead.recording._record import AttentionRecord
 from clearhead.recording._torch_internals import (
     OPERATORS,
     SCRIPT_METHOD,
     call_while_compiling,
-    in_backward_pass,
+    graph_task,
 )
 
 # Names of kernels that compute attention in one opaque call.
@@ -137,12 +138,16 @@ class CallSites:
         call = [frame for _, frame in takewhile(lambda pair: pair[0] is modules[0], running)][-1]
         innermost = _submodule(modules[0], inner)
         # in a backward pass, the outermost module is not running; it is known from before
-        roots = [root for root, _ in self._paths.values()] if in_backward_pass() else []
+        roots = [root for root, _ in self._paths.values()] if graph_task() is not None else []
         for outermost in (*roots, *reversed(modules)):
             path = self._paths_of(outermost).get(id(innermost))
             if path is not None:
                 return CallSite(path or type(innermost).__name__, innermost, call)
         return CallSite(type(innermost).__name__, innermost, call)
+
+    def checkpoints(self) -> Checkpoints:
+        """The checkpointed segments that are running."""
+        return checkpoints(self._frames(sys._getframe(1)))
 
     def innermost(self) -> nn.Module | None:
         """The innermost running module."""
@@ -172,12 +177,16 @@ class CallSites:
 
     def _running(self, frame: FrameType | None) -> Iterator[tuple[nn.Module, FrameType]]:
         """The modules whose methods are running, innermost first, and the frames of these."""
-        while frame is not None and frame is not self._outside:
-            code = frame.f_code
+        for of_method in self._frames(frame):
+            code = of_method.f_code
             if code.co_argcount and code.co_varnames[0] == "self":
-                owner = frame.f_locals.get("self")
+                owner = of_method.f_locals.get("self")
                 if isinstance(owner, nn.Module):
-                    yield owner, frame
+                    yield owner, of_method
+
+    def _frames(self, frame: FrameType | None) -> Iterator[FrameType]:
+        while frame is not None and frame is not self._outside:
+            yield frame
             frame = frame.f_back
 
     def _paths_of(self, root: nn.Module) -> dict[int, str]:

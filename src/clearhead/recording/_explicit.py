@@ -39,7 +39,7 @@ from clearhead.recording._layout import (
     step_of_call,
 )
 from clearhead.recording._products import Factor, Product, factor_of_call
-from clearhead.recording._torch_internals import in_backward_pass
+from clearhead.recording._torch_internals import graph_task
 
 PAIRED = products.MULTIPLY | {"addcmul"}
 MAX_HISTORY = 64
@@ -202,7 +202,7 @@ class OperationTracker:
         softmax = Softmax(module=self._innermost(), scored=scored, **axis)
         if scored and history is not None:
             softmax.operand_dims = min(x.dim() for x in history.product[:2])
-        if not in_backward_pass() or all(x.module is not softmax.module for x in self.softmaxes):
+        if graph_task() is None or all(x.module is not softmax.module for x in self.softmaxes):
             self.softmaxes.append(softmax)  # checkpointing may stop before the product with values
         return softmax
 

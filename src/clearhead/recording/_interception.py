@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from clearhead.errors import CaptureError, InputError
+from clearhead.recording._call_numbers import CallNumbers
 from clearhead.recording._call_site import (
     BATCHED,
     COMPILED,
@@ -38,7 +39,6 @@ from clearhead.recording._torch_internals import (
     DisableInterception,
     OperatorOverload,
     function_modes,
-    in_backward_pass,
     is_batched,
 )
 
@@ -75,8 +75,7 @@ class InterceptionMode(TorchFunctionMode):
         self._on_attention = on_attention
         self.call_sites = CallSites(outside or sys._getframe(1))
         self.tracker = OperationTracker(self.call_sites.innermost)
-        self._calls: dict[str, int] = {}
-        self._repeated: dict[str, int] = {}
+        self._numbers = CallNumbers()
         self._parts = PartsOfCalls()
         self._lock = RLock()
         self._is_open = True
@@ -144,7 +143,7 @@ class InterceptionMode(TorchFunctionMode):
     def for_thread(self) -> "InterceptionMode":
         """A mode for a thread that is started inside the block, with the same records."""
         mode = InterceptionMode(self._on_attention, compiled=self.records_compiled)
-        mode._calls, mode._repeated, mode._lock = self._calls, self._repeated, self._lock
+        mode._numbers, mode._lock = self._numbers, self._lock
         self._of_threads.append(mode)
         return mode
 
@@ -221,21 +220,28 @@ class InterceptionMode(TorchFunctionMode):
             return self._numbered(record, output, site) if self._is_open else output
 
     def _numbered(self, record: AttentionRecord, output: Tensor, site: CallSite) -> Tensor:
-        count = self._calls.get(record.name, 0) + 1
-        if in_backward_pass() and (repeated := self._repeated.get(record.name, 0)) < count - 1:
-            self._repeated[record.name] = repeated + 1
-            count -= 1 + repeated
-        else:
-            self._calls[record.name] = count
-        if count > 1:
-            record = replace(record, name=f"{record.name}#{count}")
+        path = record.name
+        numbers = self._numbers.of_call(path, self.call_sites.checkpoints())
+        record, *others = (replace(record, name=f"{path}#{x}" if x > 1 else path) for x in numbers)
         self._parts.add(site, record)
         with DisableInterception():
             replacement = self._on_attention(record)
+            if not all(_same(self._on_attention(other), replacement) for other in others):
+                raise CaptureError(REPEATED.format(path, len(numbers)))
         if replacement is None:
             return output
         _check_replacement(replacement, record)
         return record.layout.original(replacement, output)
+
+
+REPEATED = (
+    "{}: a backward pass computes one of its {} calls again, and which one is not known; use "
+    "torch.utils.checkpoint, or change all of these calls in the same way"
+)
+
+
+def _same(one: Tensor | None, other: Tensor | None) -> bool:
+    return one is other or (one is not None and other is not None and one.equal(other))
 
 
 def _check_replacement(replacement: Any, record: AttentionRecord) -> None:

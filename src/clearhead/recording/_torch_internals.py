@@ -1,10 +1,12 @@
 """The private parts of torch that recording needs."""
 
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch.utils import checkpoint
 
 OperatorOverload = torch._ops.OpOverload
 OPERATORS = (torch._ops.OpOverload, torch._ops.OpOverloadPacket, torch._ops.HigherOrderOperator)
@@ -31,9 +33,29 @@ def custom_operator_bodies() -> Iterator[dict[Any, Callable[..., Any]]]:
             yield operator._backend_fns
 
 
-def in_backward_pass() -> bool:
-    """Whether autograd is running, as when checkpointed layers are computed again."""
-    return torch._C._current_graph_task_id() != -1
+def graph_task() -> int | None:
+    """The number of the backward pass that is running, as when checkpointed layers are repeated."""
+    number: int = torch._C._current_graph_task_id()
+    return None if number == -1 else number
+
+
+def checkpoint_of(frame: FrameType) -> tuple[Any, bool]:
+    """The checkpointed segment that a function of torch runs, and whether it computes it again.
+
+    Only its identity matters. It is None for other functions.
+    """
+    code = frame.f_code
+    if code.co_filename != checkpoint.__file__:
+        return None, False
+    variables = frame.f_locals
+    match code.co_name:
+        case "forward" | "backward":
+            return variables.get("ctx"), code.co_name == "backward"
+        case "checkpoint" if (generator := variables.get("gen")) is not None:
+            return generator.gi_frame.f_locals.get("new_frame"), False
+        case "unpack_hook" if "frame" in variables:
+            return variables["frame"], True
+    return None, False
 
 
 def is_batched(x: Tensor) -> bool:

@@ -1,12 +1,11 @@
 """An HTTP server for one model: predictions, attention, the Open Inference Protocol, metrics.
 
-- `config`: address and limits; `_run`: uvicorn, with draining on SIGTERM; `_workers`: several
-  processes; `telemetry`: traces
-- `app`: the application and its own routes; `protocol`: those of the Open Inference Protocol
-- `schemas`: requests and responses; `metrics`: counters for Prometheus
-- `_service`: from a body to a response, through `_limits` (concurrency, size and time of the
-  body, deadline) and `_pool` (processes that decode batches, by `_bodies`, and classify them, by
-  `_compute`)
+- `config`: address and limits; `_run`: uvicorn, in one process or several, with draining
+- `app`: the application and its own routes; `protocol`: those of the Open Inference Protocol;
+  `_pages`: HTML
+- `schemas`: requests and responses; `telemetry`: metrics and traces
+- `_service`: from a request to its results, within limits, by the processes of `_pool`, which
+  decode bodies (`_bodies`) and classify them in batches (`_compute`)
 
 Needs the extra `serve`.
 """

@@ -1,4 +1,3 @@
 from ._run import run as run
-from ._workers import run_workers as run_workers
 from .app import make_app as make_app
 from .config import ServeConfig as ServeConfig

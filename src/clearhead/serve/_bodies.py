@@ -1,7 +1,5 @@
 """Request bodies: pictures, forms, JSON with base64, and tensors, compressed or not."""
 
-import binascii
-import json
 import zlib
 from base64 import b64decode
 from dataclasses import dataclass
@@ -11,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from fastapi import HTTPException, Request
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from clearhead.errors import ImageError, InputError
 from clearhead.inference import ModelInput, prepare
@@ -146,26 +144,22 @@ def _picture(body: bytes, content_type: str) -> bytes:
     return body
 
 
+class _PictureInJson(BaseModel, extra="forbid", strict=True):
+    image: str
+
+
 def _file_in_json(body: bytes) -> bytes:
     wanted = 'expected {"image": "…"} with a picture file in base64'
     try:
-        content = json.loads(body)
-        if not isinstance(content, dict) or set(content) != {"image"}:
-            raise ImageError(wanted)
-        text = content["image"]
-        if not isinstance(text, str):
-            raise ImageError(wanted)
+        text = _PictureInJson.model_validate_json(body).image
         if text.startswith("data:"):  # as a canvas's toDataURL makes it
             text = text.partition(",")[2]
         return b64decode(text, validate=True)
-    except (ValueError, RecursionError, binascii.Error) as error:
-        if isinstance(error, ImageError):
-            raise
-        raise ImageError(f"{wanted}, got invalid {_kind_of(error)}") from error
-
-
-def _kind_of(error: Exception) -> str:
-    return "base64" if isinstance(error, binascii.Error) else "JSON"
+    except ValidationError as error:
+        is_json = error.errors()[0]["type"] != "json_invalid"
+        raise ImageError(wanted if is_json else f"{wanted}, got invalid JSON") from error
+    except ValueError as error:
+        raise ImageError(f"{wanted}, got invalid base64") from error
 
 
 def _file_in_form(body: bytes, content_type: str) -> bytes:

@@ -1,18 +1,43 @@
-"""Predictions and attention for several requests in one forward pass."""
+"""In a model process: bodies decoded, predictions and attention for all in one forward pass."""
 
+import json
+import time
+import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
+from io import BytesIO
+from itertools import islice, pairwise
+from typing import Any, NamedTuple
 
 import torch
+from fastapi import HTTPException
 from jaxtyping import Float, UInt8
+from PIL import Image
 from torch import Tensor
 
 from clearhead.data import normalize
 from clearhead.errors import InputError, NothingCapturedError
-from clearhead.inference import EngineModel, ModelLike, Prediction, predict_inputs
+from clearhead.inference import EngineModel, ModelLike, Prediction, predict_inputs, prepare
 from clearhead.recording import capture
-from clearhead.serve._bodies import Decoded
+from clearhead.serve._bodies import BodyDecoder, BodyHeaders, Decoded, Kind
+
+
+class Job(NamedTuple):
+    """The body of a request, and what it is."""
+
+    kind: Kind
+    body: bytes
+    headers: BodyHeaders = BodyHeaders()
+
+
+class Outcomes(NamedTuple):
+    """A result or an exception for each job of a batch, and measurements."""
+
+    results: list[Any]
+    decode_seconds: list[float]
+    compute_seconds: float
+    num_images: int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,3 +85,47 @@ def attention_weights(
     except NothingCapturedError as error:
         raise InputError(f"a {type(model).__name__} has no attention to explain") from error
     return torch.stack([weights.double().cpu() for weights in recording.to_hf()], dim=1)
+
+
+def process(decode: BodyDecoder, model: ModelLike, jobs: list[Job]) -> Outcomes:
+    """Decode jobs one by one, and classify them in one batch."""
+    decoded: list[Decoded | Exception] = []
+    times = [time.monotonic()]
+    for job in jobs:
+        try:
+            decoded.append(decode(*job))
+        except Exception as error:  # noqa: BLE001 - raised in the server
+            decoded.append(error)
+        times.append(time.monotonic())
+    requests = [one for one in decoded if isinstance(one, Decoded)]
+    computed = iter(compute(model, requests))
+    results = [
+        _result(job.kind, one, next(computed) if isinstance(one, Decoded) else one)
+        for job, one in zip(jobs, decoded, strict=True)
+    ]
+    return Outcomes(
+        results,
+        [end - start for start, end in pairwise(times)],
+        time.monotonic() - times[-1],
+        sum(len(request.inputs) for request in requests),
+    )
+
+
+def _result(kind: Kind, decoded: Decoded | Exception, result: Result | Exception) -> Any:
+    """What `Pool.run` returns, or an exception that can be pickled."""
+    if isinstance(result, HTTPException):
+        return result
+    if isinstance(result, Exception):
+        return RuntimeError("".join(traceback.format_exception(result)))
+    if kind == "picture":
+        content = result.predictions[0].to_dict()
+        return json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
+    return decoded, result
+
+
+def warm_up(model: ModelLike) -> None:
+    """Classify a blank picture, which is slow the first time."""
+    blank = BytesIO()
+    Image.new("L", (40, 40), 255).save(blank, "PNG")
+    with suppress(Exception):  # a broken model fails in requests
+        predict_inputs(model, [prepare(blank.getvalue(), model.config)])

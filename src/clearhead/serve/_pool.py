@@ -8,53 +8,30 @@ batches.
 
 import asyncio
 import atexit
-import json
 import logging
 import multiprocessing
-import os
 import pickle
 import signal
 import socket
-import threading
 import time
-import traceback
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from io import BytesIO
-from itertools import islice, pairwise
+from itertools import islice
 from math import ceil
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import torch
 from fastapi import HTTPException
-from PIL import Image
 
-from clearhead.inference import ModelCopy, ModelLike, predict_inputs, prepare
-from clearhead.serve._bodies import BodyDecoder, BodyHeaders, Decoded, Kind
-from clearhead.serve._compute import Result, compute
-from clearhead.serve.metrics import Metrics
+from clearhead._processes import exit_with_parent
+from clearhead.inference import ModelCopy
+from clearhead.serve._bodies import BodyDecoder
+from clearhead.serve._compute import Job, Outcomes, process, warm_up
+from clearhead.serve.telemetry import Metrics
 
 logger = logging.getLogger(__name__)
 
 LENGTH = 8  # bytes of the number in front of each message
-
-
-class Job(NamedTuple):
-    """The body of a request, and what it is."""
-
-    kind: Kind
-    body: bytes
-    headers: BodyHeaders = BodyHeaders()
-
-
-class Outcomes(NamedTuple):
-    """A result or an exception for each job of a batch, and measurements."""
-
-    results: list[Any]
-    decode_seconds: list[float]
-    compute_seconds: float
-    num_images: int
 
 
 @dataclass(eq=False)
@@ -270,13 +247,12 @@ class _Worker(asyncio.Protocol):
 
 def _work(connection: socket.socket, decode: BodyDecoder, copy: ModelCopy) -> None:
     """In a new process: batch after batch, until the server ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # signals are for the server
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    exit_with_parent()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # signals are for the server
     torch.set_num_threads(1)  # there is a process for each core
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it logs damaged forms
-    threading.Thread(target=_exit_with_server, daemon=True).start()
     model = copy.load()
-    _warm_up(model)
+    warm_up(model)
     with connection, connection.makefile("rb") as requests:
         connection.sendall(_message(None))
         while size := int.from_bytes(requests.read(LENGTH)):
@@ -288,54 +264,3 @@ def _message(content: Any) -> bytes:
     """Pickled content, with its length in front."""
     pickled = pickle.dumps(content)
     return len(pickled).to_bytes(LENGTH) + pickled
-
-
-def process(decode: BodyDecoder, model: ModelLike, jobs: list[Job]) -> Outcomes:
-    """Decode jobs one by one, and classify them in one batch."""
-    decoded: list[Decoded | Exception] = []
-    times = [time.monotonic()]
-    for job in jobs:
-        try:
-            decoded.append(decode(*job))
-        except Exception as error:  # noqa: BLE001 - raised in the server
-            decoded.append(error)
-        times.append(time.monotonic())
-    requests = [one for one in decoded if isinstance(one, Decoded)]
-    computed = iter(compute(model, requests))
-    results = [
-        _result(job.kind, one, next(computed) if isinstance(one, Decoded) else one)
-        for job, one in zip(jobs, decoded, strict=True)
-    ]
-    return Outcomes(
-        results,
-        [end - start for start, end in pairwise(times)],
-        time.monotonic() - times[-1],
-        sum(len(request.inputs) for request in requests),
-    )
-
-
-def _result(kind: Kind, decoded: Decoded | Exception, result: Result | Exception) -> Any:
-    """What `Pool.run` returns, or an exception that can be pickled."""
-    if isinstance(result, HTTPException):
-        return result
-    if isinstance(result, Exception):
-        return RuntimeError("".join(traceback.format_exception(result)))
-    if kind == "picture":
-        content = result.predictions[0].to_dict()
-        return json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
-    return decoded, result
-
-
-def _exit_with_server() -> None:
-    server = multiprocessing.parent_process()
-    if server is not None:
-        server.join()
-    os._exit(1)
-
-
-def _warm_up(model: ModelLike) -> None:
-    """Classify a blank picture, which is slow the first time."""
-    blank = BytesIO()
-    Image.new("L", (40, 40), 255).save(blank, "PNG")
-    with suppress(Exception):  # a broken model fails in requests
-        predict_inputs(model, [prepare(blank.getvalue(), model.config)])

@@ -1,22 +1,34 @@
-"""The server: uvicorn on one socket, with draining before it stops."""
+"""The server: uvicorn in one process or several on one socket, with draining before it stops."""
 
 import asyncio
 import logging
+import multiprocessing
 import os
 import signal
 import socket
+import tempfile
+import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from copy import deepcopy
+from functools import partial
+from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any
 
 import uvicorn
+from prometheus_client.multiprocess import mark_process_dead
+from uvicorn.config import LOGGING_CONFIG
 
 from clearhead.errors import ConfigError
 from clearhead.serve.app import Application
 from clearhead.serve.config import ServeConfig
+from clearhead.serve.telemetry import METRICS_FOLDER
 
 logger = logging.getLogger(__name__)
 
+SECONDS_BETWEEN_STARTS = 1.0
 KEEP_ALIVE = 10  # seconds between two requests of one connection
 # Inherited by the model processes. There is one for each core: their threads would compete. And a
 # file in the current folder must not be imported in place of a module.
@@ -68,17 +80,23 @@ class DrainingServer(uvicorn.Server):
 
 
 def run(
-    app: Application, config: ServeConfig, *, on_start: Callable[[str], None] = lambda _: None
+    make: Callable[[], Application],
+    config: ServeConfig,
+    *,
+    on_start: Callable[[str], None] = lambda _: None,
 ) -> bool:
     """Serve until SIGTERM or SIGINT.
+
+    Of several workers, one that ends by itself is replaced. The limits of `config`, except
+    `model_processes`, hold for each worker; /metrics has the sums of all.
 
     It changes its process: environment variables of child processes, signal handlers, logging. A
     script calls it under `if __name__ == "__main__":`, for it starts processes of
     `multiprocessing`.
 
     Args:
-        app: The application, from `make_app`.
-        config: The configuration that `app` was made with.
+        make: Makes the application, with `make_app`; pickled, and called in each worker.
+        config: The configuration that the application is made with.
         on_start: Called with the address once the server is ready.
 
     Returns:
@@ -87,11 +105,19 @@ def run(
     Raises:
         ConfigError: The address is not available.
     """
-    with listen(config) as listener:
-        server = DrainingServer(app, config, lambda: on_start(address_of(config, listener)))
+    with listen(config) as listener, tempfile.TemporaryDirectory("clearhead") as folder:
         os.environ.update(ENVIRONMENT)
-        server.run(sockets=[listener])
-    return server.interrupted
+        report = partial(on_start, address_of(config, listener))
+        if config.workers == 1:
+            server = DrainingServer(make(), config, report)
+            server.run(sockets=[listener])
+            return server.interrupted
+        os.environ[METRICS_FOLDER] = folder  # inherited; read on import
+        try:
+            supervisor = _Supervisor(partial(_serve, make, config, listener), config.workers)
+            return supervisor.run(report)
+        finally:
+            del os.environ[METRICS_FOLDER]
 
 
 def address_of(config: ServeConfig, listener: socket.socket) -> str:
@@ -101,31 +127,19 @@ def address_of(config: ServeConfig, listener: socket.socket) -> str:
 
 
 def _log_config(config: ServeConfig) -> dict[str, Any]:
-    """Lines with time and level on stderr."""
-    start = "%(asctime)s %(levelname)s "
-    handlers = {
-        name: {"class": "logging.StreamHandler", "formatter": name}
-        for name in ("default", "access")
-    }
-    level = config.log_level.upper()
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {
-            "default": {"format": f"{start}%(message)s"},
-            "access": {
-                "()": "uvicorn.logging.AccessFormatter",
-                "fmt": f'{start}%(client_addr)s "%(request_line)s" %(status_code)s',
-                "use_colors": False,
-            },
-        },
-        "handlers": handlers,
-        "loggers": {
-            "uvicorn": {"handlers": ["default"], "level": level, "propagate": False},
-            "uvicorn.access": {"handlers": ["access"], "level": "INFO", "propagate": False},
-            "clearhead": {"handlers": ["default"], "level": level, "propagate": False},
-        },
-    }
+    """That of uvicorn, with time and level in each line, all on stderr."""
+    logs: dict[str, Any] = deepcopy(LOGGING_CONFIG)
+    for name, text in (
+        ("default", "%(message)s"),
+        ("access", '%(client_addr)s "%(request_line)s" %(status_code)s'),
+    ):
+        formatter = {"fmt": f"%(asctime)s %(levelname)s {text}", "use_colors": False}
+        logs["formatters"][name] |= formatter
+        logs["handlers"][name]["stream"] = "ext://sys.stderr"
+    own = {"handlers": ["default"], "level": config.log_level.upper(), "propagate": False}
+    access = logs["loggers"]["uvicorn.access"]
+    logs["loggers"] = {"uvicorn": own, "uvicorn.access": access, "clearhead": own}
+    return logs
 
 
 def listen(config: ServeConfig) -> socket.socket:
@@ -142,3 +156,90 @@ def listen(config: ServeConfig) -> socket.socket:
             f"cannot listen on {config.host}, port {config.port}: {reason}; "
             "choose another with --port (0 takes a free one) or --host"
         ) from error
+
+
+class _Supervisor:
+    """Starts processes, replaces those that end, and passes signals on."""
+
+    def __init__(self, target: Callable[[Any], None], count: int) -> None:
+        self.context = multiprocessing.get_context("spawn")
+        self.target = target
+        self.count = count
+        self.ready = self.context.Semaphore(0)
+        self.processes: list[BaseProcess] = []
+        self.signals: list[int] = []
+
+    def run(self, on_start: Callable[[], None]) -> bool:
+        previous = {
+            number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        try:
+            self.processes = [self._start() for _ in range(self.count)]
+            if self._are_ready():
+                on_start()
+                self._supervise()
+            failed = not self.signals
+            interrupted = self._stop()
+            if failed:
+                raise ConfigError("a worker could not start; the log has the reason")
+            return interrupted
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self.signals.append(number)
+
+    def _start(self) -> BaseProcess:
+        process = self.context.Process(target=self.target, args=(self.ready,))
+        process.start()
+        return process
+
+    def _are_ready(self) -> bool:
+        """Wait for all processes; False after a signal, or if one has ended."""
+        for _ in range(self.count):
+            while not self.ready.acquire(timeout=0.2):
+                if self.signals or not all(process.is_alive() for process in self.processes):
+                    return False
+        return True
+
+    def _supervise(self) -> None:
+        while not self.signals:
+            for place, process in enumerate(self.processes):
+                if not process.is_alive() and not self.signals:
+                    logger.warning("worker %d ended; starting another", process.pid)
+                    mark_process_dead(process.pid)
+                    time.sleep(SECONDS_BETWEEN_STARTS)  # if it ends at once, not in a loop
+                    self.processes[place] = self._start()
+            time.sleep(0.1)
+
+    def _stop(self) -> bool:
+        """Pass on each signal, the second one too, until all processes have ended."""
+        passed = 0
+        if not self.signals:  # a process could not start
+            self.signals.append(signal.SIGTERM)
+        while any(process.is_alive() for process in self.processes):
+            for number in self.signals[passed:]:
+                passed += 1
+                for process in self.processes:
+                    if process.pid is not None:
+                        with suppress(ProcessLookupError):
+                            os.kill(process.pid, number)
+            time.sleep(0.05)
+        return self.signals[0] == signal.SIGINT
+
+
+def _serve(
+    make: Callable[[], Application], config: ServeConfig, listener: socket.socket, ready: Any
+) -> None:
+    """In a process of its own."""
+    os.setpgrp()  # Ctrl-C goes to the supervisor alone, which passes it on
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
+    DrainingServer(make(), config, ready.release).run(sockets=[listener])
+
+
+def _stop_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)

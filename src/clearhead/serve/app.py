@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
+from functools import cache
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -23,11 +24,9 @@ from clearhead.errors import ConfigError
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
 from clearhead.serve import telemetry
-from clearhead.serve._limits import ConcurrencyLimit
 from clearhead.serve._pages import Page, docs_page
-from clearhead.serve._service import Service
+from clearhead.serve._service import ConcurrencyLimit, Service
 from clearhead.serve.config import ServeConfig
-from clearhead.serve.metrics import CONTENT_TYPE
 from clearhead.serve.protocol import protocol_routes
 from clearhead.serve.schemas import (
     PICTURE_BODY,
@@ -36,6 +35,7 @@ from clearhead.serve.schemas import (
     PredictionResponse,
     error_responses,
 )
+from clearhead.serve.telemetry import CONTENT_TYPE
 
 logger = logging.getLogger(__name__)
 
@@ -244,33 +244,32 @@ def _metrics_route(service: Service) -> APIRouter:
 
 def _page_route(model: ImageModel, page_of: PageOf | None) -> APIRouter:
     router = APIRouter()
-    pages: list[Page] = []
+
+    @cache
+    def made(make: PageOf) -> Page:
+        return Page(make(model))
 
     @router.get("/", response_class=HTMLResponse, include_in_schema=page_of is not None)
     async def page(request: Request) -> Response:
         """The microscope: a page that shows the model's attention."""
         if page_of is None:
             raise HTTPException(404, "this server has no page; see /docs")
-        if not pages:
-            try:
-                pages.append(Page(await run_in_threadpool(page_of, model)))
-            except ConfigError as error:  # the page cannot show every model
-                raise HTTPException(404, str(error)) from error
-        return pages[0].response_to(request)
+        try:
+            return (await run_in_threadpool(made, page_of)).response_to(request)
+        except ConfigError as error:  # the page cannot show every model
+            raise HTTPException(404, str(error)) from error
 
     return router
 
 
 def _docs_route(app: FastAPI) -> APIRouter:
     router = APIRouter()
-    pages: list[Page] = []
+    page = cache(lambda: Page(docs_page(app.openapi())))
 
     @router.get("/docs", response_class=HTMLResponse, include_in_schema=False)
     async def docs(request: Request) -> Response:
         """The OpenAPI description as a page."""
-        if not pages:
-            pages.append(Page(docs_page(app.openapi())))
-        return pages[0].response_to(request)
+        return page().response_to(request)
 
     return router
 

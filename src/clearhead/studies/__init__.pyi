@@ -2,6 +2,8 @@ from ._panels import Curves as Curves
 from ._panels import Image as Image
 from ._panels import Points as Points
 from ._panels import side_by_side as side_by_side
+from ._section import Section as Section
+from ._section import judge as judge
 from .hypotheses import Bound as Bound
 from .hypotheses import Comparison as Comparison
 from .hypotheses import Difference as Difference
@@ -18,10 +20,8 @@ from .report import StudyReport as StudyReport
 from .report import report_studies as report_studies
 from .report import write_study_report as write_study_report
 from .runner import run_studies as run_studies
-from .store import Judged as Judged
 from .store import Results as Results
 from .store import StudyResult as StudyResult
-from .store import judge as judge
 from .store import read_results as read_results
 from .study import Grid as Grid
 from .study import Paper as Paper

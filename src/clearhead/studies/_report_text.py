@@ -7,7 +7,7 @@ from math import inf, isfinite
 from types import MappingProxyType
 from typing import Any
 
-from clearhead.studies.hypotheses import Sample
+from clearhead.studies.hypotheses import Declared, Sample
 from clearhead.studies.registration import Change, Planned
 from clearhead.studies.study import Study
 from clearhead.studies.verdict import Finding, PartVerdict, Verdict
@@ -58,7 +58,7 @@ def with_unit(text: str, unit: str) -> str:
     return text if unit in DIMENSIONLESS else f"{text} {unit}"
 
 
-def predicted(item: Finding | Planned) -> str:
+def predicted(item: Declared) -> str:
     """The predicted range: "above 1 points", "within ± 0.5 %", "0 to 1"."""
     low, high, exact = item.low, item.high, item.kind == "exact"
     if low is None and high is None:
@@ -170,12 +170,13 @@ def change_table(changes: Iterable[Change]) -> TableText | None:
 def raw_table(sample: Sample) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:
     """Caption, headings and rows of the values behind a hypothesis, at most 100 rows."""
     head: tuple[str, ...] = ("trial", "value")
-    columns: tuple[Sequence[float], ...] = (range(1, len(sample.values) + 1), sample.values)
+    values = sample.values or ()
+    columns: tuple[Sequence[float], ...] = (range(1, len(values) + 1), values)
     if sample.first and sample.second:
         head = ("seed", "first", "second", "difference")
-        columns = (sample.first.seeds, sample.first.values, sample.second.values, sample.values)
+        columns = (sample.first.seeds, sample.first.values, sample.second.values, values)
     rows = [tuple(map(repr, row)) for row in zip(*columns, strict=True)]
-    caption = f"{sample.hypothesis.name}, {sample.hypothesis.unit}".rstrip(", ")
+    caption = f"{sample.name}, {sample.unit}".rstrip(", ")
     if len(rows) > MAX_RAW_ROWS:
         caption += f" (the first {MAX_RAW_ROWS} of {len(rows):,})"
     return caption, head, rows[:MAX_RAW_ROWS]

@@ -3,10 +3,9 @@
 import csv
 import json
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from io import StringIO
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from clearhead.explanation import data_uri
 from clearhead.insight.plots import figure_bytes
@@ -17,10 +16,10 @@ from clearhead.studies.claims import CLAIMS
 from clearhead.studies.hypotheses import Sample
 from clearhead.studies.published import part_to_dict
 from clearhead.studies.registration import Planned, history, plan_study, registered
-from clearhead.studies.store import Judged
+from clearhead.studies.store import Results, StudyResult
 from clearhead.studies.study import Study
 from clearhead.studies.table import Budget, Table
-from clearhead.studies.verdict import NOT_DECIDING, Finding
+from clearhead.studies.verdict import NOT_DECIDING, Finding, Verdict, judge_study
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,26 +28,40 @@ DECISIVE = ("contradicted", "undecided", "supported", "by construction")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Section:
-    """One study of a report."""
+class Figures:
+    """What is drawn and said of a study, each empty if there is none."""
 
-    judged: Judged
-    budget: Budget
-    samples: tuple[Sample, ...] = ()
-    lines: tuple[str, ...] = ()
-    """Summaries"""
     svg: bytes = b""
     alt: str = ""
-    """The figure, empty if there is none, and its titles and axes in words"""
+    """The titles and axes of the figure in words"""
     small_svg: bytes = b""
-    """The figure of the comparisons, empty if there is none"""
-    problems: tuple[str, ...] = ()
-    """What is missing, and why, one line each"""
+    """The figure of the comparisons"""
+    lines: tuple[str, ...] = ()
+    """Summaries"""
+    problem: str = ""
+    """Why something cannot be made"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """The result of a study with its verdict, or the reason why it has none.
+
+    Attributes:
+        result: The result.
+        budget: "quick" or "full".
+        verdict: The verdict, if there is one.
+        unjudged: Why there is none.
+    """
+
+    result: StudyResult
+    budget: Budget
+    verdict: Verdict | None = None
+    unjudged: str = ""
 
     @property
     def study(self) -> Study:
         """The study."""
-        return self.judged.result.study
+        return self.result.study
 
     @property
     def file_name(self) -> str:
@@ -56,18 +69,54 @@ class Section:
         return file_name(self.study.name)
 
     @property
-    def verdict(self) -> str:
+    def outcome(self) -> str:
         """The outcome of the verdict, or why there is no verdict."""
-        return self.judged.verdict.outcome if self.judged.verdict else self.judged.unjudged
+        return self.verdict.outcome if self.verdict else self.unjudged
+
+    @cached_property
+    def samples(self) -> tuple[Sample, ...]:
+        """Every hypothesis that was judged, with its values; each once."""
+        if self.verdict is None:
+            return ()
+        table = Table(self.result.outcomes)
+        samples = (x.sample(table) for x in self.study.hypotheses)
+        return tuple(x for x in samples if x.values is not None)
+
+    @cached_property
+    def figures(self) -> Figures:
+        """Figures and summaries; what cannot be made is named in `problems`."""
+        made: dict[str, Any] = {}
+        study, published, outcomes = self.study, self.result.published, self.result.outcomes
+        if self.verdict is None:
+            return Figures()
+        drawn = [x for x in self.verdict.findings if x.kind != "exact" and x.interval]
+        try:
+            made["small_svg"] = figure_bytes(draw_findings(drawn), "svg") if drawn else b""
+            made["lines"] = study.text(outcomes)
+            if study.panels:
+                figure = study.figure(outcomes)
+                made |= {"svg": figure_bytes(figure, "svg"), "alt": _in_words(figure)}
+            elif published:  # its design was changed since then
+                alt = f"Figure of {study.claim}, as it was published"
+                made |= {"svg": published.figure, "alt": alt, "lines": published.lines}
+        except Exception as error:  # noqa: BLE001 - one study's defect must not hide the others
+            reason = f"{type(error).__name__}: {error}"
+            made["problem"] = f"text or figure cannot be made ({reason})"
+        return Figures(**made)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is missing, and why, one line each."""
+        return tuple(filter(None, (*self.result.damaged, self.figures.problem)))
 
     @property
     def headline(self) -> tuple[str, str]:
         """The outcome, capitalised and with a mark after it, and the parts by outcome."""
-        judged = self.judged.verdict
-        if judged is None:
-            return f"{self.verdict.capitalize()}.", ""
-        outcome, parts = judged.outcome.capitalize(), judged.sentence
-        if {x.outcome for x in judged.parts} - set(NOT_DECIDING) <= {judged.outcome}:
+        verdict = self.verdict
+        if verdict is None:
+            return f"{self.unjudged.capitalize()}.", ""
+        outcome, parts = verdict.outcome.capitalize(), verdict.sentence
+        if {x.outcome for x in verdict.parts} - set(NOT_DECIDING) <= {verdict.outcome}:
             mark, _, rest = parts.removeprefix(outcome).partition(": ")
             return f"{outcome}{mark}:", rest
         return f"{outcome}.", parts
@@ -75,13 +124,13 @@ class Section:
     @property
     def findings(self) -> tuple[Finding, ...]:
         """Every hypothesis that was judged, premises first."""
-        parts = self.judged.verdict.parts if self.judged.verdict else ()
+        parts = self.verdict.parts if self.verdict else ()
         return tuple(x for part in parts for x in (*part.premises, *part.findings))
 
     @property
     def decisive(self) -> str:
         """The first result that keeps the claim from being supported, else the first result."""
-        findings = self.judged.verdict.findings if self.judged.verdict else ()
+        findings = self.verdict.findings if self.verdict else ()
         ranked = (x for outcome in DECISIVE for x in findings if x.outcome == outcome)
         line = next(map(text.result_line, ranked), "")
         condition, colon, rest = line.partition(": ")
@@ -91,7 +140,7 @@ class Section:
     @property
     def plan(self) -> tuple[Planned, ...]:
         """The plan, with the power that was computed before the run."""
-        result = self.judged.result
+        result = self.result
         if result.published:
             return result.published.plan
         design = registered().get("studies", {}).get(self.study.name, {})
@@ -102,18 +151,14 @@ class Section:
     @property
     def is_of_project(self) -> bool:
         """Whether it is a study of the project, not of a user's own."""
-        return self.judged.result.source.startswith(CLAIMS)
+        return self.result.source.startswith(CLAIMS)
 
     @property
     def tables(self) -> list[tuple[str, text.TableText]]:
         """Hypotheses, literature, sensitivity, changes and plan, with their titles."""
-        study, verdict = self.study, self.judged.verdict
+        study, verdict = self.study, self.verdict
         changes = [x for x in history()[1] if self.is_of_project and study.claim in x.claims]
-        spreads = {
-            x.hypothesis.name: float(np.std(x.values, ddof=1))
-            for x in self.samples
-            if len(x.values) > 1
-        }
+        spreads = {x.name: x.spread for x in self.samples if x.spread is not None}
         tables: dict[str, text.TableText | None] = {}
         if verdict:
             tables["Hypotheses"] = text.evidence_table(verdict.parts)
@@ -125,24 +170,25 @@ class Section:
 
     def to_dict(self) -> dict[str, Any]:
         """The study, its verdict, the evidence and every trial, as JSON types."""
-        study, judged = self.study, self.judged
+        study, result = self.study, self.result
+        table = Table(result.outcomes if self.verdict else ())  # else sides may not be paired
         words = ("name", "claim", "statement", "question", "conditions", "measure")
         return {
             **{key: getattr(study, key) for key in words},
-            "source": judged.result.source,
-            "fingerprint": judged.result.fingerprint,
+            "source": result.source,
+            "fingerprint": result.fingerprint,
             "seeds": study.seeds[self.budget],
-            "num_trials": judged.result.num_planned,
+            "num_trials": result.num_planned,
             "limits": list(study.limits),
             "literature": [asdict(x) for x in study.literature],
             "references": list(study.references),
-            "verdict": judged.verdict.to_dict() if judged.verdict else None,
-            "unjudged": judged.unjudged,
-            "text": list(self.lines),
+            "verdict": self.verdict.to_dict() if self.verdict else None,
+            "unjudged": self.unjudged,
+            "text": list(self.figures.lines),
             "problems": list(self.problems),
             "plan": [x.to_dict() for x in self.plan],
-            "parts": [part_to_dict(part, Table(judged.result.outcomes)) for part in study.parts],
-            "trials": [x.trial.to_dict() | {"values": x.values} for x in judged.result.outcomes],
+            "parts": [part_to_dict(part, table) for part in study.parts],
+            "trials": [x.trial.to_dict() | {"values": x.values} for x in result.outcomes],
         }
 
     def to_csv(self) -> str:
@@ -150,7 +196,7 @@ class Section:
         file = StringIO()
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["study", "condition", "seed", "settings", "measure", "value"])
-        for outcome in self.judged.result.outcomes:
+        for outcome in self.result.outcomes:
             trial = outcome.trial
             settings = json.dumps(dict(trial.settings), sort_keys=True)
             for measure, value in outcome.values.items():
@@ -168,28 +214,31 @@ class Section:
         }
 
 
-def section_of(judged: Judged, budget: Budget) -> Section:
-    """Describe and draw a study; what cannot be made is named in `problems`."""
-    made: dict[str, Any] = {"problems": judged.result.damaged}
-    if judged.verdict:
-        study, published = judged.result.study, judged.result.published
-        table = Table(judged.result.outcomes)
-        made["samples"] = tuple(x.sample(table) for x in study.hypotheses if x.is_measured(table))
-        drawn = [x for x in judged.verdict.findings if x.kind != "exact" and x.interval]
-        try:
-            made["small_svg"] = figure_bytes(draw_findings(drawn), "svg") if drawn else b""
-            made["lines"] = study.text(table.outcomes)
-            if study.panels:
-                figure = study.figure(table.outcomes)
-                made |= {"svg": figure_bytes(figure, "svg"), "alt": _in_words(figure)}
-            elif published:  # its design was changed since then
-                made["lines"] = published.lines
-                alt = f"Figure of {study.claim}, as it was published"
-                made |= {"svg": published.figure, "alt": alt}
-        except Exception as error:  # noqa: BLE001 - one study's defect must not hide the others
-            reason = f"{type(error).__name__}: {error}"
-            made["problems"] += (f"text or figure cannot be made ({reason})",)
-    return Section(judged=judged, budget=budget, **made)
+def judge(results: Results) -> tuple[Section, ...]:
+    """The verdict of every study, by the hypotheses of its own claim alone.
+
+    Args:
+        results: From `run_studies`, `read_results` or `read_published`.
+
+    Returns:
+        One section for each study; one that is not complete, or whose values cannot be computed,
+        has no verdict.
+    """
+    family = sum(x.study.num_tests for x in results.studies if x.is_complete)
+    return tuple(
+        Section(result=x, budget=results.budget, **_judged(x, family)) for x in results.studies
+    )
+
+
+def _judged(result: StudyResult, report_family: int) -> dict[str, Any]:
+    if not result.is_complete:
+        count, total = len(result.outcomes), result.num_planned
+        return {"unjudged": f"unfinished: {count} of {total} trials are measured"}
+    table = Table(result.outcomes)
+    try:
+        return {"verdict": judge_study(result.study, table, report_family=report_family)}
+    except Exception as error:  # noqa: BLE001 - one study's defect must not hide the others
+        return {"unjudged": f"its verdict cannot be computed ({type(error).__name__}: {error})"}
 
 
 def _in_words(figure: "Figure") -> str:

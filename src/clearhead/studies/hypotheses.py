@@ -4,15 +4,19 @@ A comparison predicts something of the mean of `first` − `second`; `Exact` sta
 a formula, for every single value.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from math import inf, isfinite, nan
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
+
+import numpy as np
 
 from clearhead.errors import ConfigError, InputError
 from clearhead.studies.table import Cell, Series, Table
 
 Kind = Literal["difference", "non-inferiority", "equivalence", "bound", "estimate", "exact"]
 
+DECLARED = ("kind", "name", "unit", "low", "high")
 MIN_DISTINCT = 5
 """Distinct values from which a shifted copy of a series can be no coincidence"""
 
@@ -55,28 +59,22 @@ class Comparison:
         """The sides that are measured."""
         return tuple(x for x in (self.first, self.second) if isinstance(x, Cell))
 
-    def scaled(self, factor: float) -> Self:
-        """With `factor` times the margin, if it has one."""
-        return self
-
-    def is_measured(self, table: Table) -> bool:
-        """Whether every side has outcomes."""
-        return all(map(table.has, self.cells))
-
     def sample(self, table: Table) -> "Sample":
-        """The measured values.
+        """With the measured values, if every side has outcomes.
 
         Raises:
-            InputError: outcomes are missing, the sides have different seeds, or one side is the
-                other one with shifted seeds
+            InputError: the sides have different seeds, or one side is the other one with shifted
+                seeds
         """
+        if not all(map(table.has, self.cells)):
+            return Sample.of(self)
         first, second = table.series(self.first), self.second
         if isinstance(second, Cell):
             other = table.series(second)
         else:
             other = Series(first.seeds, (float(second),) * len(first))
         try:
-            return Sample(self, first - other, first, other)
+            return Sample.of(self, first - other, first, other)
         except InputError as error:
             raise InputError(f"{self.name}: {error}") from None
 
@@ -97,9 +95,6 @@ class _WithMargin(Comparison):
     def region(self) -> tuple[float, float]:
         low, high = self.ends
         return low * self.margin, high * self.margin
-
-    def scaled(self, factor: float) -> Self:
-        return replace(self, margin=factor * self.margin)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,116 +190,55 @@ class Exact:
         """From `low` to `high`."""
         return self.low, self.high
 
-    def scaled(self, factor: float) -> Self:
-        """The same: it has no margin."""
-        return self
-
-    def is_measured(self, table: Table) -> bool:
-        """Whether every cell has outcomes."""
-        return all(map(table.has, self.cells))
-
     def sample(self, table: Table) -> "Sample":
-        """The measured values; raises `InputError` if a cell has no outcomes."""
+        """With the measured values, if every cell has outcomes."""
+        if not all(map(table.has, self.cells)):
+            return Sample.of(self)
         rows = (table.rows(cell).values(cell.measure) for cell in self.cells)
-        return Sample(self, tuple(float(x) for values in rows for x in values))
+        return Sample.of(self, tuple(float(x) for values in rows for x in values))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recorded:
-    """A hypothesis of a published study, with its values as in `Sample`; None if not measured."""
+class Declared:
+    """A hypothesis as it is printed and stored: JSON types, without its cells.
+
+    Attributes:
+        kind: Its type.
+        name: Its name.
+        unit: Its unit.
+        low: Lower end of the predicted range of the mean difference, of `Exact` of every value;
+            None: no end.
+        high: Its upper end.
+    """
 
     kind: Kind
     name: str
     unit: str
-    low: float = -inf
-    high: float = inf
-    values: tuple[float, ...] | None = None
-    first: Series | None = None
-    second: Series | None = None
-    cells: tuple[Cell, ...] = ()
+    low: float | None = None
+    high: float | None = None
 
     @property
     def region(self) -> tuple[float, float]:
-        """From `low` to `high`."""
-        return self.low, self.high
-
-    def scaled(self, factor: float) -> Self:
-        """With `factor` times the margin, if it has one."""
-        if self.kind not in ("difference", "non-inferiority", "equivalence"):
-            return self
-        return replace(self, low=factor * self.low, high=factor * self.high)
-
-    def is_measured(self, table: Table) -> bool:
-        """Whether there are values."""
-        return self.values is not None
-
-    def sample(self, table: Table) -> "Sample":
-        """The recorded values; raises `InputError` if it was not measured."""
-        if self.values is None:
-            raise InputError(f"{self.name}: expected recorded values, got none")
-        return Sample(self, self.values, self.first, self.second)
-
-    @classmethod
-    def of(cls, hypothesis: "Hypothesis", table: Table) -> "Recorded":
-        """A hypothesis with its values in a table."""
-        (low, high), name, unit = hypothesis.region, hypothesis.name, hypothesis.unit
-        found = cls(kind=hypothesis.kind, name=name, unit=unit, low=low, high=high)
-        if not hypothesis.is_measured(table):
-            return found
-        sample = hypothesis.sample(table)
-        return replace(found, values=sample.values, first=sample.first, second=sample.second)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON types: None for what is not finite, the values of both sides without seeds."""
-        found: dict[str, Any] = {"kind": self.kind, "name": self.name, "unit": self.unit}
-        found["low"], found["high"] = _finite(self.region)
-        found["values"] = None if self.values is None else _finite(self.values)
-        if self.first and self.second:
-            found["seeds"] = list(self.first.seeds)
-            found["first"] = _finite(self.first.values)
-            found["second"] = _finite(self.second.values)
-        return found
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "Recorded":
-        """From `to_dict`; None becomes NaN in values and infinity in bounds."""
-
-        def numbers(key: str) -> tuple[float, ...]:
-            return tuple(nan if x is None else x for x in data[key])
-
-        first, second = (
-            Series(tuple(data["seeds"]), numbers(side)) if side in data else None
-            for side in ("first", "second")
-        )
-        return cls(
-            **{key: data[key] for key in ("kind", "name", "unit")},
-            low=-inf if data["low"] is None else data["low"],
-            high=inf if data["high"] is None else data["high"],
-            values=None if data["values"] is None else numbers("values"),
-            first=first,
-            second=second,
-        )
+        """From `low` to `high`, infinite without an end."""
+        return -inf if self.low is None else self.low, inf if self.high is None else self.high
 
 
-Hypothesis = Comparison | Exact | Recorded
+@dataclass(frozen=True, kw_only=True)
+class Sample(Declared):
+    """A hypothesis with its measured values; a published study has nothing but these.
 
-
-@dataclass(frozen=True)
-class Sample:
-    """A hypothesis with its measured values.
-
-    Args:
-        hypothesis: the hypothesis
-        values: differences, one per seed; of `Exact` every value
-        first: the first side of a comparison
-        second: the second side of a comparison
+    Attributes:
+        values: Differences, one per seed; of `Exact` every value; None: not measured.
+        first: The first side of a comparison.
+        second: The second side of a comparison.
 
     Raises:
         InputError: one side is the other one with shifted seeds
     """
 
-    hypothesis: Hypothesis
-    values: tuple[float, ...]
+    cells: ClassVar[tuple[Cell, ...]] = ()
+
+    values: tuple[float, ...] | None = None
     first: Series | None = None
     second: Series | None = None
 
@@ -315,8 +249,70 @@ class Sample:
                 "both conditions the same seeds"
             )
 
+    @classmethod
+    def of(
+        cls,
+        hypothesis: "Hypothesis",
+        values: tuple[float, ...] | None = None,
+        first: Series | None = None,
+        second: Series | None = None,
+    ) -> "Sample":
+        """A hypothesis with values."""
+        return cls(**declared(hypothesis), values=values, first=first, second=second)
 
-def _finite(values: tuple[float, ...]) -> list[float | None]:
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation of the values; None for fewer than two."""
+        values = self.values or ()
+        return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+    def sample(self, table: Table) -> "Sample":
+        """The same, whatever the table contains."""
+        return self
+
+    def scaled(self, factor: float) -> "Sample":
+        """With `factor` times the margin, if it has one."""
+        if self.kind not in ("difference", "non-inferiority", "equivalence"):
+            return self
+        low, high = _finite(factor * x for x in self.region)
+        return replace(self, low=low, high=high)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types: None for what is not finite, the values of both sides without seeds."""
+        found = declared(self)
+        found["values"] = None if self.values is None else _finite(self.values)
+        if self.first and self.second:
+            found["seeds"] = list(self.first.seeds)
+            found["first"] = _finite(self.first.values)
+            found["second"] = _finite(self.second.values)
+        return found
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "Sample":
+        """From `to_dict`; None becomes NaN in values."""
+
+        def numbers(key: str) -> tuple[float, ...]:
+            return tuple(nan if x is None else x for x in data[key])
+
+        found: dict[str, Any] = {key: data[key] for key in DECLARED}
+        if data["values"] is not None:
+            found["values"] = numbers("values")
+        for side in {"first", "second"} & data.keys():
+            found[side] = Series(tuple(data["seeds"]), numbers(side))
+        return cls(**found)
+
+
+Hypothesis = Comparison | Exact | Sample
+
+
+def declared(hypothesis: Hypothesis | Declared) -> dict[str, Any]:
+    """The fields of `Declared`."""
+    ends = _finite(hypothesis.region)
+    facts = (hypothesis.kind, hypothesis.name, hypothesis.unit, *ends)
+    return dict(zip(DECLARED, facts, strict=True))
+
+
+def _finite(values: Iterable[float]) -> list[float | None]:
     return [x if isfinite(x) else None for x in values]
 
 

@@ -13,17 +13,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from clearhead.errors import ConfigError, CorruptDataError
 from clearhead.studies._records import file_name
 from clearhead.studies.claims import load_study
-from clearhead.studies.hypotheses import Hypothesis, Recorded
+from clearhead.studies.hypotheses import Hypothesis, Sample
 from clearhead.studies.registration import Planned, fingerprint
 from clearhead.studies.store import Published, Results, StudyResult
 from clearhead.studies.study import Paper, Part, Study
 from clearhead.studies.table import Budget, Outcome, Table, Trial, Values
 
+TRIAL = ("condition", "seed", "settings")
 NOTES = ("limits", "literature", "references")
 NOT_DECLARED = ("panels", "title", "labels", "grid", "summaries", *NOTES)
 """What does not affect verdicts: taken from today's study if its design is still the same"""
@@ -70,9 +69,12 @@ def spreads(path: str | Path) -> dict[str, dict[str, float]]:
     """Standard deviations of differences over three or more seeds, by study and hypothesis."""
     return {
         result.study.name: {
-            x.name: float(np.std(x.values or (), ddof=1))
+            x.name: x.spread
             for x in result.study.hypotheses
-            if isinstance(x, Recorded) and x.kind != "exact" and len(x.values or ()) > 2
+            if isinstance(x, Sample)
+            and x.kind != "exact"
+            and x.spread is not None
+            and len(x.values or ()) > 2
         }
         for result in read_published(path).studies
     }
@@ -82,7 +84,7 @@ def part_to_dict(part: Part, table: Table) -> dict[str, Any]:
     """A part with the values of its hypotheses, as JSON types."""
 
     def recorded(hypotheses: Iterable[Hypothesis]) -> list[dict[str, Any]]:
-        return [Recorded.of(x, table).to_dict() for x in hypotheses]
+        return [x.sample(table).to_dict() for x in hypotheses]
 
     return {
         "name": part.name,
@@ -118,19 +120,13 @@ def _published(data: dict[str, Any], budget: Budget, folder: Path) -> StudyResul
         tuple(map(Planned.from_dict, data["plan"])),
         figure.read_bytes() if figure.is_file() else b"",
     )
-    outcomes = []
-    for item in data["trials"]:
-        facts = {key: item[key] for key in ("condition", "seed", "settings")}
-        outcomes.append(Outcome(trial=Trial(study=study.name, **facts), values=item["values"]))
-    return StudyResult(
-        data["source"],
-        study,
-        tuple(outcome.trial for outcome in outcomes),
-        tuple(outcomes),
-        damaged,
-        data["fingerprint"],
-        published,
+    outcomes = tuple(
+        Outcome(trial=Trial(study=study.name, **{key: x[key] for key in TRIAL}), values=x["values"])
+        for x in data["trials"]
     )
+    trials = tuple(x.trial for x in outcomes)
+    facts = (damaged, data["fingerprint"], published)
+    return StudyResult(data["source"], study, trials, outcomes, *facts)
 
 
 def _run_published(trial: Trial) -> Values:
@@ -140,7 +136,7 @@ def _run_published(trial: Trial) -> Values:
 def _published_part(data: dict[str, Any]) -> Part:
     return Part(
         data["name"],
-        tuple(map(Recorded.from_dict, data["hypotheses"])),
-        tuple(map(Recorded.from_dict, data["premises"])),
-        {name: tuple(map(Recorded.from_dict, x)) for name, x in data["variants"].items()},
+        tuple(map(Sample.from_dict, data["hypotheses"])),
+        tuple(map(Sample.from_dict, data["premises"])),
+        {name: tuple(map(Sample.from_dict, x)) for name, x in data["variants"].items()},
     )

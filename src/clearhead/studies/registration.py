@@ -18,9 +18,9 @@ from types import MappingProxyType
 from typing import Any
 
 from clearhead._atomic import sha256, write_atomic
-from clearhead.errors import ConfigError
-from clearhead.studies._records import git, read_json
-from clearhead.studies.hypotheses import Comparison, Hypothesis, Kind
+from clearhead.errors import ConfigError, CorruptDataError
+from clearhead.studies._records import git
+from clearhead.studies.hypotheses import Comparison, Declared, Hypothesis, declared
 from clearhead.studies.stats import smallest_effect
 from clearhead.studies.study import Study
 from clearhead.studies.table import Budget, Measure, canonical
@@ -32,16 +32,11 @@ PACKAGE = Path(str(resources.files("clearhead.studies")))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Planned:
+class Planned(Declared):
     """A hypothesis with its seeds and power.
 
     Attributes:
         part: The part that it belongs to.
-        name: Its name.
-        kind: Its type.
-        unit: Its unit.
-        low: Lower end of the predicted range of the mean difference; None: no end.
-        high: Its upper end.
         seeds: The number of seeds; None for `Exact`.
         distance_in_sd: How far the mean must lie from an end of the range to be decided with 80 %
             power at the strictest level of Holm's method, in standard deviations of the
@@ -50,11 +45,6 @@ class Planned:
     """
 
     part: str
-    name: str
-    kind: Kind
-    unit: str
-    low: float | None
-    high: float | None
     seeds: int | None = None
     distance_in_sd: float | None = None
     distance: float | None = None
@@ -90,16 +80,14 @@ def plan_study(
     """
 
     def planned(part: str, hypothesis: Hypothesis, level: float) -> Planned:
-        low, high = (end if isfinite(end) else None for end in hypothesis.region)
-        kind, name, unit = hypothesis.kind, hypothesis.name, hypothesis.unit
-        found = Planned(part=part, name=name, kind=kind, unit=unit, low=low, high=high)
+        found = Planned(part=part, **declared(hypothesis))
         if not isinstance(hypothesis, Comparison):
             return found
         seeds = study.seeds_of(hypothesis, budget)
-        if kind == "estimate":
+        if found.kind == "estimate":
             return replace(found, seeds=seeds)
         distance = smallest_effect(seeds, level, power=POWER) if seeds >= MIN_SEEDS else inf
-        spread = hypothesis.spread or spreads.get(name)
+        spread = hypothesis.spread or spreads.get(found.name)
         in_unit = None if spread is None else distance * spread
         return replace(found, seeds=seeds, distance_in_sd=distance, distance=in_unit)
 
@@ -210,18 +198,30 @@ def register(
         "rule": {"level": LEVEL, "min_seeds": MIN_SEEDS, "family": "claim", "adjustment": "Holm"},
         "studies": designs,
     }
-    path = (folder or registration_folder()) / REGISTERED
+    folder = folder or registration_folder()
+    path = folder / REGISTERED
+    if path.exists() and not _read(folder):
+        raise ConfigError(f"{path} holds no registration; rename it, or choose a folder with --out")
     write_atomic(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
     return path
 
 
 def registered() -> dict[str, Any]:
     """What `register` wrote: here, or else in the package; empty if nothing is registered."""
-    here, package = registration_folder() / REGISTERED, PACKAGE / REGISTERED
-    content = read_json(here) or read_json(package) or {}
-    if content and not {"budget", "first_seed", "studies"} <= content.keys():
-        raise ConfigError(f"{here} is no registration; rename it, or make one: `study register`")
-    return content
+    return _read(registration_folder()) or _read(PACKAGE)
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """What `register` wrote to a folder; empty without such a file, or if it holds other things."""
+    path = folder / REGISTERED
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise CorruptDataError(f"{path} is damaged ({error}); restore or remove it") from error
+    known = isinstance(content, dict) and {"budget", "first_seed", "studies"} <= content.keys()
+    return content if known else {}
 
 
 def check_registered(
@@ -245,7 +245,7 @@ def check_registered(
             f"for seeds from {first_seed}; take another --first-seed, or register again"
         )
     here = registration_folder()
-    folder = here if (here / REGISTERED).is_file() else PACKAGE
+    folder = here if _read(here) else PACKAGE
     commit = git("log", "-1", "--format=%h", "--", REGISTERED, folder=folder)
     return {"date": found["date"], "commit": commit}
 

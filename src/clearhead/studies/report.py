@@ -15,9 +15,9 @@ from clearhead._atomic import write_all_atomic
 from clearhead.errors import ConfigError
 from clearhead.explanation import data_uri, render_page
 from clearhead.studies import _report_text as text
-from clearhead.studies._section import Section, section_of
+from clearhead.studies._section import Section, judge
 from clearhead.studies.registration import Change, history, registered
-from clearhead.studies.store import Results, judge
+from clearhead.studies.store import Results
 
 PACKAGE = "clearhead.studies"
 MARKDOWN_SIGNS = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_|[]<>#"})
@@ -36,13 +36,13 @@ class StudyReport:
     sections: tuple[Section, ...]
 
     def __repr__(self) -> str:
-        verdicts = ", ".join(f"{x.study.claim} {x.verdict}" for x in self.sections)
+        verdicts = ", ".join(f"{x.study.claim} {x.outcome}" for x in self.sections)
         return f"StudyReport({verdicts})"
 
     @property
     def num_judged(self) -> int:
         """The number of studies that have a verdict."""
-        return sum(section.judged.verdict is not None for section in self.sections)
+        return sum(section.verdict is not None for section in self.sections)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -136,13 +136,14 @@ class StudyReport:
         for section in self.sections:
             path = f"{folder}/{section.file_name}"
             files[f"{path}.md"] = template.render(section=section, first=f"{folder}.md").encode()
-            figures = {f"{path}.svg": section.svg, f"{path}-results.svg": section.small_svg}
-            files |= {name: content for name, content in figures.items() if content}
+            svg, small = section.figures.svg, section.figures.small_svg
+            files |= {f"{path}.svg": svg} if svg else {}
+            files |= {f"{path}-results.svg": small} if small else {}
         return files
 
 
 def report_studies(results: Results) -> StudyReport:
-    """Judge all results together, and describe and draw each study.
+    """Judge all results together.
 
     Args:
         results: From `run_studies`, `read_results` or `read_published`.
@@ -150,8 +151,7 @@ def report_studies(results: Results) -> StudyReport:
     Returns:
         The report. What cannot be drawn or judged is named in the study's `problems`.
     """
-    sections = tuple(section_of(judged, results.budget) for judged in judge(results))
-    return StudyReport(results=results, sections=sections)
+    return StudyReport(results=results, sections=judge(results))
 
 
 def write_study_report(

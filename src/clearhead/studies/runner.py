@@ -24,14 +24,14 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from clearhead._ray import ray_cluster
+from clearhead._processes import ray_cluster
 from clearhead.errors import ConfigError
 from clearhead.studies._records import log, machine, read_outcomes, write_record
 from clearhead.studies._worker import Measured, Task, measure
 from clearhead.studies.claims import find_source
 from clearhead.studies.store import (
     Results,
-    StudyTrials,
+    StudyResult,
     default_folder,
     open_folder,
     read_results,
@@ -91,7 +91,7 @@ def run_studies(
     return replace(read_results(folder), failures=tuple(failures))
 
 
-def _studies(names: Sequence[str], budget: Budget, first_seed: int) -> tuple[StudyTrials, ...]:
+def _studies(names: Sequence[str], budget: Budget, first_seed: int) -> tuple[StudyResult, ...]:
     sources = dict.fromkeys(find_source(name) for name in names)
     studies = tuple(study_trials(source, budget, first_seed) for source in sources)
     for name, count in Counter(item.study.name for item in studies).items():
@@ -102,7 +102,7 @@ def _studies(names: Sequence[str], budget: Budget, first_seed: int) -> tuple[Stu
 
 def _measure_missing(
     folder: Path,
-    studies: Sequence[StudyTrials],
+    studies: Sequence[StudyResult],
     engine: EngineName,
     workers: int,
     lines: list[str],

@@ -1,4 +1,4 @@
-"""A folder of results: one JSON file per trial, read back and judged.
+"""A folder of results: one JSON file per trial, read back.
 
 ```
 settings.json        budget, first seed, versions and commit of the first run
@@ -12,7 +12,7 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +29,7 @@ from clearhead.studies._records import (
 from clearhead.studies.claims import load_study
 from clearhead.studies.registration import Planned, check_registered, fingerprint
 from clearhead.studies.study import Study
-from clearhead.studies.table import Budget, Outcome, Table, Trial
-from clearhead.studies.verdict import Verdict, judge_study
-
-
-@dataclass(frozen=True)
-class StudyTrials:
-    """A study, where it was found (MODULE:OBJECT), and its trials for a budget and seeds."""
-
-    source: str
-    study: Study
-    trials: tuple[Trial, ...]
+from clearhead.studies.table import Budget, Outcome, Trial
 
 
 @dataclass(frozen=True)
@@ -56,17 +46,23 @@ class Published:
 
 
 @dataclass(frozen=True)
-class StudyResult(StudyTrials):
-    """A study, its trials, and the outcomes that are recorded.
+class StudyResult:
+    """A study, its trials for a budget and seeds, and the outcomes that are recorded.
 
     Attributes:
+        source: Where the study was found, MODULE:OBJECT.
+        study: The study.
+        trials: Its trials.
         outcomes: In the order of the trials, without those that are missing.
         damaged: A line for each record that was left out because it is damaged.
         fingerprint: Of the design when the run began.
         published: What a published study was given, if it is one.
     """
 
-    outcomes: tuple[Outcome, ...]
+    source: str
+    study: Study
+    trials: tuple[Trial, ...]
+    outcomes: tuple[Outcome, ...] = ()
     damaged: tuple[str, ...] = ()
     fingerprint: str = ""
     published: Published | None = None
@@ -110,22 +106,13 @@ class Results:
         return f"Results({str(self.folder)!r}, budget={self.budget!r}, {len(self.studies)} studies)"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Judged:
-    """The result of a study with its verdict, or the reason why it has none."""
-
-    result: StudyResult
-    verdict: Verdict | None = None
-    unjudged: str = ""
-
-
 def default_folder(budget: Budget, first_seed: int) -> Path:
     """The folder of results by default: runs/studies/quick, …/full, …/full-from-seed-100."""
     return Path("runs/studies") / (f"{budget}-from-seed-{first_seed}" if first_seed else budget)
 
 
-def study_trials(source: str, budget: Budget, first_seed: int) -> StudyTrials:
-    """A study with its trials; raises `ConfigError` if it has none."""
+def study_trials(source: str, budget: Budget, first_seed: int) -> StudyResult:
+    """A study with its trials and no outcomes; raises `ConfigError` if it has no trials."""
     study = load_study(source)
     if budget not in study.seeds:
         raise ConfigError(
@@ -136,12 +123,12 @@ def study_trials(source: str, budget: Budget, first_seed: int) -> StudyTrials:
     trials = {trial.name: trial for trial in study.trials(budget, seeds)}
     if not trials:
         raise ConfigError(f"study {study.name} has no trials for the budget {budget!r}")
-    return StudyTrials(source, study, tuple(trials.values()))
+    return StudyResult(source, study, tuple(trials.values()))
 
 
 @contextmanager
 def open_folder(
-    folder: Path, studies: Sequence[StudyTrials], budget: Budget, first_seed: int, *, restart: bool
+    folder: Path, studies: Sequence[StudyResult], budget: Budget, first_seed: int, *, restart: bool
 ) -> Iterator[list[str]]:
     """Lock a folder, made if needed, for measuring these studies.
 
@@ -217,32 +204,10 @@ def read_results(folder: str | Path) -> Results:
     for item in sorted(found, key=lambda study: (_claim_number(study["claim"]), study["name"])):
         planned = study_trials(item["source"], settings["budget"], settings["first_seed"])
         outcomes, damaged = read_outcomes(folder, planned.trials)
-        facts = (planned.source, planned.study, planned.trials, outcomes, damaged)
-        studies.append(StudyResult(*facts, fingerprint=item.get("fingerprint", "")))
+        design = item.get("fingerprint", "")
+        studies.append(replace(planned, outcomes=outcomes, damaged=damaged, fingerprint=design))
     log = tuple(read_log(folder))
     return Results(folder=folder, studies=tuple(studies), log=log, **settings)
-
-
-def judge(results: Results) -> tuple[Judged, ...]:
-    """The verdict of every study, by the hypotheses of its own claim alone.
-
-    A study that is not complete, or whose values cannot be computed, has no verdict.
-    """
-    family = sum(x.study.num_tests for x in results.studies if x.is_complete)
-    return tuple(_judge(result, family) for result in results.studies)
-
-
-def _judge(result: StudyResult, report_family: int) -> Judged:
-    if not result.is_complete:
-        count, total = len(result.outcomes), result.num_planned
-        return Judged(result=result, unjudged=f"unfinished: {count} of {total} trials are measured")
-    table = Table(result.outcomes)
-    try:
-        verdict = judge_study(result.study, table, report_family=report_family)
-    except Exception as error:  # noqa: BLE001 - one study's defect must not hide the others
-        reason = f"{type(error).__name__}: {error}"
-        return Judged(result=result, unjudged=f"its verdict cannot be computed ({reason})")
-    return Judged(result=result, verdict=verdict)
 
 
 def _claim_number(claim: str) -> tuple[int, str]:

@@ -15,7 +15,7 @@ study of your own is such a file anywhere on Python's path: `clearhead study run
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from clearhead.errors import ConfigError
@@ -101,10 +101,6 @@ class Part:
     def of(cls, name: str, *hypotheses: Hypothesis, premises: tuple[Hypothesis, ...] = ()) -> Self:
         """A part without variants."""
         return cls(name, hypotheses, premises)
-
-    def scaled(self, factor: float) -> "Part":
-        """The part with other margins."""
-        return replace(self, hypotheses=tuple(x.scaled(factor) for x in self.hypotheses))
 
     @property
     def all_hypotheses(self) -> tuple[Hypothesis, ...]:

@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from clearhead.studies.hypotheses import Hypothesis, Kind, Sample
+from clearhead.studies.hypotheses import Declared, Hypothesis, Sample, declared
 from clearhead.studies.stats import hedges_g, holm, inside_p, outside_p, paired_interval
-from clearhead.studies.study import Part, Study
+from clearhead.studies.study import Study
 from clearhead.studies.table import Table
 
 LEVEL = 0.025
@@ -27,9 +27,6 @@ MIN_VALUES = 2
 LARGEST = {"share": 1.0, "percentage points": 100.0, "%": 100.0}
 """The largest size of a difference, by the first word or words of its unit"""
 
-NOT_DECIDING = {"by construction": 1, "described": 2}
-"""Outcomes of parts that do not count for the claim, in the order in which they are printed"""
-
 Outcome = Literal[
     "supported",
     "contradicted",
@@ -39,18 +36,15 @@ Outcome = Literal[
     "described",
     "not measured",
 ]
+CONSTRUCTED: Literal["by construction"] = "by construction"
+NOT_DECIDING = {CONSTRUCTED: 1, "described": 2}
+"""Outcomes of parts that do not count for the claim, in the order in which they are printed"""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class Finding(Declared):
     """A hypothesis, judged. Numbers that cannot be computed are None."""
 
-    kind: Kind
-    name: str
-    unit: str
-    low: float | None
-    """Lower end of the predicted range; None: no end"""
-    high: float | None
     n: int = 0
     """Seeds of a comparison, values of `Exact`"""
     estimate: float | None = None
@@ -143,35 +137,39 @@ def judge_study(study: Study, table: Table, *, report_family: int = 0) -> Verdic
     Raises:
         InputError: The sides of a comparison have different seeds.
     """
-    others = _sensitivity(study.parts, table, report_family)
+    samples = [_measured(part.hypotheses, table) for part in study.parts]
+    others = _sensitivity(study, samples, table, report_family)
     variants = {name for part in study.parts for name in part.variants}
-    parts = [
-        replace(
-            verdict,
-            sensitivity={
-                name: judged[place].outcome
-                for name, judged in others.items()
-                if name not in variants - part.variants.keys()
-                and any(x.is_claimed for x in verdict.findings)
-            },
+    parts = []
+    for place, findings in enumerate(_judge_together(samples)):
+        part = study.parts[place]
+        premises = tuple(judge_samples([x])[0] for x in _measured(part.premises, table))
+        failed = tuple(x.name for x in premises if x.outcome not in ("supported", CONSTRUCTED))
+        sensitivity = {
+            name: _outcome(found[place], failed)
+            for name, found in others.items()
+            if name not in variants - part.variants.keys()
+        }
+        verdict = PartVerdict(
+            name=part.name,
+            outcome=_outcome(findings, failed),
+            findings=findings,
+            premises=premises,
+            failed=failed,
+            sensitivity=sensitivity if any(x.is_claimed for x in findings) else {},
         )
-        for place, (part, verdict) in enumerate(
-            zip(study.parts, _judge_parts(study.parts, table), strict=True)
-        )
-    ]
+        parts.append(verdict)
     family = sum(x.is_claimed for part in parts for x in part.findings)
-    empirical = [part.outcome for part in parts if part.outcome != "by construction"]
-    outcome = _combined(empirical) if empirical else "by construction"
+    empirical = [part.outcome for part in parts if part.outcome != CONSTRUCTED]
+    outcome = _combined(empirical) if empirical else CONSTRUCTED
     return Verdict(outcome=outcome, parts=tuple(parts), family=family)
 
 
-def judge_samples(
-    samples: Iterable[Sample | Hypothesis], *, family: int = 0
-) -> tuple[Finding, ...]:
+def judge_samples(samples: Iterable[Sample], *, family: int = 0) -> tuple[Finding, ...]:
     """Hypotheses judged as one family.
 
     Args:
-        samples: Measured hypotheses; those without values are "not measured".
+        samples: Hypotheses with their values; those without values are "not measured".
         family: The size of a larger family, to which Bonferroni's correction is applied instead.
 
     Returns:
@@ -187,23 +185,42 @@ def judge_samples(
     return tuple(_decided(x) if x.is_claimed else x for x in findings)
 
 
-def _judge_parts(parts: Sequence[Part], table: Table, *, family: int = 0) -> list[PartVerdict]:
-    samples = [_samples(part.hypotheses, table) for part in parts]
-    findings = iter(judge_samples((x for part in samples for x in part), family=family))
-    return [
-        _part_verdict(part, tuple(islice(findings, len(part.hypotheses))), table) for part in parts
-    ]
+def _judge_together(
+    parts: Sequence[Sequence[Sample]], family: int = 0
+) -> list[tuple[Finding, ...]]:
+    """The findings of each part; all parts are one family."""
+    findings = iter(judge_samples((x for part in parts for x in part), family=family))
+    return [tuple(islice(findings, len(part))) for part in parts]
 
 
-def _part_verdict(part: Part, findings: tuple[Finding, ...], table: Table) -> PartVerdict:
-    premises = tuple(judge_samples([x])[0] for x in _samples(part.premises, table))
-    failed = tuple(x.name for x in premises if x.outcome not in ("supported", "by construction"))
+def _sensitivity(
+    study: Study, samples: list[list[Sample]], table: Table, report_family: int
+) -> dict[str, list[tuple[Finding, ...]]]:
+    """The findings with other margins and cut-offs, and over all comparisons of a report."""
+    others = {
+        f"margins times {factor:g}": [[x.scaled(factor) for x in part] for part in samples]
+        for factor in (0.5, 2)
+    }
+    for name in dict.fromkeys(name for part in study.parts for name in part.variants):
+        others[name] = [
+            _measured(part.variants[name], table) if name in part.variants else own
+            for part, own in zip(study.parts, samples, strict=True)
+        ]
+    judged = {name: _judge_together(other) for name, other in others.items()}
+    if report_family:
+        name = f"adjusted over all {report_family} comparisons of the report"
+        judged[name] = _judge_together(samples, family=report_family)
+    return judged
+
+
+def _measured(hypotheses: Iterable[Hypothesis], table: Table) -> list[Sample]:
+    return [x.sample(table) for x in hypotheses]
+
+
+def _outcome(findings: Iterable[Finding], failed: Sequence[str]) -> Outcome:
+    """Of a part; undecided while premises fail."""
     outcome = _combined([x.outcome for x in findings])
-    if failed and outcome not in ("not measured", "described"):
-        outcome = "undecided"
-    return PartVerdict(
-        name=part.name, outcome=outcome, findings=findings, premises=premises, failed=failed
-    )
+    return "undecided" if failed and outcome not in ("not measured", "described") else outcome
 
 
 def _combined(outcomes: Sequence[Outcome]) -> Outcome:
@@ -217,58 +234,32 @@ def _combined(outcomes: Sequence[Outcome]) -> Outcome:
     return "mixed" if mixed else "undecided"
 
 
-def _sensitivity(
-    parts: Sequence[Part], table: Table, report_family: int
-) -> dict[str, list[PartVerdict]]:
-    """The parts judged with other margins and cut-offs, and over all comparisons of a report."""
-    others: dict[str, Sequence[Part]] = {
-        f"margins times {factor:g}": [part.scaled(factor) for part in parts] for factor in (0.5, 2)
-    }
-    for name in dict.fromkeys(name for part in parts for name in part.variants):
-        others[name] = [
-            replace(part, hypotheses=part.variants.get(name, part.hypotheses)) for part in parts
-        ]
-    judged = {name: _judge_parts(other, table) for name, other in others.items()}
-    if report_family:
-        name = f"adjusted over all {report_family} comparisons of the report"
-        judged[name] = _judge_parts(parts, table, family=report_family)
-    return judged
-
-
-def _samples(hypotheses: Iterable[Hypothesis], table: Table) -> list[Sample | Hypothesis]:
-    return [x.sample(table) if x.is_measured(table) else x for x in hypotheses]
-
-
-def _described(sample: Sample | Hypothesis) -> Finding:
+def _described(sample: Sample) -> Finding:
     """A finding with p values that are not adjusted, and without the outcome of a comparison."""
-    hypothesis = sample.hypothesis if isinstance(sample, Sample) else sample
-    low, high = (x if math.isfinite(x) else None for x in hypothesis.region)
-    kind, name, unit = hypothesis.kind, hypothesis.name, hypothesis.unit
-    finding = Finding(kind=kind, name=name, unit=unit, low=low, high=high)
-    if not isinstance(sample, Sample):
+    finding, values = Finding(**declared(sample)), sample.values
+    if values is None:
         return finding
-    values = sample.values
     finding = replace(finding, n=len(values), outcome="undecided")
-    if hypothesis.kind == "exact":
-        return _checked(finding, hypothesis.region, values)
+    if sample.kind == "exact":
+        return _checked(finding, values)
     if not values or not np.isfinite(values).all():
         return replace(finding, note="not all values are numbers", p=1.0, p_against=1.0)
     finding = replace(
         finding,
         estimate=float(np.mean(values)),
-        interval=_interval(values, hypothesis) if len(values) > 1 else None,
-        effect_size=None if hypothesis.kind == "bound" else hedges_g(values),
+        interval=_interval(values, sample) if len(values) > 1 else None,
+        effect_size=None if sample.kind == "bound" else hedges_g(values),
     )
-    if hypothesis.kind == "estimate":
+    if sample.kind == "estimate":
         return replace(finding, outcome="described")
     return replace(
         finding,
-        p=float(inside_p(values, *hypothesis.region)),
-        p_against=float(outside_p(values, *hypothesis.region)),
+        p=float(inside_p(values, *sample.region)),
+        p_against=float(outside_p(values, *sample.region)),
     )
 
 
-def _interval(values: Sequence[float], hypothesis: Hypothesis) -> tuple[float, float]:
+def _interval(values: Sequence[float], hypothesis: Declared) -> tuple[float, float]:
     """The interval of the mean, within what its unit allows: a bound's share is not negative.
 
     If almost all differences are equal, bootstrap-t can exceed it by far.
@@ -280,11 +271,11 @@ def _interval(values: Sequence[float], hypothesis: Hypothesis) -> tuple[float, f
     return max(low, 0.0 if is_share else -limit), min(high, limit)
 
 
-def _checked(finding: Finding, region: tuple[float, float], values: Sequence[float]) -> Finding:
-    low, high = region
+def _checked(finding: Finding, values: Sequence[float]) -> Finding:
+    low, high = finding.region
     outside = sum(not low <= value <= high for value in values)  # NaN is outside
     whole = bool(values) and bool(np.isfinite(values).all())
-    outcome: Outcome = "contradicted" if outside else "by construction"
+    outcome: Outcome = "contradicted" if outside else CONSTRUCTED
     return replace(
         finding,
         estimate=float(np.median(values)) if whole else None,

@@ -29,7 +29,7 @@ class BaseTrainConfig:
     """Settings of the training loop, for images and texts alike."""
 
     start: str | None = None
-    """A saved model with the initial weights, as far as they fit; None: random weights."""
+    """A saved model with the initial weights, as far as they fit; by default random weights."""
     freeze: tuple[str, ...] = ()
     """Parameters that are not trained: names with wildcards, such as "blocks.*"."""
     epochs: int = 10
@@ -91,7 +91,7 @@ class TrainConfig(BaseTrainConfig):
     file, or hf:OWNER/NAME."""
     validation: float | None = None
     """Share of each class of the training images held out, to measure the accuracy after each
-    epoch. None: the data's own split val, or else a tenth of your own images; 0: no images."""
+    epoch; 0 for none. By default the data's own split val, or else a tenth of your own images."""
     holdout: float = 0.0
     """Share of each class of the training images held out, to calibrate the probabilities."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)

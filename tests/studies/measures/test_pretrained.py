@@ -9,12 +9,13 @@ from scipy.spatial.distance import jensenshannon
 
 from clearhead.errors import CaptureError, InputError
 from clearhead.insight import grid_of
+from clearhead.insight.measures import agreement_of
 from clearhead.recording import capture
+from clearhead.studies.measures.heads import distance_between_heads
 from clearhead.studies.measures.pretrained import (
     describe_attention,
     describe_classifier,
     describe_model,
-    heads_apart,
 )
 from tests.torchvision_operators import TORCHVISION
 
@@ -112,7 +113,8 @@ def test_heads_apart_is_the_mean_jensen_shannon_distance() -> None:
         for query in range(5)
         for a, b in ((0, 1), (0, 2), (1, 2))
     ]
-    assert heads_apart(weights.double()) == pytest.approx(sum(expected) / len(expected), rel=1e-4)
+    found = distance_between_heads(agreement_of(weights.double()))
+    assert found == pytest.approx(sum(expected) / len(expected), rel=1e-4)
 
 
 def test_our_models_are_described_by_name_and_measures_are_those_of_the_records() -> None:
@@ -122,6 +124,8 @@ def test_our_models_are_described_by_name_and_measures_are_those_of_the_records(
     assert "C13 attention distance" not in found
     with pytest.raises(InputError, match="got none"):
         describe_model("digits", [])
+    with pytest.raises(InputError, match=r"\.py is a file, and sentences takes texts"):
+        describe_model("sentences", [__file__])
     with pytest.raises(CaptureError, match="no attention"):
         describe_attention([lambda: torch.zeros(1)])
 

@@ -12,18 +12,9 @@ common digit, where it is known what is relevant, the digit of the same class in
 from clearhead.data import CORRUPTIONS
 from clearhead.studies import Cell, Difference, Grid, Part, Study, Summary
 from clearhead.studies.claims import notes
-from clearhead.studies.measures import robustness
+from clearhead.studies.measures import robustness, trainings
 from clearhead.studies.measures.robustness import BLANK, LABELS, fall_under
 from clearhead.studies.measures.tasks import COMMON, common_digits
-from clearhead.studies.measures.trainings import (
-    ON_COMMON,
-    ON_DIGITS,
-    difference_in,
-    floor_of,
-    model_of,
-    part_on,
-    unseen_of,
-)
 from clearhead.studies.table import Trial, Values
 
 NOISES, OTHERS = ("shot noise", "impulse noise"), ("uniform", "cnn")
@@ -36,12 +27,12 @@ MIN_WEIGHT = 2.0  # per cent; uniform weights are 6.25
 
 def run(trial: Trial) -> Values:
     """Falls of all models from the same digits, and what the ViT attends to."""
-    seed, unseen = trial.seed, unseen_of(trial)
+    seed, unseen = trial.seed, trainings.unseen_of(trial)
     if trial.condition == COMMON:
-        model, places = model_of(trial), common_digits("test", len(unseen), seed)
+        model, places = trainings.model_of(trial), common_digits("test", len(unseen), seed)
         found = robustness.robustness({"vit": model}, unseen, seed, (BLANK,))
-        return floor_of(trial) | found | robustness.relevance_of_twins(model, places)
-    models = {name: model_of(trial, name) for name in LABELS}
+        return trainings.floor_of(trial) | found | robustness.relevance_of_twins(model, places)
+    models = {name: trainings.model_of(trial, name) for name in LABELS}
     found = robustness.robustness(models, unseen, seed)
     return found | robustness.relevance_of_neighbours(models["vit"], unseen)
 
@@ -63,13 +54,15 @@ def falls_less(other: str, *corruptions: str) -> Part:
 def attends(name: str, condition: str, first: str, second: str) -> Part:
     """More weight on what is relevant than on the rest."""
     what = f"weight on {first}, against {second}"
-    hypothesis = difference_in(condition, what, first, second, unit=WEIGHT, margin=MIN_WEIGHT)
-    return part_on(condition, name, hypothesis)
+    hypothesis = trainings.difference_in(
+        condition, what, first, second, unit=WEIGHT, margin=MIN_WEIGHT
+    )
+    return trainings.part_on(condition, name, hypothesis)
 
 
 def avoids_noise(condition: str) -> Part:
     """Attention moves off blank patches when they are noisy."""
-    hypothesis = difference_in(
+    hypothesis = trainings.difference_in(
         condition,
         "attention on blank patches, without noise on them against with it",
         ("on_blank", "vit", "clean"),
@@ -78,7 +71,7 @@ def avoids_noise(condition: str) -> Part:
         margin=MIN_SHIFT,
         spread=2.0,
     )
-    return part_on(condition, "attention avoids noisy patches", hypothesis)
+    return trainings.part_on(condition, "attention avoids noisy patches", hypothesis)
 
 
 STUDY = Study(
@@ -92,8 +85,8 @@ STUDY = Study(
     measure="Per cent of the digits that all models classify correctly without noise (of 1,000) "
     "and a model no longer does; attention in per cent, mean over queries, heads and layers.",
     grid=(
-        Grid(("digits",), settings=ON_DIGITS | UNSEEN),
-        Grid((COMMON,), settings=ON_COMMON | UNSEEN),
+        Grid(("digits",), settings=trainings.ON_DIGITS | UNSEEN),
+        Grid((COMMON,), settings=trainings.ON_COMMON | UNSEEN),
     ),
     run=run,
     parts=(

@@ -41,8 +41,12 @@ def compare_with_untrained(
     """Distances between heads and roles, of this model and of untrained ones.
 
     Untrained models are measured as initialised (`fresh`) and with the entropy of each head
-    matched to that of the trained one (`sharp`).
+    matched to that of the trained one (`sharp`). Distances are in hundredths.
     """
+
+    def apart(measures: HeadMeasures) -> float:
+        return 100 * distance_between_heads(measures.agreement)
+
     foreground, pixels = Foreground.of(images, grid_of(model)), normalize(images, model.config)
     trained = measure_heads(model, pixels, foreground=foreground)
     seeds = [seed_of("untrained", seed, place) for place in range(UNTRAINED + 1)]
@@ -52,9 +56,9 @@ def compare_with_untrained(
     )
     baselines = fresh[:-1], sharp[:-1]
     return {
-        "apart": distance_between_heads(trained),
-        "apart_fresh": statistics.fmean(map(distance_between_heads, fresh)),
-        "apart_sharp": statistics.fmean(map(distance_between_heads, sharp)),
+        "apart": apart(trained),
+        "apart_fresh": statistics.fmean(map(apart, fresh)),
+        "apart_sharp": statistics.fmean(map(apart, sharp)),
         "roles": [role.label for role in describe_heads(trained, *baselines)],
         "roles_untrained": [role.label for role in describe_heads(sharp[-1], *baselines)],
         "heads": {name: trained[name].mean.flatten().tolist() for name in SHOWN},
@@ -62,11 +66,11 @@ def compare_with_untrained(
     }
 
 
-def distance_between_heads(measures: HeadMeasures) -> float:
-    """Jensen-Shannon distance of two heads of a layer, in hundredths, mean over all pairs."""
-    heads = measures.num_heads
+def distance_between_heads(agreement: Float[Tensor, "*batch heads heads"]) -> float:
+    """Jensen-Shannon distance of two heads, from 0 to 1, mean over all pairs; 0 for one head."""
+    heads = agreement.shape[-1]
     pairs = torch.triu(torch.ones(heads, heads, dtype=torch.bool), diagonal=1)
-    return 100 * float((1 - measures.agreement[:, pairs]).mean())
+    return float((1 - agreement[..., pairs]).mean()) if heads > 1 else 0.0
 
 
 def accuracy_on_images(model: VisionTransformer, dataset: ImageDataset) -> Accuracy:

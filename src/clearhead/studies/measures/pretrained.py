@@ -1,9 +1,8 @@
 """The measures of six claims on a pretrained model: described, because one model is no sample."""
 
-import math
+import os.path
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import combinations
 from typing import Any
 
 import torch
@@ -15,13 +14,13 @@ from clearhead.explanation import TextModel, open_classifier
 from clearhead.insight import Grid, attribute, measure_heads
 from clearhead.insight.attribution import RAW, ROLLOUT
 from clearhead.insight.forward import probabilities
-from clearhead.insight.measures import entropy
+from clearhead.insight.measures import agreement_of
 from clearhead.insight.metrics import rank_correlations
 from clearhead.insight.perturbation import Baseline
 from clearhead.recording import AttentionRecord, capture
 from clearhead.studies.measures.classifiers import recorded
 from clearhead.studies.measures.distributions import moved, permute_weights, row_errors
-from clearhead.studies.measures.heads import exchange_weights
+from clearhead.studies.measures.heads import distance_between_heads, exchange_weights
 from clearhead.studies.measures.layers import hub_share
 from clearhead.studies.measures.saturation import softmax_measures
 from clearhead.studies.measures.scores import score_variance, standardised
@@ -34,6 +33,8 @@ def describe_model(source: str, inputs: Sequence[str]) -> Values:
         raise InputError("expected pictures or texts to run the model on, got none")
     opened = open_classifier(source)
     if isinstance(opened, TextModel):
+        if file := next(filter(os.path.isfile, inputs), None):
+            raise InputError(f"{file} is a file, and {source} takes texts; give an image model")
         return describe_attention([opened.tokenize(text).run for text in inputs])
     pictures = [opened.preprocess(picture) for picture in inputs]
     runs = [partial(opened.model, x.inputs) for x in pictures]
@@ -98,20 +99,6 @@ def describe_classifier(
     }
 
 
-def heads_apart(weights: Float[Tensor, "batch heads queries keys"]) -> float:
-    """Jensen-Shannon distance between two heads, from 0 to 1, mean over pairs and queries."""
-    own = entropy(weights)
-    distances = [
-        (entropy((weights[:, a] + weights[:, b]) / 2) - (own[:, a] + own[:, b]) / 2)
-        .clamp_min(0)
-        .div(math.log(2))
-        .sqrt()
-        .mean()
-        for a, b in combinations(range(weights.shape[1]), 2)
-    ]
-    return float(torch.stack(distances).mean()) if distances else 0.0
-
-
 def _layer_measures(record: AttentionRecord) -> dict[str, float]:
     weights = record.weights.double()
     query, key = record.query.double(), record.key.double()
@@ -125,6 +112,6 @@ def _layer_measures(record: AttentionRecord) -> dict[str, float]:
         "C2 largest weight": softmax["largest"],
         "C2 relative entropy": softmax["relative_entropy"],
         "C4 error of a sum": row_errors(record.weights)["sum_error"],
-        "C7 heads apart": heads_apart(weights),
+        "C7 heads apart": distance_between_heads(agreement_of(weights)),
         "C13 queries on one key": hub_share(weights),
     }

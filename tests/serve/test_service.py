@@ -27,6 +27,8 @@ from .server import (
     wait_until,
 )
 
+CHUNKED = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:99", "[::1]:8000", "DIGITS.example:80"])
 def test_the_servers_own_host_names_are_accepted(server: ServerThread, host: str) -> None:
@@ -64,6 +66,10 @@ def test_a_body_may_be_as_large_as_the_limit(server: ServerThread) -> None:
     assert server.predict(bytes(200_000)).status == 422
     response = server.predict(bytes(200_001))
     assert (response.status, "200,000" in response.json()["error"]) == (413, True)
+    for size, status in ((200_000, 422), (200_001, 413)):
+        with server.connect() as connection:
+            connection.sendall(CHUNKED + b"%x\r\n" % size + bytes(size) + b"\r\n0\r\n\r\n")
+            assert status_of(connection) == status
 
 
 def test_a_large_content_length_is_refused_before_the_body(server: ServerThread) -> None:
@@ -78,9 +84,7 @@ def test_a_large_content_length_is_refused_before_the_body(server: ServerThread)
 def test_an_endless_body_is_refused_at_the_limit(server: ServerThread) -> None:
     chunk = b"10000\r\n" + bytes(0x10000) + b"\r\n"
     with server.connect() as connection:
-        connection.sendall(
-            b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
-        )
+        connection.sendall(CHUNKED)
 
         def send() -> None:
             with contextlib.suppress(OSError):
