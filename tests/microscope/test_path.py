@@ -137,7 +137,7 @@ def test_the_exchange_runs_through_all_layers_after_an_example_is_chosen(
     slider = microscope.page.get_by_label("Watch the patches exchange information: step")
     slider.fill("3")
     microscope.frames()
-    assert microscope.text(".strip .layer.here .layer-name") == "L3"
+    assert microscope.text(".strip .layer.here .layer-name") == "Layer 3"
     assert "Layer 3 of 6: " in microscope.text(".readout")
     assert microscope.page.locator(".arcs .arc").count() > 16
     lens = microscope.evaluate("() => clearhead.store.result.value.lens[3]")
