@@ -132,6 +132,7 @@ def test_every_kind_of_source_gives_the_same_prediction(model: ImageModel, tmp_p
         str(path),
         path.read_bytes(),
         bytearray(path.read_bytes()),
+        memoryview(path.read_bytes()),
         pixels,
         torch.from_numpy(pixels.copy())[None],
         pixels / 255,
@@ -397,7 +398,7 @@ def test_ink_whose_segments_do_not_reach_its_end_is_one_digit() -> None:
 
 def test_a_digit_of_several_pieces_is_classified_as_one(mnist_train: ImageDataset) -> None:
     model = load()
-    for index, label in ((52065, "5"), (52905, "8"), (45945, "3")):
+    for index, label in ((46675, "5"), (52065, "5"), (53715, "5")):
         pixels = mnist_train.images[index, 0]
         assert len(prepare(pixels, model.config).parts) == 2
         prediction = predict(model, pixels)

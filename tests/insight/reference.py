@@ -93,11 +93,11 @@ def timm_vit() -> nn.Module:
     return model
 
 
-def transformers_vit() -> nn.Module:
+def transformers_vit(**changes: Any) -> nn.Module:
     """The same sizes."""
     import transformers
 
-    settings = SMALL | {"image_size": (15, 21), "patch_size": (5, 7), "num_labels": 7}
+    settings = SMALL | {"image_size": (15, 21), "patch_size": (5, 7), "num_labels": 7} | changes
     config = transformers.ViTConfig(**settings)
     return transformers.ViTForImageClassification(config)
 

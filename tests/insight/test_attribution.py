@@ -322,6 +322,18 @@ def test_relevance_passes_element_wise_functions_unchanged(
     torch.testing.assert_close(x * gradient, weight * expected)
 
 
+def test_attnlrp_does_not_depend_on_the_operations_of_an_activation() -> None:
+    images, classes = torch.randn(2, 3, 15, 21), torch.tensor([3, 5])
+    maps = []
+    for activation in ("gelu_new", "gelu_pytorch_tanh"):  # the same function
+        torch.manual_seed(0)
+        model = transformers_vit(hidden_act=activation).eval()
+        nn.init.normal_(model.get_parameter("classifier.weight"))
+        maps.append(attnlrp(model, images, classes))
+    torch.testing.assert_close(*maps, rtol=1e-3, atol=1e-5)
+    assert maps[0].abs().max() > 0.01
+
+
 @pytest.mark.parametrize(
     "function",
     [

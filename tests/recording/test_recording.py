@@ -1,19 +1,23 @@
 """A recording as a mapping, its exports for other tools, and its view in notebooks."""
 
 import base64
+import copy
 import io
+import pickle
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 import clearhead as ch
-from clearhead.errors import CaptureError, ClearheadError
+from clearhead.errors import CaptureError, ClearheadError, UnfaithfulCaptureError
 from clearhead.recording import AttentionRecord, Recording
 
 from .reference import attention, normal
@@ -152,3 +156,51 @@ def test_reading_a_recording_inside_its_block_raises_with_advice() -> None:
                 recording[name]
     (proof,) = recording.verify()
     assert repr(proof).startswith(f"Proof({proof.name!r}, holds=True, output_error=")
+
+
+COPY: dict[str, Callable[[Recording], Recording]] = {
+    "copy": copy.deepcopy,
+    "pickle": lambda recording: pickle.loads(pickle.dumps(recording)),
+}
+
+
+@pytest.mark.parametrize("copied", COPY.values(), ids=COPY)
+def test_copies_of_a_recording_are_verified_and_replay_its_steps(
+    copied: Callable[[Recording], Recording],
+) -> None:
+    key, mixing = query(9), normal(3, 3, seed=1)
+    with ch.capture() as recording:
+        F.scaled_dot_product_attention(query(0), key, key)
+        F.scaled_dot_product_attention(query(0), key, key, dropout_p=0.5)
+        scores = (query(1) @ key.mT).tanh()
+        weights = torch.cat([scores, normal(2, 3, 5, 1)], dim=-1).softmax(-1)[..., :-1]
+        torch.einsum("bhqk,hg->bgqk", weights, mixing) @ key
+    copies = copied(recording)
+    assert len(copies.verify()) == 3
+    for name, record in recording.items():
+        assert copies[name].applied_weights.equal(record.applied_weights), name
+    recording[0].query.zero_()
+    assert len(copies.verify()) == 3
+    with pytest.raises(UnfaithfulCaptureError, match="in place"):
+        copied(recording)
+
+
+def test_calls_on_meta_tensors_have_shapes_and_cannot_be_verified() -> None:
+    model = ch.load().to("meta")
+    with ch.capture() as recording:
+        for _ in range(2):
+            model(torch.empty(2, 1, 28, 28, device="meta"))
+    assert len(recording) == 12
+    assert recording[-1].weights.shape == (2, 4, 16, 16)
+    assert "blocks.5.attn#2" in recording._repr_html_()
+    with pytest.raises(UnfaithfulCaptureError, match="meta"):
+        recording.verify()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:Attempted to insert")
+def test_capture_does_not_disturb_the_tracing_of_a_model() -> None:
+    model, images = ch.load(), torch.rand(2, 1, 28, 28)
+    with ch.capture():
+        _, derivative = torch.func.linearize(model, images)
+    expected = torch.func.jvp(model, (images,), (images,))[1]
+    torch.testing.assert_close(derivative(images), expected)

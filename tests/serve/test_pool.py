@@ -17,7 +17,7 @@ from clearhead.inference import ModelCopy, predict, prepare
 from clearhead.models import build
 from clearhead.models.config import CNNConfig, ViTConfig
 from clearhead.models.pretrained import ImageModel
-from clearhead.serve._compute import Job
+from clearhead.serve._bodies import Job
 from clearhead.serve._pool import Pool
 from clearhead.serve.telemetry import Metrics
 

@@ -13,7 +13,7 @@ from clearhead.insight.roles import NO_CLEAR_ROLE
 from clearhead.studies.claims import ENTRIES, Entry, find_source, load_study
 from clearhead.studies.published import part_to_dict
 from clearhead.studies.registration import fingerprint, registered
-from clearhead.studies.table import Outcome, Table, Trial, Values
+from clearhead.studies.table import Outcome, Table, Trial, Values, measured
 
 TRIALS = Path(__file__).parents[2] / "docs" / "results" / "trials.json.gz"
 of_each_claim = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
@@ -92,5 +92,4 @@ def test_measures_that_are_functions_of_the_values(
 ) -> None:
     hypotheses = load_study(find_source(claim)).hypotheses
     cell = next(x.cells[0] for x in hypotheses if x.name.startswith(name))
-    outcome = Outcome(trial=Trial(study="", condition="", seed=0), values=values)
-    assert outcome.measure(cell.measure) == pytest.approx(expected, nan_ok=True)
+    assert measured(values, cell.measure) == pytest.approx(expected, nan_ok=True)

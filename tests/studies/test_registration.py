@@ -34,17 +34,14 @@ def test_the_fingerprint_follows_every_decision_and_nothing_else() -> None:
     assert same == fingerprint(replace(STUDY, panels=(), limits=("Other words.",)), "full")
     first = STUDY.parts[0].hypotheses[0]
     assert not isinstance(first, str)
+    given = replace(STUDY.parts[0], premises=STUDY.parts[1].hypotheses)
     changed = [
         other(margin=0.6),
         other(first=replace(first.cells[0], settings={"heads": 32})),
         replace(STUDY, grid=STUDY.grid[:1] + STUDY.grid[2:]),
         replace(STUDY, seeds={"quick": 2, "full": 16}),
         replace(STUDY, parts=STUDY.parts[1:], literature=()),
-        replace(
-            STUDY,
-            parts=(replace(STUDY.parts[0], premises=STUDY.parts[1].hypotheses),),
-            literature=(),
-        ),
+        replace(STUDY, parts=(given, *STUDY.parts[1:])),
     ]
     found = {fingerprint(study, "full") for study in changed}
     assert len(found) == len(changed)

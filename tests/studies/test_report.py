@@ -303,7 +303,8 @@ def test_numbers_p_values_and_predicted_ranges_as_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("means", "expected"), [((9.0, 9.0), "one"), ((9.0, 1.0), "two"), ((9.0, 5.0), "two")]
+    ("means", "expected"),
+    [((9.0, 9.0), "one"), ((9.0, 1.0), "two"), ((9.0, 5.0), "two"), ((5.0, 1.0), "two")],
 )
 def test_the_decisive_result_is_the_first_that_speaks_against_the_claim(
     report: StudyReport, means: tuple[float, float], expected: str

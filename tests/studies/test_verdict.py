@@ -59,6 +59,17 @@ def test_a_comparison_is_judged_against_the_ends_of_its_range(
         assert judge(hypothesis, mean, spread=40.0).outcome == "undecided"
 
 
+def test_a_comparison_is_decided_where_a_p_is_below_the_level_of_one_side() -> None:
+    findings = [judge(difference(), mean, spread=0.2) for mean in np.linspace(0.9, 1.1, 41)]
+    decided = {
+        "supported": [x.p for x in findings],
+        "contradicted": [x.p_against for x in findings],
+    }
+    for outcome, ps in decided.items():
+        assert [x.outcome == outcome for x in findings] == [p is not None and p < 0.025 for p in ps]
+        assert any(p is not None and 0.025 <= p < 0.05 for p in ps)
+
+
 @pytest.mark.parametrize(
     ("mean", "note"),
     [

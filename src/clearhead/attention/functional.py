@@ -141,7 +141,8 @@ def _explicit(
 def _without_mask(query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
     """The stages without a search for fully masked rows, which takes a third of their time."""
     check_inputs(query, key, value, None, 0.0, enable_gqa=False)
-    if not torch.is_autocast_enabled(query.device.type):
+    device = query.device.type  # such as "meta", which has no autocast
+    if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
         query, key, value = (at_least_float32(x) for x in (query, key, value))
     # autocast computes the products in half precision; the softmax is faster in float32
     factor = default_scale(query.shape[-1]) if scale is None else scale

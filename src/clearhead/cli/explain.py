@@ -57,7 +57,7 @@ class Options:
     png: Annotated[bool, arg(help="write a figure as PNG too")] = False
     svg: Annotated[bool, arg(help="write a figure as SVG too")] = False
     json: Annotated[
-        bool, arg(help="print JSON, a line for each input; write the data beside the page too")
+        bool, arg(help="print JSON; for images a line each, and the data beside the page")
     ] = False
     csv: Annotated[bool, arg(help="write the data as CSV too")] = False
 

@@ -22,13 +22,12 @@ from clearhead.explanation.classifiers import (
 )
 from clearhead.models._libraries import (
     check_folder,
-    first_line,
     import_library,
     load_timm,
     loading_weights,
     timm_class_names,
 )
-from clearhead.models.pretrained import is_path, missing_folder
+from clearhead.models.pretrained import first_line, is_path, missing_folder
 
 HF_FOLDER = "hf:FOLDER, a folder as transformers' save_pretrained writes it"
 NO_PROCESSOR = (

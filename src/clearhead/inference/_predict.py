@@ -82,6 +82,8 @@ def predict(
     """
     check_image_model(model, "predict")
     model = with_engine(model, engine)
+    if isinstance(images, memoryview):  # an iterable of numbers
+        images = bytes(images)
     if isinstance(images, ImageSource | bytearray) or not isinstance(images, Iterable):
         return predict_inputs(model, [prepare(images, model.config, single=single)])[0]
     predictions: list[Prediction] = []

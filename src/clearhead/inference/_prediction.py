@@ -9,12 +9,14 @@ from itertools import pairwise
 from math import ceil, prod
 from typing import Any, Literal
 
+import torch
 from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
 from clearhead.data.preprocessing.digits import SEVERAL
 from clearhead.inference._prepare import Box
+from clearhead.inference.metrics import soften
 
 LOW_CONFIDENCE = "low confidence"
 NOT_RECOGNISED = "not recognised: no class is probable enough"
@@ -140,11 +142,6 @@ def prediction_of(
     )
 
 
-def _certainty(probabilities: Sequence[float], temperature: float) -> float:
-    softened = [value ** (1 / temperature) for value in probabilities]
-    return float(max(softened) / sum(softened))
-
-
 def one_or_touching(
     whole: Prediction, segments: Sequence[tuple[int, int, Prediction]], temperature: float
 ) -> Prediction:
@@ -154,8 +151,14 @@ def one_or_touching(
     confident, too, as certain as that. There is a warning if a segment is hardly certain enough, or
     if all are ones: letters fall into such segments, too.
     """
+
+    def softened(prediction: Prediction) -> float:
+        return float(
+            soften(torch.tensor([prediction.probabilities], dtype=torch.float64), temperature).max()
+        )
+
     certain = [
-        (first, stop, _certainty(part.probabilities, temperature), part)
+        (first, stop, softened(part), part)
         for first, stop, part in segments
         if part.status == "confident"
     ]
@@ -171,8 +174,7 @@ def one_or_touching(
                 further[stop] = max(way, further.get(stop, way), key=lambda way: way[0])
         if end in further:
             least, parts = further[end]
-            own = _certainty(whole.probabilities, temperature)
-            if whole.status == "confident" and least < own:
+            if whole.status == "confident" and least < softened(whole):
                 return whole
             several = combine(parts)
             if least < MIN_CERTAINTY or set(several.label or "") == {"1"}:

@@ -15,11 +15,11 @@ from clearhead._hub import hub_is_reachable
 from clearhead.errors import CheckpointError, ClearheadError, ConfigError
 from clearhead.models.pretrained import (
     SOURCE_FORMATS,
+    first_line,
     library_of,
     quiet_libraries,
 )
 
-MAX_MESSAGE = 100  # characters of a library's own message
 SAVED_BY = {
     "timm": "timm.models.save_for_hf(model, FOLDER, safe_serialization=True)",
     "transformers": "model.save_pretrained(FOLDER)",
@@ -160,15 +160,6 @@ def check_folder(folder: Path, library: Literal["timm", "transformers"]) -> None
             f"{folder} holds no model.safetensors, and a pickle such as pytorch_model.bin is never "
             f"loaded; save the model with {SAVED_BY[library]}"
         )
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, shortened, or else its type."""
-    kind = type(error).__name__
-    line = (str(error).strip() or kind).splitlines()[0].rstrip(".: ")
-    if isinstance(error, KeyError):
-        line = f"{kind}: {line}"
-    return line if len(line) <= MAX_MESSAGE else f"{line[:MAX_MESSAGE].rstrip()} …"
 
 
 def _is_missing(error: BaseException | None) -> bool:

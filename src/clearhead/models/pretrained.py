@@ -44,6 +44,8 @@ SOURCE_FORMATS: Mapping[Library, str] = {
 
 FILE_ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".onnx", ".json", ".npz")
 
+MAX_MESSAGE = 100  # characters of a library's own message
+
 ConfigT = TypeVar("ConfigT", bound=ModelConfig)
 
 
@@ -125,7 +127,7 @@ class Pretrained(nn.Module, PyTorchModelHubMixin):
         try:
             model = cls(config)
         except (ConfigError, TypeError) as error:
-            raise CheckpointError(f"{source}: {_first_line(error)}") from error
+            raise CheckpointError(f"{source}: {error}") from error
         load_weights(model, saved_file(source, WEIGHTS, **download), saved["sha256"])
         return model.eval()
 
@@ -203,7 +205,7 @@ def config_from_dict(config_class: type[ConfigT], values: dict[str, Any], source
     try:
         return config_class(**settings)
     except (ConfigError, TypeError) as error:
-        raise CheckpointError(f"{source}: {_first_line(error)}") from error
+        raise CheckpointError(f"{source}: {error}") from error
 
 
 def load_weights(model: nn.Module, path: Path, digest: str) -> None:
@@ -248,7 +250,7 @@ def saved_file(source: str, name: str, **download: Any) -> Path:
         reason = (
             "the Hugging Face hub cannot be reached, and no copy is in the cache"
             if missing and offline
-            else f"and the Hugging Face hub does not provide it ({_first_line(error)})"
+            else f"and the Hugging Face hub does not provide it ({first_line(error)})"
         )
         raise CheckpointError(f"{source!r} is not a folder, {reason}; {WANTED}") from error
 
@@ -316,8 +318,13 @@ def _digest(saved: dict[str, Any]) -> str:
     return sha256(json.dumps(settings, sort_keys=True).encode())
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, shortened, or else its type."""
+    kind = type(error).__name__
+    line = (str(error).strip() or kind).splitlines()[0].rstrip(".: ")
+    if isinstance(error, KeyError):
+        line = f"{kind}: {line}"
+    return line if len(line) <= MAX_MESSAGE else f"{line[:MAX_MESSAGE].rstrip()} …"
 
 
 def _check_tensors(found: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:

@@ -1,8 +1,9 @@
 """Generation with a key-value cache: one key tensor for all steps, and all steps in one record."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -86,7 +87,10 @@ def _extends(record: AttentionRecord, before: AttentionRecord) -> bool:
 
 
 def _equal(one: Tensor, other: Tensor) -> bool:
-    return one.shape == other.shape and one.dtype == other.dtype and torch.equal(one, other)
+    try:
+        return one.shape == other.shape and one.dtype == other.dtype and torch.equal(one, other)
+    except RuntimeError:  # meta, fake and traced tensors have no values
+        return False
 
 
 def generated(records: Mapping[str, AttentionRecord]) -> dict[str, AttentionRecord]:
@@ -152,8 +156,8 @@ def _joined(path: str, records: list[AttentionRecord]) -> AttentionRecord:
         value=value,
         attn_mask=None,
         is_causal=False,
-        pre_softmax=(_step(lambda _: _rows(part.masked(total) for part in parts)),),
-        post_softmax=(_step(lambda weights: weights[..., :total]),) if sinks else (),
+        pre_softmax=(Step("generated", partial(_masked_rows, parts, total)),),
+        post_softmax=(Step("narrow", torch.narrow, (PLACEHOLDER, -1, 0, total)),) if sinks else (),
         raw_output=_rows(part.record.output[..., part.rows, :] for part in parts),
         layout=Layout(),
     )
@@ -215,5 +219,5 @@ def _rows(parts: Iterable[Tensor]) -> Tensor:
     return torch.cat(list(parts), dim=-2)
 
 
-def _step(function: Callable[[Tensor], Tensor]) -> Step:
-    return Step("generated", function, (PLACEHOLDER,))
+def _masked_rows(parts: Sequence[_Part], total: int, _: Tensor) -> Tensor:
+    return _rows(part.masked(total) for part in parts)

@@ -1,6 +1,7 @@
 """The axes of a model's tensors, and operations between the stages that can be replayed."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -141,6 +142,9 @@ DROPOUT = frozenset(["dropout", "dropout_", "dropout1d", "dropout2d", "dropout3d
 class Placeholder:
     """The position of the tensor in a step's arguments."""
 
+    def __reduce__(self) -> str:
+        return "PLACEHOLDER"  # copies are compared by identity, too
+
 
 PLACEHOLDER = Placeholder()
 
@@ -181,7 +185,7 @@ class Step:
             x = x.clone()
         call = self.with_arguments(lambda arg: arg is PLACEHOLDER, lambda _: x)
         if self.random_state is None:
-            with torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None):
+            with autocast(x.device.type, self.autocast):
                 result = self.function(*call.args, **call.kwargs)
         else:
             result = with_random_state(
@@ -266,6 +270,13 @@ def autocast_dtype(x: Tensor) -> torch.dtype | None:
     if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
         return None
     return torch.get_autocast_dtype(device)
+
+
+def autocast(device: str, dtype: torch.dtype | None) -> AbstractContextManager[Any]:
+    """Autocast to a type, or (None) no autocast, on a kind of device."""
+    if not torch.amp.is_autocast_available(device):
+        return nullcontext()  # "meta"
+    return torch.autocast(device, dtype, enabled=dtype is not None)
 
 
 def random_state(x: Tensor) -> Tensor:

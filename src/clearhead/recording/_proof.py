@@ -98,6 +98,10 @@ def _proof(record: AttentionRecord) -> Proof:
 
 def verify(records: Sequence[AttentionRecord]) -> tuple[Proof, ...]:
     """The proof of every record; raises `UnfaithfulCaptureError` with figures if one fails."""
+    if any(record.raw_output.is_meta for record in records):
+        raise UnfaithfulCaptureError(
+            "records of meta tensors have shapes but no numbers; verify a pass on data"
+        )
     proofs = tuple(prove(record) for record in records)
     failed = [proof for proof in proofs if not proof.holds]
     undefined = {

@@ -13,7 +13,7 @@ from clearhead import attention
 from clearhead.attention.masks import with_causal
 from clearhead.attention.stages import AttentionStages, at_least_float32, share_heads
 from clearhead.errors import ChoiceError, UnfaithfulCaptureError
-from clearhead.recording._layout import Layout, Step, run
+from clearhead.recording._layout import Layout, Step, autocast, run
 from clearhead.recording._torch_internals import DisableInterception, version_of
 
 Index = int | slice | Sequence[int] | None
@@ -66,6 +66,14 @@ class AttentionRecord:
     layout: Layout = field(default_factory=Layout)
     precision: torch.dtype = torch.float32
     versions: Versions = ()
+
+    def __getstate__(self) -> dict[str, Any]:
+        self.check_not_modified()
+        return vars(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)  # the record is frozen
+        vars(self)["versions"] = _versions_now(self)  # of the copies
 
     def __repr__(self) -> str:
         return f"AttentionRecord({self.name}: {' × '.join(map(str, self.shape))})"
@@ -296,7 +304,7 @@ def _indices(index: int | slice | Sequence[int], count: int, what: str) -> slice
 @contextmanager
 def interception_disabled(x: Tensor) -> Iterator[None]:
     """Compute without interception by an enclosing capture, and without autocast."""
-    with DisableInterception(), torch.autocast(x.device.type, enabled=False):
+    with DisableInterception(), autocast(x.device.type, None):
         yield
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -263,10 +264,10 @@ def _in_layout_of_model(
     if not steps and _composed(first, last) is None:
         return ()
     return (
-        _move(lambda x: heads.restore(x, dims)),
-        *([_move(lambda x: permuted(x, first))] if first is not None else []),
+        _move(partial(heads.restore, dims=dims)),
+        *([_move(partial(permuted, order=first))] if first is not None else []),
         *steps,
-        *([_move(lambda x: permuted(x, last))] if last is not None else []),
+        *([_move(partial(permuted, order=last))] if last is not None else []),
         _move(heads.separate),
     )
 

@@ -233,7 +233,8 @@ def records_table(records: Sequence[AttentionRecord]) -> str:
 
 
 def _thumbnails(record: AttentionRecord) -> str:
-    if max(record.shape[-2:]) > MAX_TOKENS or not record.weights.numel():
+    no_numbers = record.raw_output.is_meta or 0 in record.shape
+    if no_numbers or max(record.shape[-2:]) > MAX_TOKENS:
         return ""
     heads = record.weights.detach().flatten(0, -4)[0, :MAX_HEADS]
     return "".join(

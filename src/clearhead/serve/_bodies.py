@@ -24,18 +24,20 @@ ENCODINGS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 """Content-Encoding, and zlib's number for it"""
 
 
-class BodyHeaders(NamedTuple):
-    """The headers that describe a body."""
+class Job(NamedTuple):
+    """The body of a request, what it is, and the headers that describe it."""
 
+    kind: Kind
+    body: bytes
     content_type: str = ""
     content_encoding: str = ""
     json_size: str = ""
 
     @classmethod
-    def of(cls, request: Request) -> "BodyHeaders":
-        """Those of a request."""
+    def of(cls, kind: Kind, body: bytes, request: Request) -> "Job":
+        """That of a request whose body was read."""
         names = ("content-type", "content-encoding", JSON_SIZE)
-        return cls(*(request.headers.get(name, "") for name in names))
+        return cls(kind, body, *(request.headers.get(name, "") for name in names))
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,22 +64,22 @@ class BodyDecoder(NamedTuple):
     body_limit: int
     """Bytes of a body after decompression"""
 
-    def __call__(self, kind: Kind, body: bytes, headers: BodyHeaders) -> Decoded:
+    def __call__(self, job: Job) -> Decoded:
         """Decode a body.
 
         Raises:
             HTTPException: 422 for an unreadable picture, 400 for a wrong tensor, 413 and 415 for a
                 compressed body that is too large or cannot be decompressed.
         """
-        body = self._decompressed(body, headers.content_encoding.strip().lower())
+        body = self._decompressed(job.body, job.content_encoding.strip().lower())
         try:
-            if kind == "tensor":
-                return self._tensor(body, headers.json_size)
-            picture = _picture(body, headers.content_type)
-            single = kind == "digit"
+            if job.kind == "tensor":
+                return self._tensor(body, job.json_size)
+            picture = _picture(body, job.content_type)
+            single = job.kind == "digit"
             return Decoded((prepare(picture, self.config, single=single),), explain=single)
         except (ImageError, InputError) as error:
-            raise HTTPException(400 if kind == "tensor" else 422, str(error)) from None
+            raise HTTPException(400 if job.kind == "tensor" else 422, str(error)) from None
 
     def _decompressed(self, body: bytes, encoding: str) -> bytes:
         if encoding in ("", "identity"):

@@ -20,15 +20,7 @@ from clearhead.data import normalize
 from clearhead.errors import InputError, NothingCapturedError
 from clearhead.inference import EngineModel, ModelLike, Prediction, predict_inputs, prepare
 from clearhead.recording import capture
-from clearhead.serve._bodies import BodyDecoder, BodyHeaders, Decoded, Kind
-
-
-class Job(NamedTuple):
-    """The body of a request, and what it is."""
-
-    kind: Kind
-    body: bytes
-    headers: BodyHeaders = BodyHeaders()
+from clearhead.serve._bodies import BodyDecoder, Decoded, Job, Kind
 
 
 class Outcomes(NamedTuple):
@@ -93,7 +85,7 @@ def process(decode: BodyDecoder, model: ModelLike, jobs: list[Job]) -> Outcomes:
     times = [time.monotonic()]
     for job in jobs:
         try:
-            decoded.append(decode(*job))
+            decoded.append(decode(job))
         except Exception as error:  # noqa: BLE001 - raised in the server
             decoded.append(error)
         times.append(time.monotonic())

@@ -25,8 +25,8 @@ from fastapi import HTTPException
 
 from clearhead._processes import exit_with_parent
 from clearhead.inference import ModelCopy
-from clearhead.serve._bodies import BodyDecoder
-from clearhead.serve._compute import Job, Outcomes, process, warm_up
+from clearhead.serve._bodies import BodyDecoder, Job
+from clearhead.serve._compute import Outcomes, process, warm_up
 from clearhead.serve.telemetry import Metrics
 
 logger = logging.getLogger(__name__)

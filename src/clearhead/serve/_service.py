@@ -13,8 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from clearhead.inference import ModelCopy, load_engine, uses_digit_preprocessing
 from clearhead.models.pretrained import ImageModel
-from clearhead.serve._bodies import BodyHeaders, Kind
-from clearhead.serve._compute import Job
+from clearhead.serve._bodies import Job, Kind
 from clearhead.serve._pool import Pool
 from clearhead.serve.config import ServeConfig
 from clearhead.serve.telemetry import Metrics
@@ -62,7 +61,7 @@ class Service:
         """The result of `Pool.run` for a request's body."""
         limit, seconds = self.config.body_limit, self.config.client_timeout
         body = await read_body(request, limit=limit, seconds=seconds)
-        work = self.pool.run(Job(kind, body, BodyHeaders.of(request)))
+        work = self.pool.run(Job.of(kind, body, request))
         return await within_deadline(request, work, seconds=self.config.deadline)
 
 

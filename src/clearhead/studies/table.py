@@ -52,14 +52,19 @@ class Outcome:
 
     def measure(self, measure: Measure) -> Any:
         """The value of a measure; raises `KeyError` or `IndexError` if there is none."""
-        if callable(measure):
-            return measure(self.values)
-        if isinstance(measure, list):
-            return [self.measure(x) for x in measure]
-        found: Any = self.values
-        for step in (measure,) if isinstance(measure, str) else measure:
-            found = found[step]
-        return found
+        return measured(self.values, measure)
+
+
+def measured(values: Values, measure: Measure) -> Any:
+    """The value of a measure; raises `KeyError` or `IndexError` if there is none."""
+    if callable(measure):
+        return measure(values)
+    if isinstance(measure, list):
+        return [measured(values, x) for x in measure]
+    found: Any = values
+    for step in (measure,) if isinstance(measure, str) else measure:
+        found = found[step]
+    return found
 
 
 @dataclass(frozen=True)

@@ -30,11 +30,11 @@ def orthogonalizers(matrices: Sequence[Float[Tensor, "rows _"]]) -> Float[Tensor
     diagonal = gram.diagonal(dim1=1, dim2=2)
     norm = diagonal.sum(dim=1).sqrt().clamp(min=1e-7)[:, None, None]
     gram /= norm * norm
-    factor = 1 / norm * torch.eye(gram.shape[1]).to(gram)
+    factor = 1 / norm
     for step in range(NEWTON_SCHULZ_STEPS):
         polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
         polynomial.diagonal(dim1=1, dim2=2).add_(a)
-        factor = polynomial @ factor
+        factor = polynomial @ factor if step else polynomial * factor
         if step < NEWTON_SCHULZ_STEPS - 1:
             gram = polynomial @ (polynomial @ gram)
     return factor

@@ -18,15 +18,15 @@ def quick() -> TrainConfig:
 
     Command: `clearhead train quick --out runs/quick`
     Hardware: two cores with bfloat16 instructions (Intel Xeon, Sapphire Rapids), no GPU.
-    Time: 28.5 s, median of ten seeds.
-    Accuracy: 98.98 %, mean of ten seeds (95 % interval 98.94 – 99.01).
+    Time: 36 s, median of ten seeds, measured when steps took about a quarter longer than now.
+    Accuracy: 99.06 %, mean of the same ten seeds (95 % interval 99.02 – 99.10).
     """
     return TrainConfig(
         model=ViTConfig(depth=3),
         epochs=5,
-        batch_size=320,
-        matrix_learning_rate=1.5e-2,
-        learning_rate=8e-3,
+        batch_size=256,
+        matrix_learning_rate=1e-2,
+        learning_rate=6e-3,
         average=0.98,
         early_patches=0.5,
         augment=AugmentConfig(rotate=5, scale=0.05, shear=4, shift=0.75, elastic=0.4),

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, Generic, cast
 
 import torch
@@ -11,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from typing_extensions import TypeVar
 
 from clearhead.errors import CheckpointError, DivergenceError
@@ -56,7 +57,7 @@ class TrainingState(Generic[ModelT]):
     """
 
     model: ModelT
-    average: AveragedModel | None
+    average: ModelT | None
     optimizers: list[Optimizer]
     total_steps: int
     step: int = 0
@@ -70,7 +71,27 @@ class TrainingState(Generic[ModelT]):
     @property
     def result(self) -> ModelT:
         """The model to keep: the average if there is one."""
-        return self.model if self.average is None else cast(ModelT, self.average.module)
+        return self.model if self.average is None else self.average
+
+    @cached_property
+    def parameters(self) -> list[nn.Parameter]:
+        """Those of the model, listed once: it takes longer than to clip their gradients."""
+        return list(self.model.parameters())
+
+    @cached_property
+    def _averaged(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Average and current value of all that is averaged: parameters, and floating buffers."""
+        averages, current = (
+            [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]
+            for model in (self.result, self.model)
+        )
+        return averages, current
+
+    def update_average(self, decay: float) -> None:
+        """Move the average towards the weights; after the first step it is equal to them."""
+        if self.average is not None:
+            update = get_ema_multi_avg_fn(decay if self.step else 0.0)
+            update(*self._averaged, None)
 
     def checkpoint(self) -> Checkpoint:
         """The state as named tensors and plain numbers."""
@@ -135,7 +156,7 @@ def train_step(
             ignore_index=NO_LABEL,
         )
     loss.backward()
-    norm = nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_norm)
+    norm = nn.utils.clip_grad_norm_(state.parameters, config.clip_norm)
     sums = _sums(loss.detach(), logits, labels, world)
     if not math.isfinite(sums.loss) or not torch.isfinite(norm):
         raise DivergenceError(
@@ -146,9 +167,9 @@ def train_step(
     set_learning_rate(state.optimizers, factor)
     for optimizer in state.optimizers:
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-    if state.average is not None:
-        state.average.update_parameters(state.model)
+    for parameter in state.parameters:
+        parameter.grad = None
+    state.update_average(config.average)
     state.step += 1
     state.sums = state.sums + sums
     return sums.loss / sums.labels

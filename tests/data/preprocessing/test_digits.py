@@ -381,3 +381,57 @@ def test_very_thick_strokes_are_eroded() -> None:
     ink = np.ones((100, 40), dtype=np.float32)
     pixels = as_in_mnist(ink)
     assert (pixels > 0.5).any(axis=0).sum() <= 7  # scaled alone, the stroke has 8 columns
+
+
+@pytest.mark.parametrize("light", [False, True])
+@pytest.mark.parametrize("factor", [1, 3])
+@pytest.mark.parametrize("text", ["4171", "15", "37\n24"])
+def test_all_digits_of_a_tight_crop_are_found(text: str, factor: int, light: bool) -> None:
+    image = ImageOps.invert(printed(text, side=300, size=60))
+    image = image.crop(image.getbbox())
+    image = image.resize([side * factor // 2 for side in image.size], Image.Resampling.BICUBIC)
+    grey = to_grey(image if light else ImageOps.invert(image))
+    assert len(find_digits(grey)) == len(text.replace("\n", ""))
+
+
+def test_a_neighbour_that_is_cut_by_the_border_is_left_out() -> None:
+    image = printed("282", side=150, size=80).crop((20, 20, 130, 130))
+    (digit,) = find_digits(to_grey(image))
+    assert not digit.warnings
+
+
+@pytest.mark.parametrize("slope", [-0.3, 0.3])
+def test_a_scan_in_uneven_light_has_its_digit(slope: float) -> None:
+    even = to_grey(printed("5", side=32, size=24))
+    across, down = np.mgrid[-1:1:32j, -1:1:32j]
+    light = 0.45 * (1 + slope * across + slope * down) * (1 - 0.3 * (1 - even))
+    noisy = light + np.random.default_rng(0).normal(0, 0.004, even.shape)
+    found, expected = extract_digit(noisy.astype(np.float32)), extract_digit(even)
+    assert found.box == expected.box
+
+
+def display(digit: str, gap: int, thickness: int = 12) -> np.ndarray:
+    """A digit of seven segments with gaps between them, dark on light."""
+    segments = {"0": "abcdef", "1": "bc", "7": "abc", "8": "abcdefg", "2": "abged"}[digit]
+    ends = {"a": (0, 0, 1, 0), "g": (0, 1, 1, 1), "d": (0, 2, 1, 2)}
+    ends |= {"f": (0, 0, 0, 1), "b": (1, 0, 1, 1), "e": (0, 1, 0, 2), "c": (1, 1, 1, 2)}
+    image = Image.new("L", (160, 220), 230)
+    draw = ImageDraw.Draw(image)
+    for name in segments:
+        x0, y0, x1, y1 = (50 + 60 * value for value in ends[name])
+        is_flat = y0 == y1
+        along, across = gap, thickness // 2
+        margin = (along, -across, -along, across) if is_flat else (-across, along, across, -along)
+        box = [v + m for v, m in zip((x0, y0 - 10, x1, y1 - 10), margin, strict=True)]
+        draw.rectangle(box, 30)
+    return to_grey(image)
+
+
+@pytest.mark.parametrize("gap", [5, 8, 10])
+@pytest.mark.parametrize("digit", "01278")
+def test_the_segments_of_a_display_are_one_digit(digit: str, gap: int) -> None:
+    assert len(find_digits(display(digit, gap))) == 1
+
+
+def test_ones_above_each_other_are_two() -> None:
+    assert len(find_digits(to_grey(printed("1 4\n1 4", side=300)))) == 4

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import combinations, pairwise
+from itertools import combinations, pairwise, permutations
 
 import numpy as np
 from jaxtyping import UInt8
@@ -20,6 +20,7 @@ from clearhead.data.preprocessing.ink import (
     near,
     padded,
 )
+from clearhead.data.preprocessing.polygons import is_polygon
 from clearhead.data.preprocessing.scaling import SIDE, as_in_mnist, box_of, cropped, side_length
 from clearhead.data.preprocessing.touching import cuts, may_be_several
 
@@ -32,6 +33,9 @@ MIN_SEGMENT, MAX_SEGMENT = 0.6, 1.4  # height and width of touching digits, rela
 SEGMENT_SIDE = 64  # of the longer side (up to twice that) of ink that is cut, in pixels
 MAX_DIGITS = 100  # an image of more parts is no text of digits
 MAX_PIECES = 4  # of a digit whose strokes are interrupted
+MAX_GAP = 0.8  # in an interrupted stroke, relative to its width
+MAX_PIECE, MAX_PIECES_ASPECT = 0.75, 1.1  # length of its pieces and width, relative to the height
+MAX_BAR, MAX_BAR_GAP = 0.5, 0.5  # width, and gap between two, relative to their height
 MAX_LOOPS, MIN_LOOP = 2, 0.008  # a loop's area relative to the bounding box
 MIN_DOT, MAX_DOT, MAX_DOT_GAP = 0.05, 0.4, 0.4  # relative to the height of the stroke
 MAX_BREADTH = 0.3  # of a single stroke: deviation of the ink across it, relative to that along it
@@ -45,7 +49,7 @@ TOO_SMALL = "very little ink: draw larger"
 MANY_LOOPS = "more loops than a digit has"
 SLASH = "a single stroke, more slanted or bent than a 1: a slash or a bracket?"
 DOTTED = "a dot above or below: a letter or a punctuation mark?"
-
+POLYGON = "a figure with straight sides?"
 
 Box = tuple[int, int, int, int]
 Sides = tuple[slice, ...]
@@ -192,7 +196,11 @@ def _cut_out(grey: Grey, ink: Ink, group: Mask) -> Digit:
     digit = _measured(grey, ink, group)
     if max(grey.shape) <= SMALL_SIDE:
         return digit  # too coarse for the following
-    remarks = {DOTTED: _has_dot(ink, group), SLASH: _is_slash(digit.pixels)}
+    remarks = {
+        DOTTED: _has_dot(ink, group),
+        SLASH: _is_slash(digit.pixels),
+        POLYGON: is_polygon(cropped(group)),
+    }
     warnings = (warning for warning, is_true in remarks.items() if is_true)
     return replace(digit, warnings=(*digit.warnings, *warnings))
 
@@ -300,7 +308,10 @@ def _groups(ink: Ink) -> list[Mask]:
     """The components of each digit, the largest first; dots, commas and minus signs left out."""
     parts, boxes = ink.parts, ink.boxes
     groups: list[list[int]] = []
-    for number in sorted(boxes, key=lambda n: -max(map(side_length, boxes[n]))):
+    # A set of pieces is one component here; its key is one of them.
+    pieces = _interrupted(ink)
+    boxes = boxes | {key: _hull([boxes[n] for n in piece]) for key, piece in pieces.items()}
+    for number in sorted(pieces, key=lambda n: -max(map(side_length, boxes[n]))):
         for group in groups:
             if any(_belong_together(boxes[number], boxes[other]) for other in group):
                 group.append(number)
@@ -309,10 +320,67 @@ def _groups(ink: Ink) -> list[Mask]:
             groups.append([number])
     if len(groups) == 1:
         return [parts > 0]
+    groups = [[n for key in group for n in pieces[key]] for group in groups]
     masks = [np.isin(parts, group) for group in groups]
     heights = [side_length(box_of(mask)[0]) for mask in masks]
     pairs = zip(heights, masks, strict=True)
     return [mask for height, mask in pairs if height >= MIN_HEIGHT * max(heights)]
+
+
+def _interrupted(ink: Ink) -> dict[int, list[int]]:
+    """The pieces of each stroke that is interrupted, as in displays, stencils and dot matrices.
+
+    The gaps are narrower than the strokes, and each piece is shorter than a digit.
+    """
+    alone = {number: [number] for number in ink.boxes}
+    if len(alone) < 2:
+        return alone
+    mask = padded(ink.parts > 0, 1)
+    width = 4 * float(ndimage.distance_transform_edt(mask)[mask].mean()) - 2
+    joined, _ = ndimage.label(near(ink.parts > 0, max(1, round(MAX_GAP * width / 2))))
+    sets: dict[int, list[int]] = {}
+    for number, box in ink.boxes.items():
+        at = np.unravel_index((ink.parts[box] == number).argmax(), ink.parts[box].shape)
+        label = joined[tuple(side.start + n for side, n in zip(box, at, strict=True))]
+        sets.setdefault(int(label), []).append(number)
+    label_of = {number: label for label, numbers in sets.items() for number in numbers}
+    for upper, lower in _stacked_bars(ink):
+        one, other = label_of[upper], label_of[lower]
+        if one != other:
+            sets[one] += (moved := sets.pop(other))
+            label_of |= dict.fromkeys(moved, one)
+    pieces: dict[int, list[int]] = {}
+    for numbers in sets.values():
+        high, wide = map(side_length, _hull([ink.boxes[n] for n in numbers]))
+        longest = max(side_length(side) for n in numbers for side in ink.boxes[n])
+        is_one = longest <= MAX_PIECE * high and wide <= MAX_PIECES_ASPECT * high
+        pieces |= {numbers[0]: numbers} if is_one else {n: [n] for n in numbers}
+    return pieces
+
+
+def _stacked_bars(ink: Ink) -> Iterator[tuple[int, int]]:
+    """Upright bars of one length, one above the other, if nothing as high is a digit."""
+    sizes = {n: tuple(map(side_length, box)) for n, box in ink.boxes.items()}
+    bars = [n for n, (high, wide) in sizes.items() if wide <= MAX_BAR * high]
+    for upper, lower in permutations(bars, 2):
+        (high, wide), (other, _) = sizes[upper], sizes[lower]
+        boxes = ink.boxes[upper], ink.boxes[lower]
+        gap = boxes[1][0].start - boxes[0][0].stop
+        left, right = sorted(boxes, key=lambda box: box[1].start)
+        is_above = right[1].start - left[1].start <= wide + 0.25 * high
+        is_alike = 0.8 * high <= other <= 1.25 * high
+        if not (is_above and is_alike and 0 <= gap <= MAX_BAR_GAP * high):
+            continue
+        if not any(0.8 * high <= h <= 1.25 * high and w > MAX_BAR * h for h, w in sizes.values()):
+            yield upper, lower
+
+
+def _hull(boxes: list[Sides]) -> Sides:
+    """The bounding box of several."""
+    return tuple(
+        slice(min(side.start for side in sides), max(side.stop for side in sides))
+        for sides in zip(*boxes, strict=True)
+    )
 
 
 def _belong_together(part: Sides, other: Sides) -> bool:

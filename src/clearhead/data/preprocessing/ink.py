@@ -25,6 +25,7 @@ Parts = Int[ndarray, "height width"]
 
 THUMB_SIDE = 64  # resolution at which dark ink on light paper is distinguished from light on dark
 SMALL_SIDE = 48  # smaller images are scans of one digit: no desk
+MIN_SLOPE, MAX_ROUGHNESS = 0.2, 0.05  # of the light of a scan, relative to the range of grey
 MIN_LINED = 32  # smaller images have no lines
 MAX_STROKE, USUAL_STROKE = 0.35, 0.06  # widths, as fractions of the longer side
 MIN_THIN = 0.15  # of the range of grey: height of thin structures that show which is the ink
@@ -39,6 +40,8 @@ MIN_FILLED = 0.65  # share of its bounding box that a sheet fills
 MAX_OUTSIDE = 0.9  # share of the image that may be beside the paper
 MIN_FADING = 0.3  # contrast of strokes, relative to that of lines that hid them
 MIN_SCAN = 16  # smaller images have no frame
+MIN_CROPPED, MAX_CROPPED = 0.6, 2.2  # height relative to others, and aspect, of cropped digits
+MAX_CROP_MARGIN = 0.04  # from the ink of a tight crop to each side, relative to it
 BORDER = 0.12  # of each side, where the remains of a frame may be
 MAX_PARTS = 40
 EIGHT = np.ones((3, 3), dtype=bool)  # neighbours of a pixel
@@ -103,6 +106,8 @@ def find_ink(grey: Grey, dark: bool | None = None) -> Ink | None:
         grey: Luminance in [0, 1].
         dark: Whether the ink is darker than the paper, if that is known.
     """
+    if max(grey.shape) <= SMALL_SIDE:
+        grey = _evenly_lit(grey)
     by_share, by_width = is_dark_on_light(grey) if dark is None else (dark, dark)
     kinds = (by_share,) if by_share == by_width else (True, False)
     either = [ink for ink in (_find_ink(grey, kind) for kind in kinds) if ink is not None]
@@ -130,6 +135,27 @@ def _find_ink(grey: Grey, dark: bool) -> Ink | None:
     middle = (float(grey.max()) + float(grey.min())) / 2
     paper = np.full_like(grey, median(grey[grey >= middle]))
     return _strokes(grey, paper, dark, is_free=False)
+
+
+def _evenly_lit(grey: Grey) -> Grey:
+    """A scan without the slope of its light, if its border is a plane but for noise."""
+    inside = np.zeros(grey.shape, dtype=bool)
+    inside[2:-2, 2:-2] = True
+    span = float(np.ptp(grey))
+    if float(np.ptp(grey[~inside])) < MIN_SLOPE * span:
+        return grey
+    rows, columns = np.mgrid[-1 : 1 : grey.shape[0] * 1j, -1 : 1 : grey.shape[1] * 1j]
+    places = np.stack([np.ones_like(rows), rows, columns], axis=-1)
+    known, values = places[~inside], grey[~inside]
+    for _ in range(3):  # each without what differs, which is the ink of neighbours
+        plane = np.linalg.lstsq(known, values, rcond=None)[0]
+        error = np.abs(values - known @ plane)
+        kept = error <= 3 * median(error) + GREY_LEVEL
+        known, values = known[kept], values[kept]
+    is_plane = median(np.abs(grey[~inside] - places[~inside] @ plane)) < MAX_ROUGHNESS * span
+    if not is_plane:
+        return grey
+    return np.asarray(np.clip(grey - places[..., 1:] @ plane[1:], 0, 1), dtype=np.float32)
 
 
 def _inside(grey: Grey, ink: Ink) -> Ink | None:
@@ -198,10 +224,12 @@ def _parts(mask: Mask, grey: Grey, outside: Mask, is_free: bool) -> Parts:
     for rim in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
         free[rim] = False
     free[0] = False
+    within = free.copy()
+    free |= _tightly_cropped(boxes, free, mask.shape)
     if is_free:
         longest = lengths[free].max(initial=0)
         for number, (rows, columns) in enumerate(boxes, 1):
-            if free[number] and (areas[number] < 4 or lengths[number] > 0.3 * longest):
+            if within[number] and (areas[number] < 4 or lengths[number] > 0.3 * longest):
                 free[number] = areas[number] >= 4 and not _is_cut(
                     labels, number, (rows, columns), grey
                 )
@@ -223,6 +251,31 @@ def _parts(mask: Mask, grey: Grey, outside: Mask, is_free: bool) -> Parts:
     if num_kept > (MAX_PARTS if is_free else MAX_PARTS // 4):
         return np.zeros_like(labels)
     return labels if num_kept == count else np.asarray(np.where(kept[labels], labels, 0))
+
+
+def _tightly_cropped(
+    boxes: list[tuple[slice, ...]], free: Bool[ndarray, " parts"], shape: tuple[int, ...]
+) -> Bool[ndarray, " parts"]:
+    """Which components are digits of a text that is cropped tightly, as far as others are free.
+
+    Those at the border are as high as the others, and the ink reaches two opposite sides of a
+    single line of text, or all four sides.
+    """
+    nothing = np.zeros_like(free)
+    sides = np.array([[*(s.start for s in box), *(s.stop for s in box)] for box in boxes]).T
+    top, left, bottom, right = sides
+    heights, widths = bottom - top, right - left
+    tallest = heights[free[1:]].max(initial=0)
+    is_digit = (heights >= MIN_CROPPED * tallest) & (MIN_CROPPED * heights <= tallest)
+    is_digit &= widths <= MAX_CROPPED * heights
+    if not tallest or not is_digit.any():
+        return nothing
+    is_line = shape[1] > shape[0] and tallest >= MIN_CROPPED * shape[0]
+    low, high = sides[:2, is_digit].min(axis=1), sides[2:, is_digit].max(axis=1)
+    margin = MAX_CROP_MARGIN * np.array(shape)
+    if is_line or ((low <= margin).all() and (high >= shape - margin).all()):
+        nothing[1:] = is_digit
+    return nothing
 
 
 def _hugs_border(mask: Mask) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
+from scipy import ndimage
 
 Mask = Bool[ndarray, "height width"]
 
@@ -23,6 +24,8 @@ MAX_MARGIN = (
 )
 MAX_RATIO = 1.5  # of a line's thickness to that of a line where it ends; strokes are thicker
 FRAME_SLACK, COMB_SLACK = 0.25, 0.1  # difference of the ends of equal lines, of their length
+MIN_CROP = 0.75  # height of a digit in a tight crop, relative to the image
+MIN_RATIO = 0.6  # thickness of its straight strokes, relative to the others
 MAX_LINES = 60  # in one direction
 
 
@@ -81,8 +84,28 @@ def without_lines(mask: Mask, outside: Mask) -> Mask:
         both = anchored
     if not both:
         return mask
-    mask = _erase(mask, [line for line, turned in both if not turned])
-    return _erase(mask.T, [line for line, turned in both if turned]).T
+    rest = _without(mask, both)
+    min_thickness = MIN_RATIO * _width_if_cropped(rest)
+    thinner = [(line, turned) for line, turned in both if line.thickness < min_thickness]
+    return rest if len(thinner) == len(both) else _without(mask, thinner)
+
+
+def _without(mask: Mask, lines: list[tuple[Line, bool]]) -> Mask:
+    mask = _erase(mask, [line for line, turned in lines if not turned])
+    return _erase(mask.T, [line for line, turned in lines if turned]).T
+
+
+def _width_if_cropped(mask: Mask) -> float:
+    """The width of strokes that are nearly as high as the image; infinite without any.
+
+    They show that digits are cropped tightly, and straight strokes end at the border, too.
+    """
+    labels, _ = ndimage.label(mask, structure=np.ones((3, 3)))
+    boxes = enumerate(ndimage.find_objects(labels), 1)
+    high = [(n, box) for n, box in boxes if box[0].stop - box[0].start >= MIN_CROP * len(mask)]
+    parts = (np.pad(labels[box] == number, 1) for number, box in high)
+    widths = (4 * ndimage.distance_transform_edt(part)[part].mean() - 2 for part in parts)
+    return float(min(widths, default=np.inf))
 
 
 def _runs(mask: Mask) -> Runs:

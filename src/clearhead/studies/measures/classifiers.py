@@ -82,49 +82,39 @@ def fit_classifier(
     return fit(config, dataset, model=model, callback=callback).result
 
 
+def training_config(model: Config, rates: tuple[float, float], **options: Any) -> TrainConfig:
+    """A training with Muon and no label smoothing; `rates` are those of AdamW and of Muon."""
+    usual: dict[str, Any] = {"optimizer": "muon", "label_smoothing": 0.0}
+    return TrainConfig(
+        model=model, learning_rate=rates[0], matrix_learning_rate=rates[1], **usual | options
+    )
+
+
 def train_small_classifier(
-    model: Config,
-    dataset: ImageDataset,
-    *,
-    epochs: int,
-    seed: int,
-    learning_rate: float = 2e-2,
+    model: Config, dataset: ImageDataset, *, epochs: int, seed: int, learning_rate: float = 2e-2
 ) -> ImageModel:
     """A classifier trained on all of `dataset` without augmentation, in a few seconds.
 
     Muon with small batches and high rates gives the highest accuracy with few images.
     """
-    config = TrainConfig(
-        model=model,
-        epochs=epochs,
-        batch_size=min(SMALL_BATCH_SIZE, len(dataset)),
-        optimizer="muon",
-        learning_rate=learning_rate,
-        matrix_learning_rate=4e-2,
-        warmup=0.05,
-        label_smoothing=0.0,
-        seed=seed,
-    )
-    return fit_classifier(config, dataset)
+    batch_size = min(SMALL_BATCH_SIZE, len(dataset))
+    options: Any = {"epochs": epochs, "batch_size": batch_size, "warmup": 0.05, "seed": seed}
+    return fit_classifier(training_config(model, (learning_rate, 4e-2), **options), dataset)
 
 
 def fit_in_set_up(
-    model: Config, dataset: ImageDataset, *, plain: bool, epochs: int, batch_size: int, seed: int
+    model: Config, dataset: ImageDataset, *, plain: bool, **options: Any
 ) -> ImageModel:
-    """A classifier trained with Muon, warm-up and high rates; or, as in tutorials, with AdamW."""
-    rates = COMPARED_MODELS["vit"]
-    config = TrainConfig(
-        model=model,
-        epochs=epochs,
-        batch_size=batch_size,
-        optimizer="adamw" if plain else "muon",
-        learning_rate=1e-3 if plain else rates.learning_rate,
-        matrix_learning_rate=rates.matrix_learning_rate,
-        warmup=0.0 if plain else 0.1,
-        label_smoothing=0.0,
-        seed=seed,
-    )
-    return fit_classifier(config, dataset)
+    """A classifier trained with Muon, warm-up and high rates; or, as in tutorials, with AdamW.
+
+    `options` are those of `TrainConfig`.
+    """
+    compared = COMPARED_MODELS["vit"]
+    rates = (compared.learning_rate, compared.matrix_learning_rate)
+    if plain:
+        rates = (1e-3, rates[1])
+        options |= {"optimizer": "adamw", "warmup": 0.0}
+    return fit_classifier(training_config(model, rates, **options), dataset)
 
 
 def classifier_of(trial: Trial, config: Config) -> ImageModel:

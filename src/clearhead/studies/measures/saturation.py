@@ -21,6 +21,7 @@ from clearhead.studies.measures.classifiers import (
     accuracy_on_unseen,
     fit_classifier,
     recorded,
+    training_config,
     training_digits,
 )
 from clearhead.studies.measures.scores import SCALES, WIDTH
@@ -155,19 +156,17 @@ def train_with_scale(trial: Trial) -> Values:
     """
     settings, factor = trial.settings, RATES[trial.settings["rate"]]
     learning_rate, matrix_learning_rate = USUAL[settings["optimizer"]]
-    config = TrainConfig(
-        model=ViTConfig(
+    config = training_config(
+        ViTConfig(
             depth=2,
             embed_dim=WIDTH,
             num_heads=WIDTH // settings["head_dim"],
             attention_scale="sqrt" if trial.condition == "sqrt" else "none",
         ),
+        (learning_rate * factor, matrix_learning_rate * factor),
         epochs=settings["epochs"],
         batch_size=BATCH_SIZE,
         optimizer=settings["optimizer"],
-        learning_rate=learning_rate * factor,
-        matrix_learning_rate=matrix_learning_rate * factor,
-        label_smoothing=0.0,
         seed=trial.seed,
     )
     digits = training_digits(settings["digits"], trial.seed)

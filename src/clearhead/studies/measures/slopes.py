@@ -12,13 +12,11 @@ from clearhead.studies._panels import Curves, Points, side_by_side
 from clearhead.studies.measures.classifiers import COMPARED_MODELS, accuracy_on, accuracy_on_unseen
 from clearhead.studies.measures.tasks import COMMON, RECALL
 from clearhead.studies.measures.trainings import Training, on_digits, train, trained, unseen_of
-from clearhead.studies.table import Measure, Outcome, Trial, Values
+from clearhead.studies.table import Measure, Trial, Values, measured
 
 WIDTHS, FEW_AND_MANY = (16, 32, 64), (1, 8)
 MIXERS = {"vit": "attention", "conv": "convolution between patches"}
 BUDGETS = (90, 300, 900)  # steps; 300 are the trainings of other claims
-
-_NOBODY = Trial(study="", condition="", seed=0)
 
 
 def slope(x: Sequence[float], y: Sequence[float]) -> float:
@@ -33,7 +31,7 @@ def over_layers(measure: Measure) -> Callable[[Values], float]:
     """
 
     def change(values: Values) -> float:
-        layers = Outcome(trial=_NOBODY, values=values).measure(measure)
+        layers = measured(values, measure)
         return slope(np.linspace(0.0, 1.0, len(layers)).tolist(), layers)
 
     return change
