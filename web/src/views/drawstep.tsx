@@ -124,29 +124,20 @@ function PictureField() {
 function Examples() {
   const store = useStore();
   const { payload, config } = store;
-  const { strokes: now, images } = store.calm.value.state;
-  if (config.readsDigits) {
-    return (
-      <div class="examples" role="group" aria-label="Examples">
-        {[...new Set(payload.examples.map(({ label }) => label))].map((label) => {
-          const drawings = payload.examples.filter((example) => example.label === label).map(({ strokes }) => strokes);
-          const shown = drawings.indexOf(now);
-          const next = drawings[(shown + 1) % drawings.length];
-          return (
-            <button type="button" key={label} aria-pressed={shown >= 0} aria-label={`Example ${label}`} onClick={() => store.set({ strokes: next, images: [], digit: 0 })}>
-              {label}
-            </button>
-          );
-        })}
-      </div>
-    );
-  }
-  if (!payload.pictures.length) return null;
+  const { strokes, images } = store.calm.value.state;
+  const digits = [...new Set(config.readsDigits ? payload.examples.map(({ label }) => label) : [])].map((label) => {
+    const drawings = payload.examples.filter((example) => example.label === label).map((example) => example.strokes);
+    const shown = drawings.indexOf(strokes);
+    return { label, image: null, isShown: shown >= 0, open: () => store.draw(drawings[(shown + 1) % drawings.length]) };
+  });
+  const pictures = payload.pictures.map(({ label, image }) => ({ label, image, isShown: images[0] === image, open: () => store.set({ images: [image], digit: 0 }) }));
+  const examples = config.readsDigits ? digits : pictures;
+  if (!examples.length) return null;
   return (
-    <div class="examples pictures" role="group" aria-label="Examples">
-      {payload.pictures.map(({ label, image }, i) => (
-        <button type="button" key={i} aria-pressed={images[0] === image} onClick={() => store.set({ images: [image], digit: 0 })}>
-          <InkCanvas ink={Float64Array.from(image, (byte) => byte / 255)} config={config} />
+    <div class={`examples ${config.readsDigits ? "" : "pictures"}`} role="group" aria-label="Examples">
+      {examples.map(({ label, image, isShown, open }, i) => (
+        <button type="button" key={i} aria-pressed={isShown} aria-label={image ? undefined : `Example ${label}`} onClick={open}>
+          {image && <InkCanvas ink={Float64Array.from(image, (byte) => byte / 255)} config={config} />}
           {label}
         </button>
       ))}

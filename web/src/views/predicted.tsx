@@ -32,7 +32,7 @@ export function Predicted() {
           {predictions.length} digits: <b>{labelOf(predictions, classNames, true)}</b>. Follow{" "}
           {predictions.map((one, i) => (
             <button type="button" key={i} aria-pressed={i === digit} onClick={() => store.set({ digit: i })}>
-              {one.status === "rejected" ? "?" : classNames[one.best]}
+              {labelOf([one], classNames, true)}
             </button>
           ))}
         </p>
