@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ import pytest
 from clearhead._atomic import (
     TEMPORARY_PREFIX,
     remove_temporaries,
+    replaced_atomic,
     sha256,
     write_all_atomic,
     write_atomic,
@@ -61,6 +63,32 @@ def test_a_full_disk_keeps_the_old_file_and_leaves_nothing_behind(tmp_path: Path
     assert names(tmp_path) == ["file.bin"]
     write_atomic(path, bytes(10_007))
     assert path.stat().st_size == 10_007
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_content_is_flushed_before_the_replacement_and_its_folder_afterwards(
+    whole: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    flush, replace = os.fsync, Path.replace
+
+    def note_flush(descriptor: int) -> None:
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        events.append("folder" if is_folder else str(os.fstat(descriptor).st_size))
+        flush(descriptor)
+
+    def note_replacement(path: Path, target: Path) -> Path:
+        events.append("replaced")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", note_flush)
+    monkeypatch.setattr(Path, "replace", note_replacement)
+    if whole:
+        write_atomic(tmp_path / "file", b"new")
+    else:
+        with replaced_atomic(tmp_path / "file") as temporary:
+            temporary.write_bytes(b"new")
+    assert list(dict.fromkeys(events)) == ["3", "replaced", "folder"]
 
 
 def test_several_files_are_replaced_all_or_none(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_settings_are_frozen() -> None:
 
 
 DIVISIBLE = "must be divisible by"
-SIZE = "must be one number or (height, width), got"
+SIZE = "must be a positive integer, or (height, width), got"
 POSITIVE = "must be an integer of at least 1, got"
 
 
@@ -61,7 +61,7 @@ POSITIVE = "must be an integer of at least 1, got"
         (ViTConfig, {"depth": -1}, f"depth {POSITIVE} -1"),
         (ViTConfig, {"patch_size": 5}, f"image height (28) {DIVISIBLE} patch height (5)"),
         (ViTConfig, {"patch_size": (7, 3)}, f"image width (28) {DIVISIBLE} patch width (3)"),
-        (ViTConfig, {"patch_size": 0}, f"patch_size {POSITIVE} 0"),
+        (ViTConfig, {"patch_size": 0}, f"patch_size {SIZE} 0"),
         (ViTConfig, {"patch_size": (7, 7, 7)}, f"patch_size {SIZE} (7, 7, 7)"),
         (
             ViTConfig,
@@ -94,7 +94,7 @@ POSITIVE = "must be an integer of at least 1, got"
         ),
         (CNNConfig, {"image_size": (28, 3)}, "need images of at least 4 × 4 pixels, got (28, 3)"),
         (ImageModelConfig, {"image_size": (28, 28, 28)}, f"image_size {SIZE} (28, 28, 28)"),
-        (ImageModelConfig, {"image_size": 0}, f"image_size {POSITIVE} 0"),
+        (ImageModelConfig, {"image_size": 0}, f"image_size {SIZE} 0"),
         (ImageModelConfig, {"in_channels": 0}, f"in_channels {POSITIVE} 0"),
         (ImageModelConfig, {"num_classes": 0}, f"num_classes {POSITIVE} 0"),
         (

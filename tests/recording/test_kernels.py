@@ -195,6 +195,22 @@ def test_a_module_that_imports_a_function_after_a_capture_is_found(
     assert later.flash_attn_func is FLASH["flash_attn_func"]
 
 
+def test_a_function_is_found_under_another_name_and_in_a_table_also_if_stored_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model: Any = ModuleType("model")
+    monkeypatch.setitem(sys.modules, "model", model)
+    with ch.capture():
+        Attend()("flash_attn_func", Q, K, V)
+    function = FLASH["flash_attn_func"]
+    model.attend, model.TABLE = function, {"flash": function}
+    with ch.capture() as recording:
+        model.attend(Q, K, V)
+        model.TABLE["flash"](Q, K, V)
+    assert len(recording) == 2
+    assert model.attend is model.TABLE["flash"] is function
+
+
 @pytest.mark.parametrize("bias", [None, normal(2, 3, 7, 7, dtype=torch.float32), Later()])
 def test_xformers_attention_is_recorded(bias: Any) -> None:
     with ch.capture() as recording:

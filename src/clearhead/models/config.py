@@ -30,6 +30,10 @@ SCALE = Rule(
     '"sqrt", "none", "learned" or a number',
     lambda scale: number("").accepts(scale) or scale in ("sqrt", "none", "learned"),
 )
+SIZE = Rule(
+    "a positive integer, or (height, width)",
+    lambda size: integer(1).accepts(size) or (all_of(integer(1)).accepts(size) and len(size) == 2),
+)
 ENCODER = {
     "embed_dim": integer(1),
     "depth": integer(1),
@@ -44,6 +48,11 @@ ENCODER = {
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """Base class of the configurations of all models."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, list):  # as JSON has them
+                object.__setattr__(self, name, tuple(value))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +85,10 @@ class ImageModelConfig(ModelConfig):
     """If given, the thresholds apply to a logistic regression with these weights instead."""
 
     def __post_init__(self) -> None:
-        _freeze_lists(self, "image_size", "class_names", "mean", "std", "certainty_weights")
-        _check_size(self, "image_size")
+        super().__post_init__()
         validate(
             self,
+            image_size=SIZE,
             in_channels=integer(1),
             num_classes=integer(1),
             class_names=all_of(TEXT),
@@ -133,9 +142,7 @@ class PatchModelConfig(ImageModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _freeze_lists(self, "patch_size")
-        _check_size(self, "patch_size")
-        validate(self, embed_dim=integer(1), depth=integer(1), mlp_ratio=above(0))
+        validate(self, patch_size=SIZE, embed_dim=integer(1), depth=integer(1), mlp_ratio=above(0))
         sizes = zip(("height", "width"), self.image_shape, self.patch_shape, strict=True)
         for side, image, patch in sizes:
             if image % patch:
@@ -227,7 +234,6 @@ class CNNConfig(ImageModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _freeze_lists(self, "widths")
         validate(
             self,
             widths=Rule(
@@ -269,7 +275,7 @@ class TextConfig(ModelConfig):
     """Whether a word attends only to itself and earlier words (GPT) or to all (BERT)."""
 
     def __post_init__(self) -> None:
-        _freeze_lists(self, "vocabulary")
+        super().__post_init__()
         validate(
             self, **ENCODER, context_length=integer(1), causal=BOOLEAN, vocabulary=all_of(TEXT)
         )
@@ -291,23 +297,6 @@ def _check_divisors(config: ViTConfig | TextConfig, sincos_divisor: int) -> None
         )
 
 
-def _freeze_lists(config: ModelConfig, *names: str) -> None:
-    """Turn lists, as JSON has them, into tuples."""
-    for name in names:
-        if isinstance(value := getattr(config, name), list):
-            object.__setattr__(config, name, tuple(value))
-
-
 def pair(size: int | tuple[int, int]) -> tuple[int, int]:
     """Height and width; of a square, one number is enough."""
     return (size, size) if isinstance(size, int) else size
-
-
-def _check_size(config: ImageModelConfig, name: str) -> None:
-    size = getattr(config, name)
-    if isinstance(size, tuple):
-        if len(size) != 2:
-            raise ConfigError(f"{name} must be one number or (height, width), got {size}")
-        validate(config, **{name: all_of(integer(1))})
-    else:
-        validate(config, **{name: integer(1)})

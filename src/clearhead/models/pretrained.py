@@ -222,8 +222,19 @@ def load_weights(model: nn.Module, path: Path, digest: str) -> None:
         tensors = read_tensors(content)
     except safetensors.SafetensorError as error:
         raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
-    _check_tensors(tensors, model.state_dict(), path)
-    model.load_state_dict(tensors)
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{path}: {name} holds NaN or infinity")
+    load_tensors(model, tensors, path)
+
+
+def load_tensors(model: nn.Module, tensors: Mapping[str, Tensor], source: str | Path) -> None:
+    """Load the state of a model; `CheckpointError` if names or shapes differ from the model's."""
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise CheckpointError(f"{source} does not fit the model: {reason}") from error
 
 
 def saved_file(source: str, name: str, **download: Any) -> Path:
@@ -325,17 +336,3 @@ def first_line(error: BaseException) -> str:
     if isinstance(error, KeyError):
         line = f"{kind}: {line}"
     return line if len(line) <= MAX_MESSAGE else f"{line[:MAX_MESSAGE].rstrip()} …"
-
-
-def _check_tensors(found: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:
-    for name in sorted(expected.keys() | found.keys()):
-        if name not in found or name not in expected:
-            where = "missing from" if name not in found else "not known to the model, but in"
-            raise CheckpointError(f"{name} is {where} {path}")
-        if found[name].shape != expected[name].shape:
-            raise CheckpointError(
-                f"{path}: {name} has shape {tuple(found[name].shape)}, "
-                f"the configuration needs {tuple(expected[name].shape)}"
-            )
-        if found[name].is_floating_point() and not torch.isfinite(found[name]).all():
-            raise CheckpointError(f"{path}: {name} holds NaN or infinity")

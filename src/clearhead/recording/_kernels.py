@@ -2,7 +2,7 @@
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import thread as futures_thread
 from contextlib import ExitStack
@@ -220,6 +220,14 @@ def _submit(executor: Any, function: Callable[..., Any], /, *args: Any, **kwargs
     return SUBMIT(executor, _inherited(function), *args, **kwargs)
 
 
+class _Holder(NamedTuple):
+    """A dictionary that has a function, under this name."""
+
+    namespace: dict[Any, Any]
+    name: Any
+    function: Any
+
+
 class _Wrappers:
     """Replaces the functions in all modules that imported them, while any capture is active.
 
@@ -230,22 +238,19 @@ class _Wrappers:
     def __init__(self) -> None:
         self._lock = Lock()
         self._count = 0
-        self._replaced: list[tuple[dict[Any, Any], Any, Any]] = []
+        self._replaced: list[_Holder] = []
         self._num_modules = 0
-        self._importers: dict[Any, list[dict[str, Any]]] = {}
+        self._holders: list[_Holder] = []
 
     def install(self) -> None:
         with self._lock:
             self._count += 1
             if self._count > 1:
                 return
-            for package, name in KERNELS:
-                function = getattr(sys.modules.get(package), name, None)
-                if function is not None:
-                    self._replace(name, function, Kernel(function, *KERNELS[package, name]))
+            self._replace_kernels()
             for bodies in custom_operator_bodies():
                 for device, body in bodies.items():
-                    self._replaced.append((bodies, device, body))
+                    self._replaced.append(_Holder(bodies, device, body))
                     bodies[device] = _visible(body)
             for scripted, call in SCRIPTED_CALLS.items():
                 setattr(scripted, "__call__", _noted(call))  # noqa: B010
@@ -263,26 +268,35 @@ class _Wrappers:
                     setattr(scripted, "__call__", call)  # noqa: B010
                 Thread.start, ThreadPoolExecutor.submit = START, SUBMIT  # type: ignore[method-assign]
 
-    def _replace(self, name: str, function: Any, wrapper: Any) -> None:
-        for namespace in (*self._find_importers(name, function), vars(sys.modules["__main__"])):
-            if namespace.get(name) is function:
-                self._replaced.append((namespace, name, function))
-                namespace[name] = wrapper
-
-    def _find_importers(self, name: str, function: Any) -> list[dict[str, Any]]:
-        """The namespaces of modules that imported a function.
-
-        A search of thousands of modules takes longer than many a forward pass, so it is repeated
-        only after further imports.
-        """
-        if self._num_modules != len(sys.modules):
+    def _replace_kernels(self) -> None:
+        kernels = {}
+        for (package, name), how in KERNELS.items():
+            function = getattr(sys.modules.get(package), name, None)
+            if function is not None and not isinstance(function, Kernel):
+                kernels[id(function)] = Kernel(function, *how)
+        # A search of thousands of modules takes longer than many a forward pass, so it is repeated
+        # only after imports. Functions of other packages may be stored anywhere at any time.
+        is_loaded = any(x in sys.modules for x, _ in KERNELS if not x.startswith("torch."))
+        if self._num_modules != len(sys.modules) or is_loaded:
             self._num_modules = len(sys.modules)
-            self._importers.clear()
-        if function not in self._importers:
-            modules = list(sys.modules.values())
-            namespaces = [getattr(module, "__dict__", {}) for module in modules]
-            self._importers[function] = [x for x in namespaces if x.get(name) is function]
-        return self._importers[function]
+            namespaces = [getattr(module, "__dict__", {}) for module in list(sys.modules.values())]
+            tables = [x for names in namespaces for x in list(names.values()) if type(x) is dict]
+            self._holders = _find_holders([*namespaces, *tables], kernels)
+        for holder in (*self._holders, *_find_holders([vars(sys.modules["__main__"])], kernels)):
+            kernel = kernels.get(id(holder.function))
+            if kernel is not None and holder.namespace.get(holder.name) is holder.function:
+                self._replaced.append(holder)
+                holder.namespace[holder.name] = kernel
+
+
+def _find_holders(namespaces: Sequence[dict[Any, Any]], ids: Container[int]) -> list[_Holder]:
+    """Where these functions are stored, under any name."""
+    return [
+        _Holder(namespace, name, x)
+        for namespace in namespaces
+        for name, x in list(namespace.items())
+        if id(x) in ids
+    ]
 
 
 SCRIPTED_CALLS = {scripted: scripted.__call__ for scripted in (jit.ScriptFunction, SCRIPT_METHOD)}

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from datetime import timedelta
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -253,12 +252,11 @@ def _drop_log_after(path: Path, step: int) -> None:
 def _write_csv(folder: Path) -> None:
     """The log as a table."""
     lines = [json.loads(line) for line in (folder / LOG).read_text(encoding="utf-8").splitlines()]
-    table = StringIO()
     columns = dict.fromkeys(name for line in lines for name in line)
-    writer = csv.DictWriter(table, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    (folder / LOG_TABLE).write_text(table.getvalue(), encoding="utf-8")
+    with (folder / LOG_TABLE).open("w", encoding="utf-8", newline="") as table:
+        writer = csv.DictWriter(table, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
 
 
 def _summary_writer() -> Any:

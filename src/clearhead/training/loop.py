@@ -168,7 +168,7 @@ def _run_steps(
 
     on_cpu = world.device.type == "cpu"
     if on_cpu:
-        _keep_freed_memory()
+        keep_freed_memory()
     first_step = state.step
 
     def save() -> None:
@@ -187,7 +187,7 @@ def _run_steps(
             kept = f"; the last good checkpoint is in {checkpoints}" if checkpoints else ""
             raise DivergenceError(f"{error}{kept}") from error
         if on_cpu and state.step == first_step + HEAP_STEPS:
-            _use_huge_pages()
+            use_huge_pages()
         callback.on_step(state, loss)
         ends_epoch = state.step % batches.per_epoch == 0
         if ends_epoch:
@@ -199,7 +199,7 @@ def _run_steps(
         save()
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Let the allocator keep what a step frees for the next step; 5 to 8 % faster on Linux.
 
     glibc returns freed memory to the system from twice the size of the largest block that was freed
@@ -208,7 +208,7 @@ def _keep_freed_memory() -> None:
     torch.empty((32 << 20) - 8192, dtype=torch.uint8)
 
 
-def _use_huge_pages() -> None:
+def use_huge_pages() -> None:
     """Advise Linux to hold the heap, where activations are, in pages of 2 MiB.
 
     Steps are about 10 % faster. Other systems and older kernels ignore it.

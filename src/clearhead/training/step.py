@@ -15,9 +15,9 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from typing_extensions import TypeVar
 
-from clearhead.errors import CheckpointError, DivergenceError
+from clearhead.errors import DivergenceError
 from clearhead.models import Model
-from clearhead.models.pretrained import ImageModel
+from clearhead.models.pretrained import ImageModel, load_tensors
 from clearhead.models.vit import VisionTransformer
 from clearhead.training.batches import seed_of
 from clearhead.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizers
@@ -111,11 +111,7 @@ class TrainingState(Generic[ModelT]):
                 for name, tensor in checkpoint.tensors.items()
                 if name.startswith(prefix)
             }
-            try:
-                module.load_state_dict(tensors)
-            except RuntimeError as error:
-                reason = str(error).splitlines()[-1].strip()
-                raise CheckpointError(f"the checkpoint does not fit the model: {reason}") from error
+            load_tensors(module, tensors, "the checkpoint")
         restore_optimizers(self.optimizers, checkpoint.tensors)
         self.step = checkpoint.state["step"]
         self.sums = EpochSums(**checkpoint.state["sums"])
@@ -237,12 +233,10 @@ def kept_patches(
 def _fewer_patches(
     state: TrainingState[Any], inputs: Any, config: BaseTrainConfig
 ) -> AbstractContextManager[None]:
-    early = 3 * state.step < 2 * state.total_steps
-    if not (early and isinstance(config, TrainConfig) and config.early_patches < 1):
+    share = getattr(config, "early_patches", 1.0) if 3 * state.step < 2 * state.total_steps else 1.0
+    if share == 1 or not isinstance(state.model, VisionTransformer):
         return nullcontext()
-    if not isinstance(state.model, VisionTransformer):
-        return nullcontext()
-    return kept_patches(state.model, inputs, config.early_patches)
+    return kept_patches(state.model, inputs, share)
 
 
 def _sums(loss: Tensor, logits: Tensor, labels: Tensor, world: World) -> EpochSums:

@@ -20,29 +20,37 @@ interface VectorProps {
   height?: number;
 }
 
+/** Columns beside their name, with an axis. */
+function Columns(props: { kind: string; name: string; label: string; count: number; height: number; axis: number; children: ComponentChildren }) {
+  const { count, height, axis } = props;
+  return (
+    <div class={`vector-bars ${props.kind}`}>
+      <span class="name" aria-hidden="true">{props.name}</span>
+      <svg viewBox={`0 0 ${count * WIDTH} ${height}`} role="img" aria-label={props.label}>
+        <line class="axis" x1={0} x2={count * WIDTH} y1={axis} y2={axis} />
+        {props.children}
+      </svg>
+    </div>
+  );
+}
+
 /** The components of a vector as bars with their numbers. */
 export function VectorBars({ label, name, kind, values, domain, upTo = values.length, height = 44 }: VectorProps) {
   const count = values.length;
   const half = height / 2;
   return (
-    <div class={`vector-bars ${kind}`}>
-      <span class="name" aria-hidden="true">{name}</span>
-      <svg viewBox={`0 0 ${count * WIDTH} ${height + 14}`} role="img" aria-label={label}>
-        <line class="axis" x1={0} x2={count * WIDTH} y1={half} y2={half} />
-        {Array.from(values, (value, i) => {
-          if (i >= upTo) return null;
-          const size = Math.max(0.6, (Math.abs(value) / domain) * half);
-          return (
-            <g key={i}>
-              <rect x={i * WIDTH + 9} width={WIDTH - 18} y={value > 0 ? half - size : half} height={size} rx={1.5} />
-              {count <= MAX_WRITTEN && (
-                <text x={i * WIDTH + WIDTH / 2} y={height + 11}>{decimal(value)}</text>
-              )}
-            </g>
-          );
-        })}
-      </svg>
-    </div>
+    <Columns kind={kind} name={name} label={label} count={count} height={height + 14} axis={half}>
+      {Array.from(values, (value, i) => {
+        if (i >= upTo) return null;
+        const size = Math.max(0.6, (Math.abs(value) / domain) * half);
+        return (
+          <g key={i}>
+            <rect x={i * WIDTH + 9} width={WIDTH - 18} y={value > 0 ? half - size : half} height={size} rx={1.5} />
+            {count <= MAX_WRITTEN && <text x={i * WIDTH + WIDTH / 2} y={height + 11}>{decimal(value)}</text>}
+          </g>
+        );
+      })}
+    </Columns>
   );
 }
 
@@ -65,32 +73,24 @@ export function Waterfall({ label, values, upTo }: { label: string; values: Arra
   const y = (value: number): number => 6 + ((high - value) / (high - low || 1)) * (height - 12);
   const end = values.length * WIDTH;
   return (
-    <div class="vector-bars waterfall">
-      <span class="name" aria-hidden="true">Σ</span>
-      <svg viewBox={`0 0 ${end} ${height}`} role="img" aria-label={label}>
-        <line class="axis" x1={0} x2={end} y1={y(0)} y2={y(0)} />
-        {Array.from(values, (value, i) =>
-          i >= upTo ? null : (
-            <g key={i}>
-              <rect
-                x={i * WIDTH + 9}
-                width={WIDTH - 18}
-                y={Math.min(y(sums[i]), y(sums[i + 1]))}
-                height={Math.max(1, Math.abs(y(sums[i]) - y(sums[i + 1])))}
-                style={{ fill: css(signedColour(value > 0 ? 0.8 : -0.8, 1)) }}
-                rx={1.5}
-              />
-              <line class="link" x1={i * WIDTH + WIDTH - 9} x2={Math.min(end, (i + 1) * WIDTH + 9)} y1={y(sums[i + 1])} y2={y(sums[i + 1])} />
-            </g>
-          ),
-        )}
-        {upTo > 0 && (
-          <text class="sum" x={Math.min(upTo * WIDTH - 4, end - 4)} y={y(sums[upTo]) + (y(sums[upTo]) > 20 ? -5 : 15)}>
-            {decimal(sums[upTo])}
-          </text>
-        )}
-      </svg>
-    </div>
+    <Columns kind="waterfall" name="Σ" label={label} count={values.length} height={height} axis={y(0)}>
+      {Array.from(values, (value, i) => {
+        if (i >= upTo) return null;
+        const [from, to] = [y(sums[i]), y(sums[i + 1])];
+        const fill = css(signedColour(value > 0 ? 0.8 : -0.8, 1));
+        return (
+          <g key={i}>
+            <rect x={i * WIDTH + 9} width={WIDTH - 18} y={Math.min(from, to)} height={Math.max(1, Math.abs(from - to))} style={{ fill }} rx={1.5} />
+            <line class="link" x1={i * WIDTH + WIDTH - 9} x2={Math.min(end, (i + 1) * WIDTH + 9)} y1={to} y2={to} />
+          </g>
+        );
+      })}
+      {upTo > 0 && (
+        <text class="sum" x={Math.min(upTo * WIDTH - 4, end - 4)} y={y(sums[upTo]) + (y(sums[upTo]) > 20 ? -5 : 15)}>
+          {decimal(sums[upTo])}
+        </text>
+      )}
+    </Columns>
   );
 }
 

@@ -43,6 +43,7 @@ export function DrawStep() {
 }
 
 const PER_LAYER = 650; // milliseconds
+const MAX_LINES = 48; // of a layer
 
 /** The model input with the lines of the chosen patch or, played, the strongest lines of one layer after the other. */
 function Seen() {
@@ -66,13 +67,16 @@ function Seen() {
     };
   }, [at]);
   const mean = run && at > 0 ? meanOf(run.layers[at - 1].heads.map(({ weights }) => weights)) : new Float64Array();
-  const lines = [...Array(mean.length / tokens).keys()].flatMap((query) =>
-    arcs(query, row(mean, query, tokens), config, 1.6 / tokens)
-      .filter(({ path }) => path)
-      .slice(-2)
-      .map((arc) => ({ ...arc, query })),
-  );
-  const top = lines.reduce((best, line) => (line.weight > best.weight ? line : best), lines[0]);
+  const lines = [...Array(mean.length / tokens).keys()]
+    .flatMap((query) =>
+      arcs(query, row(mean, query, tokens), config, 1.6 / tokens)
+        .filter(({ path }) => path)
+        .slice(-2)
+        .map((arc) => ({ ...arc, query })),
+    )
+    .sort((a, b) => a.weight - b.weight)
+    .slice(-MAX_LINES);
+  const top = lines.at(-1);
   return (
     <section class="seen" aria-label="Model input">
       <h3>Model input</h3>
@@ -120,29 +124,20 @@ function PictureField() {
 function Examples() {
   const store = useStore();
   const { payload, config } = store;
-  const { strokes: now, images } = store.calm.value.state;
-  if (config.readsDigits) {
-    return (
-      <div class="examples" role="group" aria-label="Examples">
-        {[...new Set(payload.examples.map(({ label }) => label))].map((label) => {
-          const drawings = payload.examples.filter((example) => example.label === label).map(({ strokes }) => strokes);
-          const shown = drawings.indexOf(now);
-          const next = drawings[(shown + 1) % drawings.length];
-          return (
-            <button type="button" key={label} aria-pressed={shown >= 0} aria-label={`Example ${label}`} onClick={() => store.set({ strokes: next, images: [], digit: 0 })}>
-              {label}
-            </button>
-          );
-        })}
-      </div>
-    );
-  }
-  if (!payload.pictures.length) return null;
+  const { strokes, images } = store.calm.value.state;
+  const digits = [...new Set(config.readsDigits ? payload.examples.map(({ label }) => label) : [])].map((label) => {
+    const drawings = payload.examples.filter((example) => example.label === label).map((example) => example.strokes);
+    const shown = drawings.indexOf(strokes);
+    return { label, image: null, isShown: shown >= 0, open: () => store.draw(drawings[(shown + 1) % drawings.length]) };
+  });
+  const pictures = payload.pictures.map(({ label, image }) => ({ label, image, isShown: images[0] === image, open: () => store.set({ images: [image], digit: 0 }) }));
+  const examples = config.readsDigits ? digits : pictures;
+  if (!examples.length) return null;
   return (
-    <div class="examples pictures" role="group" aria-label="Examples">
-      {payload.pictures.map(({ label, image }, i) => (
-        <button type="button" key={i} aria-pressed={images[0] === image} onClick={() => store.set({ images: [image], digit: 0 })}>
-          <InkCanvas ink={Float64Array.from(image, (byte) => byte / 255)} config={config} />
+    <div class={`examples ${config.readsDigits ? "" : "pictures"}`} role="group" aria-label="Examples">
+      {examples.map(({ label, image, isShown, open }, i) => (
+        <button type="button" key={i} aria-pressed={isShown} aria-label={image ? undefined : `Example ${label}`} onClick={open}>
+          {image && <InkCanvas ink={Float64Array.from(image, (byte) => byte / 255)} config={config} />}
           {label}
         </button>
       ))}

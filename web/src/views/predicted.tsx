@@ -3,6 +3,7 @@
 import { percent } from "../draw/numbers";
 import { argmax } from "../engine/arithmetic";
 import { labelOf } from "../engine/predict";
+import { Term } from "../parts/term";
 import { Bars, Label, sentenceOf } from "../parts/prediction";
 import { earlyShares, useStore } from "../state/store";
 
@@ -31,12 +32,14 @@ export function Predicted() {
           {predictions.length} digits: <b>{labelOf(predictions, classNames, true)}</b>. Follow{" "}
           {predictions.map((one, i) => (
             <button type="button" key={i} aria-pressed={i === digit} onClick={() => store.set({ digit: i })}>
-              {one.status === "rejected" ? "?" : classNames[one.best]}
+              {labelOf([one], classNames, true)}
             </button>
           ))}
         </p>
       )}
-      <p class="prediction-words">{words}</p>
+      <p class="prediction-words">
+        {words} {!early && prediction?.status === "rejected" && <Term name="certainty">What is certainty?</Term>}
+      </p>
       <Bars classes={classes} best={order.indexOf(leading)} />
     </section>
   );
