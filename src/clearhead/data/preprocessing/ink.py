@@ -268,10 +268,13 @@ def _tightly_cropped(
     tallest = heights[free[1:]].max(initial=0)
     is_digit = (heights >= MIN_CROPPED * tallest) & (MIN_CROPPED * heights <= tallest)
     is_digit &= widths <= MAX_CROPPED * heights
-    if not tallest or not is_digit.any():
+    if not tallest:
         return nothing
     is_line = shape[1] > shape[0] and tallest >= MIN_CROPPED * shape[0]
-    low, high = sides[:2, is_digit].min(axis=1), sides[2:, is_digit].max(axis=1)
+    if not is_line:  # several lines, each lower than the remains of a frame
+        is_digit &= heights <= MIN_CROPPED * shape[0]
+    low = sides[:2, is_digit].min(axis=1, initial=max(shape))
+    high = sides[2:, is_digit].max(axis=1, initial=0)
     margin = MAX_CROP_MARGIN * np.array(shape)
     if is_line or ((low <= margin).all() and (high >= shape - margin).all()):
         nothing[1:] = is_digit
