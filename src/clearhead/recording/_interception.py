@@ -32,7 +32,7 @@ from clearhead.recording._compiled import (
     traced_call,
 )
 from clearhead.recording._explicit import OperationTracker
-from clearhead.recording._kernels import WRAPPERS, Kernel, kernel_record
+from clearhead.recording._kernels import WRAPPERS, Kernel, Reader, kernel_record
 from clearhead.recording._record import AttentionRecord
 from clearhead.recording._record_of_call import FusedCall, explicit_record, fused_record, read_call
 from clearhead.recording._torch_internals import (
@@ -103,8 +103,8 @@ class InterceptionMode(TorchFunctionMode):
                 return _without_override_check(func)(*args, **kwargs)
         if name == "scaled_dot_product_attention":
             return self._fused(func, args, kwargs)
-        if isinstance(func, Kernel):
-            return self._kernel(func, args, kwargs)
+        if isinstance(func, Kernel) and func.reader is not None:
+            return self._kernel(func, func.reader, args, kwargs)
         reject_opaque(name, func)
         result, attention = self.tracker.call(name, func, args, kwargs)
         if attention is not None:
@@ -195,15 +195,17 @@ class InterceptionMode(TorchFunctionMode):
         result, _ = self.tracker.call("scripted", function, args, kwargs)
         return result
 
-    def _kernel(self, kernel: Kernel, args: Any, kwargs: dict[str, Any]) -> Any:
-        call = kernel.read(args, kwargs)
+    def _kernel(
+        self, kernel: Kernel, reader: Reader, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         result = kernel(*args, **kwargs)
+        call = kernel.read(reader, args, kwargs)
         output, *rest = result if isinstance(result, tuple) else (result,)
-        without_batch = call.query.dim() > output.dim()
-        raw_output, site = output[None] if without_batch else output, self.call_sites.here()
-        record = kernel_record(call, raw_output, site)
-        output = self._emit(record, raw_output, site)
-        output = output[0] if without_batch else output
+        has_axes = output.dim() == call.query.dim()  # none for the batch, or for heads
+        shape = (*call.query.shape[:-1], output.shape[-1])
+        raw_output, site = output if has_axes else output.reshape(shape), self.call_sites.here()
+        changed = self._emit(kernel_record(call, raw_output, site), raw_output, site)
+        output = output if changed is raw_output else changed.reshape(output.shape)
         return (output, *rest) if isinstance(result, tuple) else output
 
     def _fused(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:

@@ -2,23 +2,25 @@
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import thread as futures_thread
 from contextlib import ExitStack
-from functools import cached_property, partial, update_wrapper, wraps
+from functools import cached_property, lru_cache, partial, update_wrapper, wraps
 from threading import Lock, Thread
+from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, jit
 from torch.overrides import handle_torch_function, has_torch_function
 
+from clearhead.attention import masked
 from clearhead.attention.stages import default_scale
 from clearhead.errors import CaptureError
-from clearhead.recording._call_site import CallSite
+from clearhead.recording._call_site import OPAQUE, CallSite
 from clearhead.recording._compiled import ACTIVE
-from clearhead.recording._layout import Layout, lowest_precision
+from clearhead.recording._layout import PLACEHOLDER, Layout, Step, lowest_precision
 from clearhead.recording._record import AttentionRecord
 from clearhead.recording._torch_internals import (
     SCRIPT_METHOD,
@@ -29,7 +31,7 @@ from clearhead.recording._torch_internals import (
 
 
 class KernelCall(NamedTuple):
-    """One call, with all tensors in the layout of the package: tokens before heads, or after."""
+    """One call, with four axes, in the layout of the package: tokens before heads, or after."""
 
     query: Tensor
     key: Tensor
@@ -38,36 +40,66 @@ class KernelCall(NamedTuple):
     is_causal: bool
     scale: float | None
     tokens_first: bool
+    softcap: float | None = None
+    precision: torch.dtype = torch.float32
 
 
 def _flash(
-    causal: bool,
-    softmax_scale: float | None,
     q: Any = None,
     k: Any = None,
     v: Any = None,
-    **more: Any,
+    qkv: Any = None,
+    kv: Any = None,
+    k_cache: Any = None,
+    v_cache: Any = None,
+    cu_seqlens: Tensor | None = None,
+    cu_seqlens_q: Tensor | None = None,
+    cu_seqlens_k: Tensor | None = None,
+    cache_seqlens: Any = None,
+    softmax_scale: float | None = None,
+    causal: bool = False,
+    window_size: Sequence[int | None] | None = None,
+    softcap: float | None = None,
+    alibi_slopes: Tensor | None = None,
 ) -> KernelCall:
     """The functions of flash-attn: (batch, tokens, heads, head_dim), causal from the last query.
 
     `qkv` and `kv` have their parts on axis -3. With `cu_seqlens`, sequences lie one after another,
     (tokens, heads, head_dim). They are recorded as one, with a mask: a token attends to its own
-    sequence.
+    sequence. A cache has `cache_seqlens` keys, behind which the call has written `k` and `v`.
     """
-    if "qkv" in more:
-        q, k, v = more["qkv"].unbind(-3)
-    elif "kv" in more:
-        k, v = more["kv"].unbind(-3)
-    ends = [more.get(name, more.get("cu_seqlens")) for name in ("cu_seqlens_q", "cu_seqlens_k")]
-    if ends[0] is not None:
+    ends = [cu_seqlens if x is None else x for x in (cu_seqlens_q, cu_seqlens_k)]
+    used = None
+    if qkv is not None:
+        q, k, v = qkv.unbind(-3)
+    elif kv is not None:
+        k, v = kv.unbind(-3)
+    elif k_cache is not None:
+        if cache_seqlens is not None:
+            used = torch.as_tensor(cache_seqlens, device=q.device).expand(len(q))
+            used = used if k is None else used + k.shape[1]
+        k, v = k_cache, v_cache
+    if q.dim() == 3:
         q, k, v = (x[None] for x in (q, k, v))
-    elif not causal or q.shape[1] == k.shape[1]:
-        return KernelCall(q, k, v, None, causal, softmax_scale, True)
+    before, after = (-1 if x is None else x for x in window_size or (-1, -1))
+    after = 0 if causal else after
+    if before < 0 and all(x is None for x in (*ends, used, alibi_slopes)):
+        if after < 0:
+            return KernelCall(q, k, v, None, False, softmax_scale, True, softcap)
+        if after == 0 and q.shape[1] == k.shape[1] and not softcap:
+            return KernelCall(q, k, v, None, True, softmax_scale, True)
     (own, left), (of, left_of) = map(_sequences, (q, k), ends)
-    mask = own[:, None] == of
-    if causal:
-        mask &= left[:, None] <= left_of
-    return KernelCall(q, k, v, mask, False, softmax_scale, True)
+    if used is not None:
+        left_of = left_of - (k.shape[1] - used)[:, None, None]
+    distance = left[..., :, None] - left_of[..., None, :]  # from the query to a later key
+    mask = (own[..., :, None] == of[..., None, :]) & (left_of > 0)[..., None, :]
+    if after >= 0:
+        mask = mask & (distance <= after)
+    if before >= 0:
+        mask = mask & (distance >= -before)
+    if alibi_slopes is not None:
+        mask = (-alibi_slopes[..., None, None] * distance.abs()).masked_fill(~mask, -torch.inf)
+    return KernelCall(q, k, v, mask, False, softmax_scale, True, softcap)
 
 
 def _sequences(x: Tensor, ends: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -79,12 +111,39 @@ def _sequences(x: Tensor, ends: Tensor | None) -> tuple[Tensor, Tensor]:
     return number, ends[1:][number] - places
 
 
-def _xformers(
-    query: Tensor, key: Tensor, value: Tensor, attn_bias: Any, scale: float | None, **_: Any
+def _sage(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    tensor_layout: str = "HND",
+    is_causal: bool = False,
+    sm_scale: float | None = None,
 ) -> KernelCall:
-    """`memory_efficient_attention`: (batch, tokens, heads, head_dim)."""
-    if query.dim() != 4:
-        raise CaptureError("memory_efficient_attention is recorded with tensors of four axes only")
+    """The functions of SageAttention, whose queries and keys of 8 bits are like bfloat16."""
+    tokens_first = tensor_layout == "NHD"
+    axis = 1 if tokens_first else 2
+    if is_causal and q.shape[axis] != k.shape[axis]:
+        raise CaptureError("sageattn is recorded with is_causal for as many queries as keys only")
+    return KernelCall(q, k, v, None, is_causal, sm_scale, tokens_first, precision=torch.bfloat16)
+
+
+def _xformers(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_bias: Any = None,
+    scale: float | None = None,
+) -> KernelCall:
+    """`memory_efficient_attention`: (batch, tokens, heads, head_dim).
+
+    One head may have no axis, and heads in groups have two.
+    """
+    if query.dim() == 3:
+        query, key, value = (x[:, :, None] for x in (query, key, value))
+        attn_bias = attn_bias[:, None] if isinstance(attn_bias, Tensor) else attn_bias
+    elif query.dim() == 5:
+        query, key, value = (x.flatten(2, 3) for x in (query, key, value))
+        attn_bias = attn_bias.flatten(1, 2) if isinstance(attn_bias, Tensor) else attn_bias
     if attn_bias is not None and not isinstance(attn_bias, Tensor):
         batch, queries, heads, _width = query.shape
         shape = (batch, heads, queries, key.shape[1])
@@ -93,7 +152,7 @@ def _xformers(
 
 
 def _flex(
-    query: Tensor, key: Tensor, value: Tensor, block_mask: Any, scale: float | None, **_: Any
+    query: Tensor, key: Tensor, value: Tensor, block_mask: Any = None, scale: float | None = None
 ) -> KernelCall:
     """`flex_attention`: (batch, heads, tokens, head_dim)."""
     from torch.nn.attention.flex_attention import create_mask
@@ -107,44 +166,88 @@ def _flex(
 
 
 def kernel_record(call: KernelCall, raw_output: Tensor, site: CallSite) -> AttentionRecord:
-    """The record of a call, whose output has a batch."""
+    """The record of a call, whose output has four axes."""
     layout = Layout((0, 2, 1, 3) if call.tokens_first else None)
     query, key, value = map(layout.canonical, call[:3])
+    mask, steps = call.attn_mask, []
+    if call.softcap:
+        steps.append(Step("softcap", _capped, (PLACEHOLDER, call.softcap)))
+        if mask is not None:
+            steps.append(Step("mask", masked, (PLACEHOLDER, mask)))
     return AttentionRecord(
         name=site.path,
         query=query,
         key=key,
         value=value,
-        attn_mask=call.attn_mask,
+        attn_mask=None if steps else mask,
         is_causal=call.is_causal,
         scale=default_scale(query.shape[-1]) if call.scale is None else call.scale,
         enable_gqa=query.shape[-3] != key.shape[-3],
+        pre_softmax=tuple(steps),
         raw_output=raw_output,
         layout=layout,
-        precision=lowest_precision(query.dtype, raw_output.dtype),
+        precision=lowest_precision(query.dtype, raw_output.dtype, call.precision),
     )
+
+
+def _capped(scores: Tensor, cap: float) -> Tensor:
+    return cap * (scores / cap).tanh()
 
 
 Reader = Callable[..., KernelCall]
 
-# Module and name of each function, how to read it, and arguments that must have their defaults.
-FLASH = ("dropout_p", "window_size", "softcap", "alibi_slopes", "block_table")
-KERNELS: dict[tuple[str, str], tuple[Reader, tuple[str, ...]]] = {
-    ("xformers.ops", "memory_efficient_attention"): (_xformers, ("p",)),
-    ("torch.nn.attention.flex_attention", "flex_attention"): (_flex, ("score_mod",)),
+FLASH: dict[str, Reader] = {
+    f"flash_attn_{form}func": _flash
+    for form in ("", "qkvpacked_", "kvpacked_", "varlen_", "varlen_qkvpacked_", "varlen_kvpacked_")
+} | {"flash_attn_with_kvcache": _flash}
+SAGE = ("", "_qk_int8_pv_fp16_triton", "_qk_int8_pv_fp16_cuda", "_qk_int8_pv_fp8_cuda")
+
+# The modules of each package, and how to read their functions; other attention is refused.
+KERNELS: dict[str, dict[str, Reader]] = {
+    "flash_attn": FLASH,
+    "flash_attn_interface": FLASH,
+    "flash_attn.cute": FLASH,
+    "sageattention": {f"sageattn{form}": _sage for form in (*SAGE, "_qk_int8_pv_fp8_cuda_sm90")},
+    "xformers.ops": {
+        f"memory_efficient_attention{form}": _xformers
+        for form in ("", "_forward", "_forward_requires_grad")
+    },
+    "torch.nn.attention.flex_attention": {"flex_attention": _flex},
 }
-for form in ("", "qkvpacked_", "kvpacked_", "varlen_", "varlen_qkvpacked_", "varlen_kvpacked_"):
-    KERNELS["flash_attn", f"flash_attn_{form}func"] = _flash, FLASH
+
+# Arguments that change how attention is computed, or what else is returned, but no weight.
+IRRELEVANT = frozenset(
+    "max_seqlen max_seqlen_q max_seqlen_k deterministic num_splits pack_gqa sm_margin "
+    "scheduler_metadata rotary_interleaved return_attn_probs return_softmax_lse return_lse "
+    "return_aux op output_dtype enable_gqa kernel_options smooth_k smooth_v qk_quant_gran "
+    "pv_accum_dtype quantization_backend".split()
+)
 
 
 class Kernel:
     """A function of another package, which modes intercept as they do torch's own functions."""
 
-    def __init__(
-        self, function: Callable[..., Any], read: Reader, must_be_default: tuple[str, ...]
-    ) -> None:
-        update_wrapper(self, function)
-        self.function, self._read, self._must_be_default = function, read, must_be_default
+    def __init__(self, function: FunctionType, reader: Reader | None) -> None:
+        code, namespace = function.__code__, function.__globals__
+        parts = (function.__name__, function.__defaults__, function.__closure__)
+        self._original, self.function = function, FunctionType(code, namespace, *parts)
+        self.function.__kwdefaults__ = function.__kwdefaults__
+        update_wrapper(self, self.function)
+        vars(self.function).update(vars(function))
+        self.reader, self._entry = reader, _entry.__code__.replace(co_freevars=code.co_freevars)
+
+    def install(self) -> None:
+        """Let the function call this object, wherever else it is referred to, by any name."""
+        vars(self._original).setdefault("__wrapped__", self.function)  # has its signature
+        self._original.__code__ = self._entry
+        self._original.__kwdefaults__ = {"_kernel": self}
+
+    def remove(self) -> None:
+        """Restore the function."""
+        self._original.__code__ = self.function.__code__
+        self._original.__kwdefaults__ = self.function.__kwdefaults__
+        if vars(self._original)["__wrapped__"] is self.function:
+            del vars(self._original)["__wrapped__"]
 
     @cached_property
     def _signature(self) -> inspect.Signature:
@@ -158,17 +261,43 @@ class Kernel:
                 return handle_torch_function(self, tensors, *args, **kwargs)
         return self.function(*args, **kwargs)
 
-    def read(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> KernelCall:
+    def read(self, reader: Reader, args: tuple[Any, ...], kwargs: dict[str, Any]) -> KernelCall:
         """The call with these arguments; `CaptureError` if one cannot be recorded."""
-        bound = self._signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        for option in self._must_be_default:
-            parameter = self._signature.parameters.get(option)
-            if parameter is not None and bound.arguments[option] != parameter.default:
+        arguments: dict[str, Any] = self._signature.bind(*args, **kwargs).arguments
+        arguments |= arguments.pop("kwargs", {})
+        read = inspect.signature(reader).parameters
+        for option, value in arguments.items():
+            known, of_call = option in read or option in IRRELEVANT, self._signature.parameters
+            if not known and not _is_default(value, of_call.get(option)):
                 name = self.function.__name__
                 raise CaptureError(f"{name} is not recorded with {option}; leave it out")
         with DisableInterception():
-            return self._read(**bound.arguments)
+            return reader(**{name: x for name, x in arguments.items() if name in read})
+
+
+def _is_default(value: Any, parameter: inspect.Parameter | None) -> bool:
+    default = None if parameter is None else parameter.default
+    return value is default or (not isinstance(value, Tensor) and bool(value == default))
+
+
+def _entry(*args: Any, _kernel: Kernel, **kwargs: Any) -> Any:
+    """The code of a wrapped function."""
+    return _kernel(*args, **kwargs)
+
+
+@lru_cache  # compiled code is found by the entry's code again
+def _kernel(function: FunctionType, _code: CodeType, reader: Reader | None) -> Kernel:
+    return Kernel(function, reader)
+
+
+def _loaded_kernels() -> Iterator[Kernel]:
+    """Functions of the modules that are imported, each once, with a reader or to be refused."""
+    readers: dict[FunctionType, Reader | None] = {}
+    for package, known in KERNELS.items():
+        for name, function in vars(sys.modules.get(package, object)).items():
+            if isinstance(function, FunctionType) and name[0] != "_" and OPAQUE.search(name):
+                readers.setdefault(function, known.get(name))
+    return (_kernel(x, x.__code__, reader) for x, reader in readers.items())
 
 
 def _noted(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -221,7 +350,7 @@ def _submit(executor: Any, function: Callable[..., Any], /, *args: Any, **kwargs
 
 
 class _Wrappers:
-    """Replaces the functions in all modules that imported them, while any capture is active.
+    """Replaces the code of the functions, while any capture is active.
 
     The same with calls of TorchScript, in the classes of scripted functions and methods, with the
     start of threads, and with the Python functions of custom operators.
@@ -231,18 +360,16 @@ class _Wrappers:
         self._lock = Lock()
         self._count = 0
         self._replaced: list[tuple[dict[Any, Any], Any, Any]] = []
-        self._num_modules = 0
-        self._importers: dict[Any, list[dict[str, Any]]] = {}
+        self._kernels: list[Kernel] = []
 
     def install(self) -> None:
         with self._lock:
             self._count += 1
             if self._count > 1:
                 return
-            for package, name in KERNELS:
-                function = getattr(sys.modules.get(package), name, None)
-                if function is not None:
-                    self._replace(name, function, Kernel(function, *KERNELS[package, name]))
+            self._kernels = list(_loaded_kernels())
+            for kernel in self._kernels:
+                kernel.install()
             for bodies in custom_operator_bodies():
                 for device, body in bodies.items():
                     self._replaced.append((bodies, device, body))
@@ -259,30 +386,11 @@ class _Wrappers:
                 for namespace, name, function in self._replaced:
                     namespace[name] = function
                 self._replaced.clear()
+                for kernel in self._kernels:
+                    kernel.remove()
                 for scripted, call in SCRIPTED_CALLS.items():
                     setattr(scripted, "__call__", call)  # noqa: B010
                 Thread.start, ThreadPoolExecutor.submit = START, SUBMIT  # type: ignore[method-assign]
-
-    def _replace(self, name: str, function: Any, wrapper: Any) -> None:
-        for namespace in (*self._find_importers(name, function), vars(sys.modules["__main__"])):
-            if namespace.get(name) is function:
-                self._replaced.append((namespace, name, function))
-                namespace[name] = wrapper
-
-    def _find_importers(self, name: str, function: Any) -> list[dict[str, Any]]:
-        """The namespaces of modules that imported a function.
-
-        A search of thousands of modules takes longer than many a forward pass, so it is repeated
-        only after further imports.
-        """
-        if self._num_modules != len(sys.modules):
-            self._num_modules = len(sys.modules)
-            self._importers.clear()
-        if function not in self._importers:
-            modules = list(sys.modules.values())
-            namespaces = [getattr(module, "__dict__", {}) for module in modules]
-            self._importers[function] = [x for x in namespaces if x.get(name) is function]
-        return self._importers[function]
 
 
 SCRIPTED_CALLS = {scripted: scripted.__call__ for scripted in (jit.ScriptFunction, SCRIPT_METHOD)}
