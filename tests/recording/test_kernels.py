@@ -59,7 +59,8 @@ def flash(arguments: dict[str, Any]) -> Any:
         torch.tensor_split(x[None], end[1:-1].long(), dim=1)
         for x, end in ((q, ends[0]), (k, ends[1]), (v, ends[1]))
     ]
-    return torch.cat([attend(*one, arguments)[0] for one in zip(*parts, strict=True)], 1)[0]
+    outputs = [attend(q, k, v, arguments)[0] for q, k, v in zip(*parts, strict=True)]
+    return torch.cat(outputs, 1)[0]
 
 
 def with_cache(q: Tensor, k_cache: Tensor, v_cache: Tensor, k: Any, v: Any, **more: Any) -> Tensor:
