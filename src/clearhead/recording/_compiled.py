@@ -30,7 +30,9 @@ from clearhead.recording._torch_internals import (
 
 
 class Recorder(Protocol):
-    """A mode that records calls made by compiled graphs."""
+    """A mode that records calls made by compiled graphs; they refer to it by its level."""
+
+    level: int
 
     def compiled_call(self, call: FusedCall, output: Tensor, path: str) -> None:
         """Record one call of `scaled_dot_product_attention`."""
@@ -51,7 +53,7 @@ class _Active(local):
 
 
 ACTIVE = _Active()
-"""The active modes of each thread; a graph refers to them by their number."""
+"""The active modes of each thread."""
 
 CHECKED = "checked by clearhead"
 PRODUCTS = FUNCTIONS | OTHER_FUNCTIONS
@@ -95,7 +97,8 @@ def _record(
             tensors[i] = None if tensors[i] is None else tensors[i].clone()
         *arguments, result = tensors
         call = FusedCall(*[*arguments, 0.0, is_causal, scale, enable_gqa])
-        ACTIVE.recorders[level].compiled_call(call, result, path)
+        recorder = next(x for x in ACTIVE.recorders if x.level == level)
+        recorder.compiled_call(call, result, path)
         return output.new_empty(0)
 
 

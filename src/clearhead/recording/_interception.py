@@ -40,6 +40,7 @@ from clearhead.recording._torch_internals import (
     OperatorOverload,
     function_modes,
     is_batched,
+    remove_mode,
 )
 
 # Python functions of torch that call functions to be intercepted: attention, forms of softmax, and
@@ -113,7 +114,7 @@ class InterceptionMode(TorchFunctionMode):
         return result
 
     def __enter__(self) -> Self:
-        self.level = len(ACTIVE.recorders)
+        self.level = 1 + max((recorder.level for recorder in ACTIVE.recorders), default=-1)
         ACTIVE.recorders.append(self)
         WRAPPERS.install()
         super().__enter__()  # type: ignore[no-untyped-call]
@@ -123,7 +124,7 @@ class InterceptionMode(TorchFunctionMode):
         ACTIVE.recorders.remove(self)
         vars(OUTPUTS).clear()
         WRAPPERS.remove()
-        super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
+        remove_mode(self)
         if error is not None and not isinstance(error, CaptureError) and COMPILED in str(error):
             raise CaptureError(COMPILED) from None  # the compiler wraps it in a long message
         if isinstance(error, AssertionError) and "NestedTensor" in str(error):

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch.overrides import TorchFunctionMode
 from torch.utils import checkpoint
 
 OperatorOverload = torch._ops.OpOverload
@@ -24,6 +25,17 @@ def function_modes() -> list[Any]:
     """The modes that intercept calls of this thread now; not one that handles a call."""
     modes: list[Any] = torch.overrides._get_current_function_mode_stack()
     return modes
+
+
+def remove_mode(mode: TorchFunctionMode) -> None:
+    """End a mode of this thread, also if others have begun since and have not ended."""
+    modes = function_modes()
+    if mode in modes:
+        later = modes[modes.index(mode) + 1 :]
+        for _ in (mode, *later):
+            torch.overrides._pop_mode()
+        for other in later:
+            torch.overrides._push_mode(other)
 
 
 def custom_operator_bodies() -> Iterator[dict[Any, Callable[..., Any]]]:
