@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from inspect import Parameter, Signature
+from threading import Event, Thread
 from types import ModuleType
 from typing import Any
 
@@ -322,6 +323,34 @@ def test_sage_attention_is_recorded(layout: str, causal: bool) -> None:
     recording.verify()
     assert recording[0].shape == (2, 6, 5, 5)
     assert bool(recording[0].weights[..., 0, 1:].eq(0).all()) == causal
+
+
+def test_a_thread_that_outlives_the_block_computes_as_without_it() -> None:
+    running, ended = Event(), Event()
+    results: list[Any] = []
+
+    def waiting(
+        q: Tensor, k: Tensor, v: Tensor, softmax_scale: Any = None, causal: bool = False
+    ) -> Any:
+        running.set()
+        assert ended.wait(10)
+        return FLASH["flash_attn_func"](q, k, v)
+
+    vars(sys.modules["flash_attn"])["flash_attn_func"] = waiting
+
+    def work() -> None:
+        results.append(vars(sys.modules["flash_attn"])["flash_attn_func"](Q, Q, Q))  # ends late
+        results.append(torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(Q, Q, Q))
+
+    with ch.capture() as recording:
+        torch.nn.functional.scaled_dot_product_attention(Q, Q, Q)
+        thread = Thread(target=work)
+        thread.start()
+        assert running.wait(10)
+    ended.set()
+    thread.join(10)
+    assert len(results) == 2
+    assert len(recording) == 1
 
 
 @pytest.mark.parametrize("bias", [None, normal(2, 3, 7, 7, dtype=torch.float32), Later()])

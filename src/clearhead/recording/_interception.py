@@ -200,6 +200,8 @@ class InterceptionMode(TorchFunctionMode):
         self, kernel: Kernel, reader: Reader, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         result = kernel(*args, **kwargs)
+        if not self._is_open:  # the block has ended, in another thread
+            return result
         call = kernel.read(reader, args, kwargs)
         output, *rest = result if isinstance(result, tuple) else (result,)
         has_axes = output.dim() == call.query.dim()  # none for the batch, or for heads
