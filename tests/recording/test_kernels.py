@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from inspect import Parameter, Signature
+from threading import Event, Thread
 from types import ModuleType
 from typing import Any
 
@@ -193,6 +194,34 @@ def test_a_module_that_imports_a_function_after_a_capture_is_found(
         later.flash_attn_func(Q, K, V)
     assert len(recording) == 1
     assert later.flash_attn_func is FLASH["flash_attn_func"]
+
+
+def test_a_thread_that_outlives_the_block_computes_as_without_it() -> None:
+    running, ended = Event(), Event()
+    results: list[Any] = []
+
+    def waiting(
+        q: Tensor, k: Tensor, v: Tensor, softmax_scale: Any = None, causal: bool = False
+    ) -> Any:
+        running.set()
+        assert ended.wait(10)
+        return attend(q, k, v, False, None)
+
+    vars(sys.modules["flash_attn"])["flash_attn_func"] = waiting
+
+    def work() -> None:
+        results.append(vars(sys.modules["flash_attn"])["flash_attn_func"](Q, Q, Q))  # ends late
+        results.append(torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(Q, Q, Q))
+
+    with ch.capture() as recording:
+        torch.nn.functional.scaled_dot_product_attention(Q, Q, Q)
+        thread = Thread(target=work)
+        thread.start()
+        assert running.wait(10)
+    ended.set()
+    thread.join(10)
+    assert len(results) == 2
+    assert len(recording) == 1
 
 
 def test_a_function_is_found_under_another_name_and_in_a_table_also_if_stored_later(
