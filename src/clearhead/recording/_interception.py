@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import lru_cache
 from threading import RLock
 from types import FrameType, FunctionType
 from typing import Any, Self
@@ -41,6 +40,7 @@ from clearhead.recording._torch_internals import (
     function_modes,
     is_batched,
     remove_mode,
+    without_override_check,
 )
 
 # Python functions of torch that call functions to be intercepted: attention, forms of softmax, and
@@ -101,7 +101,7 @@ class InterceptionMode(TorchFunctionMode):
         name = _name(func)
         if name in UNWRAPPED and isinstance(func, FunctionType):
             with self.resumed():
-                return _without_override_check(func)(*args, **kwargs)
+                return without_override_check(func)(*args, **kwargs)
         if name == "scaled_dot_product_attention":
             return self._fused(func, args, kwargs)
         if isinstance(func, Kernel) and func.reader is not None:
@@ -265,18 +265,3 @@ def _name(function: Callable[..., Any]) -> str:
     """A function's name, without the overload that operators carry."""
     name = getattr(function, "__name__", "")
     return name.partition(".")[0] if isinstance(function, OperatorOverload) else name
-
-
-@lru_cache
-def _without_override_check(function: FunctionType) -> Callable[..., Any]:
-    """The same Python function without its check for overrides.
-
-    The calls inside it are then intercepted one by one, instead of the function as a whole.
-    """
-    checks = [name for name in function.__globals__ if name.startswith("has_torch_function")]
-    namespace = {**function.__globals__, **dict.fromkeys(checks, lambda *_: False)}
-    copy = FunctionType(
-        function.__code__, namespace, function.__name__, function.__defaults__, function.__closure__
-    )
-    copy.__kwdefaults__ = function.__kwdefaults__
-    return copy
