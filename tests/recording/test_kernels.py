@@ -6,16 +6,17 @@ from collections.abc import Callable
 from functools import partial
 from inspect import Parameter, Signature
 from threading import Event, Thread
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+from torch.utils import _pytree as pytree
 
 import clearhead as ch
-from clearhead.errors import CaptureError
+from clearhead.errors import CaptureError, NothingCapturedError
 
 from .reference import normal
 
@@ -402,6 +403,27 @@ def test_what_is_not_read_is_refused_by_name() -> None:
     for name, call in refused.items():
         with pytest.raises(CaptureError, match=name), ch.capture():
             call()
+
+
+class Package(nn.Module):
+    """A package of AOTInductor that returns its input."""
+
+    def forward(self, x: Tensor) -> Any:
+        trees: Any = (((x,), {}), x)
+        specs = [pytree.treespec_dumps(pytree.tree_structure(tree)) for tree in trees]
+        loader = SimpleNamespace(get_call_spec=lambda: specs, boxed_run=lambda inputs: inputs)
+        return pytest.importorskip("torch._inductor.package").AOTICompiledModel(loader)(x)
+
+
+def test_a_package_of_aot_inductor_is_named() -> None:
+    assert Package()(Q).equal(Q)  # loaded
+    with pytest.raises(NothingCapturedError, match="AOTInductor"), ch.capture():
+        Package()(Q)
+    warning = pytest.warns(UserWarning, match="AOTInductor")
+    with warning, ch.capture() as recording:
+        torch.nn.functional.scaled_dot_product_attention(Q, Q, Q)
+        Package()(Q)
+    assert [x.partition(":")[0] for x in recording.unseen] == ["Package"]
 
 
 def test_interventions_replace_the_output_from_the_outermost_to_the_innermost() -> None:

@@ -104,8 +104,11 @@ class InterceptionMode(TorchFunctionMode):
                 return without_override_check(func)(*args, **kwargs)
         if name == "scaled_dot_product_attention":
             return self._fused(func, args, kwargs)
-        if isinstance(func, Kernel) and func.reader is not None:
-            return self._kernel(func, func.reader, args, kwargs)
+        if isinstance(func, Kernel):
+            if func.reader is not None:
+                return self._kernel(func, func.reader, args, kwargs)
+            if name == "__call__":
+                self.call_sites.packaged_call()
         reject_opaque(name, func)
         result, attention = self.tracker.call(name, func, args, kwargs)
         if attention is not None:
@@ -174,13 +177,10 @@ class InterceptionMode(TorchFunctionMode):
         )
         reasons = ((softmax.module, softmax.unseen()) for softmax in self.tracker.softmaxes)
         path_of = self.call_sites.known_path
-        scripted = (
-            (path, f"its scripted function {name} has a softmax, which cannot be intercepted")
-            for path, name in self.call_sites.scripted.items()
-        )
+        missed = self.call_sites.not_intercepted.items()
         followed = ((path_of(x), reason) for x, reason in reasons if reason is not None)
         in_threads = (x for mode in self._of_threads for x in mode.unseen())
-        return tuple(dict.fromkeys((*composed, *followed, *scripted, *in_threads)))
+        return tuple(dict.fromkeys((*composed, *followed, *missed, *in_threads)))
 
     def compiled_call(self, call: FusedCall, output: Tensor, path: str) -> None:
         """Record a call that a compiled graph made in a module at this path of the graph's root."""

@@ -27,6 +27,7 @@ from clearhead.recording._torch_internals import (
     DisableInterception,
     custom_operator_bodies,
     is_compiler_running,
+    packaged_call,
 )
 
 
@@ -297,6 +298,8 @@ def _loaded_kernels() -> Iterator[Kernel]:
         for name, function in vars(sys.modules.get(package, object)).items():
             if isinstance(function, FunctionType) and name[0] != "_" and OPAQUE.search(name):
                 readers.setdefault(function, known.get(name))
+    if (call := packaged_call()) is not None:
+        readers[call] = None
     return (_kernel(x, x.__code__, reader) for x, reader in readers.items())
 
 

@@ -1,5 +1,6 @@
 """The private parts of torch that recording needs."""
 
+import sys
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from types import FrameType, FunctionType
@@ -47,6 +48,12 @@ def custom_operator_bodies() -> Iterator[dict[Any, Callable[..., Any]]]:
     for operator in list(torch._library.custom_ops.OPDEFS.values()):
         if not getattr(operator._init_fn, "__module__", "").startswith("torch."):
             yield operator._backend_fns
+
+
+def packaged_call() -> FunctionType | None:
+    """The function that calls a package of AOTInductor; None if none is loaded."""
+    package = sys.modules.get("torch._inductor.package")
+    return None if package is None else package.AOTICompiledModel.__call__
 
 
 def graph_task() -> int | None:
