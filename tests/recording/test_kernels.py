@@ -405,6 +405,20 @@ def test_what_is_not_read_is_refused_by_name() -> None:
             call()
 
 
+def test_a_package_that_is_imported_inside_the_block_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = sys.modules["sageattention"]
+    monkeypatch.delitem(sys.modules, "sageattention")
+    code = sageattn.__code__
+    with ch.capture() as recording:
+        query = Q * 2.0
+        monkeypatch.setitem(sys.modules, "sageattention", module)
+        sageattn(query + 1.0, query, query)
+    assert len(recording) == 1
+    assert sageattn.__code__ is code
+
+
 class Package(nn.Module):
     """A package of AOTInductor that returns its input."""
 

@@ -98,6 +98,7 @@ class InterceptionMode(TorchFunctionMode):
             return traced_call(self.level, func, args, kwargs)
         if not self._is_open or in_compiled_graph(self._graphs):
             return func(*args, **kwargs)
+        WRAPPERS.update()
         name = _name(func)
         if name in UNWRAPPED and isinstance(func, FunctionType):
             with self.resumed():

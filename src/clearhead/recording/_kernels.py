@@ -292,15 +292,17 @@ def _kernel(function: FunctionType, _code: CodeType, reader: Reader | None) -> K
 
 
 def _loaded_kernels() -> Iterator[Kernel]:
-    """Functions of the modules that are imported, each once, with a reader or to be refused."""
+    """Functions of the modules that are imported, each once, if they are not wrapped yet."""
     readers: dict[FunctionType, Reader | None] = {}
     for package, known in KERNELS.items():
-        for name, function in vars(sys.modules.get(package, object)).items():
+        for name, function in list(vars(sys.modules.get(package, object)).items()):
             if isinstance(function, FunctionType) and name[0] != "_" and OPAQUE.search(name):
                 readers.setdefault(function, known.get(name))
     if (call := packaged_call()) is not None:
         readers[call] = None
-    return (_kernel(x, x.__code__, reader) for x, reader in readers.items())
+    for function, reader in readers.items():
+        if function.__code__.co_code != _entry.__code__.co_code:
+            yield _kernel(function, function.__code__, reader)
 
 
 def _noted(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -364,15 +366,14 @@ class _Wrappers:
         self._count = 0
         self._replaced: list[tuple[dict[Any, Any], Any, Any]] = []
         self._kernels: list[Kernel] = []
+        self._num_modules = 0
 
     def install(self) -> None:
         with self._lock:
             self._count += 1
             if self._count > 1:
                 return
-            self._kernels = list(_loaded_kernels())
-            for kernel in self._kernels:
-                kernel.install()
+            self._install_kernels()
             for bodies in custom_operator_bodies():
                 for device, body in bodies.items():
                     self._replaced.append((bodies, device, body))
@@ -382,6 +383,19 @@ class _Wrappers:
             Thread.start = _start  # type: ignore[method-assign, assignment]
             ThreadPoolExecutor.submit = _submit  # type: ignore[method-assign]
 
+    def update(self) -> None:
+        """Find the functions of packages that were imported inside the block."""
+        if self._num_modules != len(sys.modules):
+            with self._lock:
+                if self._count:
+                    self._install_kernels()
+
+    def _install_kernels(self) -> None:
+        self._num_modules = len(sys.modules)
+        for kernel in _loaded_kernels():
+            kernel.install()
+            self._kernels.append(kernel)
+
     def remove(self) -> None:
         with self._lock:
             self._count -= 1
@@ -389,8 +403,8 @@ class _Wrappers:
                 for namespace, name, function in self._replaced:
                     namespace[name] = function
                 self._replaced.clear()
-                for kernel in self._kernels:
-                    kernel.remove()
+                while self._kernels:
+                    self._kernels.pop().remove()
                 for scripted, call in SCRIPTED_CALLS.items():
                     setattr(scripted, "__call__", call)  # noqa: B010
                 Thread.start, ThreadPoolExecutor.submit = START, SUBMIT  # type: ignore[method-assign]

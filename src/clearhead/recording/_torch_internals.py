@@ -52,8 +52,8 @@ def custom_operator_bodies() -> Iterator[dict[Any, Callable[..., Any]]]:
 
 def packaged_call() -> FunctionType | None:
     """The function that calls a package of AOTInductor; None if none is loaded."""
-    package = sys.modules.get("torch._inductor.package")
-    return None if package is None else package.AOTICompiledModel.__call__
+    model = getattr(sys.modules.get("torch._inductor.package"), "AOTICompiledModel", None)
+    return None if model is None else model.__call__
 
 
 def graph_task() -> int | None:
