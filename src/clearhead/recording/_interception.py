@@ -31,7 +31,8 @@ from clearhead.recording._compiled import (
     traced_call,
 )
 from clearhead.recording._explicit import OperationTracker
-from clearhead.recording._kernels import WRAPPERS, Kernel, Reader, kernel_record
+from clearhead.recording._kernel_calls import Reader, kernel_record
+from clearhead.recording._kernels import WRAPPERS, Kernel
 from clearhead.recording._record import AttentionRecord
 from clearhead.recording._record_of_call import FusedCall, explicit_record, fused_record, read_call
 from clearhead.recording._torch_internals import (
