@@ -97,7 +97,7 @@ export function QkvStep() {
       ))}
       <div class="row">
         <p class="small">
-          <Term name="LN" />, <Term name="bias">b</Term>. {headDim} numbers each. Lengths: ‖q‖ = {decimal(norm(vectors[0]))}, ‖k‖ = {decimal(norm(vectors[1]))}, ‖v‖ = {decimal(norm(vectors[2]))}
+          In the formula: <Term name="LN" />, <Term name="bias">b</Term>. {headDim} numbers each. Lengths: ‖q‖ = {decimal(norm(vectors[0]))}, ‖k‖ = {decimal(norm(vectors[1]))}, ‖v‖ = {decimal(norm(vectors[2]))}
         </p>
         <TableButton
           caption={`Query, key and value of ${token}, ${name}`}
