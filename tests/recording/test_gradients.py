@@ -3,6 +3,7 @@
 import gc
 import weakref
 from collections.abc import Callable
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -296,6 +297,17 @@ def test_layers_that_are_computed_again_are_recorded_once(reentrant: bool, gradi
     with ch.capture() as plain:
         model(x)
     torch.testing.assert_close(ch.insight.rollout(recording), ch.insight.rollout(plain))
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_a_backward_pass_in_another_thread_keeps_the_names(reentrant: bool) -> None:
+    model = Checkpointed(reentrant)
+    with ch.capture() as recording:
+        loss = model(torch.randn(2, 5, 12, requires_grad=True)).sum()
+        thread = Thread(target=loss.backward)
+        thread.start()
+        thread.join()
+    assert recording.names == tuple(f"layers.{number}.attn" for number in range(3))
 
 
 @pytest.mark.parametrize("reentrant", [False, True])

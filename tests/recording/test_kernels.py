@@ -419,6 +419,52 @@ def test_a_package_that_is_imported_inside_the_block_is_found(
     assert sageattn.__code__ is code
 
 
+@torch.library.custom_op("clearhead_tests::flash_forward", mutates_args=())
+def flash_forward(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    output: Tensor = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v)[0]
+    return output.transpose(1, 2).clone()
+
+
+def test_the_custom_operator_of_a_recorded_function_is_part_of_the_call() -> None:
+    def function(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        result: Tensor = flash_forward(q, k, v)
+        return result
+
+    vars(sys.modules["flash_attn"])["flash_attn_func"] = function
+    with ch.capture() as outer, ch.capture() as recording:
+        function(Q, Q, Q)
+    recording.verify()
+    assert recording.names == outer.names == ("attention",)
+
+
+@pytest.mark.unchecked  # compiles
+def test_a_function_that_the_compiler_leaves_out_is_recorded() -> None:
+    disabled: Any = torch.compiler.disable(FLASH["flash_attn_func"])
+    vars(sys.modules["flash_attn"])["flash_attn_func"] = disabled
+    compiled = torch.compile(lambda x: disabled(x * 1.0, x, x) * 2.0, backend="eager")
+    expected = compiled(Q)
+    for _ in range(2):
+        with ch.capture() as recording:
+            output = compiled(Q)
+        recording.verify()
+        assert recording[0].shape == (2, 6, 5, 5)
+        assert output.equal(expected)
+    assert compiled(Q).equal(expected)
+
+
+def test_a_parameter_may_be_named_self(monkeypatch: pytest.MonkeyPatch) -> None:
+    def sageattn(self: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return q
+
+    monkeypatch.setitem(vars(sys.modules["sageattention"]), "sageattn", sageattn)
+    with ch.capture() as recording:
+        torch.nn.functional.scaled_dot_product_attention(Q, Q, Q)
+        with pytest.raises(CaptureError, match="self"):
+            sageattn(self=1, q=Q, k=Q, v=Q)
+    assert len(recording) == 1
+
+
 class Package(nn.Module):
     """A package of AOTInductor that returns its input."""
 

@@ -125,7 +125,7 @@ class CallSites:
 
     def __init__(self, outside: FrameType | None) -> None:
         self._outside = outside
-        self._paths: dict[int, tuple[nn.Module, dict[int, str]]] = {}
+        self.paths: dict[int, tuple[nn.Module, dict[int, str]]] = {}
         self.not_intercepted: dict[str, str] = {}
 
     def here(self, inner: str | None = None) -> CallSite:
@@ -142,7 +142,7 @@ class CallSites:
         call = [frame for _, frame in takewhile(lambda pair: pair[0] is modules[0], running)][-1]
         innermost = _submodule(modules[0], inner)
         # in a backward pass, the outermost module is not running; it is known from before
-        roots = [root for root, _ in self._paths.values()] if graph_task() is not None else []
+        roots = [root for root, _ in list(self.paths.values())] if graph_task() is not None else []
         for outermost in (*roots, *reversed(modules)):
             path = self._paths_of(outermost).get(id(innermost))
             if path is not None:
@@ -175,13 +175,13 @@ class CallSites:
         """The path of a module in a model that has been running before."""
         if module is None:
             return "attention"
-        paths = (table.get(id(module)) for _, table in self._paths.values())
+        paths = (table.get(id(module)) for _, table in list(self.paths.values()))
         return next(filter(None, paths), type(module).__name__)
 
     def clear(self) -> None:
         """Release the models and the frame."""
         self._outside = None
-        self._paths.clear()
+        self.paths.clear()
 
     def _running(self, frame: FrameType | None) -> Iterator[tuple[nn.Module, FrameType]]:
         """The modules whose methods are running, innermost first, and the frames of these."""
@@ -202,14 +202,14 @@ class CallSites:
             frame = frame.f_back
 
     def _paths_of(self, root: nn.Module) -> dict[int, str]:
-        known = self._paths.get(id(root))
+        known = self.paths.get(id(root))
         if known is None or known[0] is not root:
             paths = {module: path for path, module in root.named_modules()}
             known = (
                 root,
                 {id(module): _original(path) for module, path in paths.items()},
             )
-            self._paths[id(root)] = known
+            self.paths[id(root)] = known
         return known[1]
 
 

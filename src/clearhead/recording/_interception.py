@@ -81,7 +81,7 @@ class InterceptionMode(TorchFunctionMode):
         self._graphs: dict[str, bool] = {}
         self._parts = PartsOfCalls()
         self._lock = RLock()
-        self._is_open = True
+        self._is_open, self._in_kernel = True, False
         self._of_threads: list[InterceptionMode] = []
 
     def __torch_function__(
@@ -138,7 +138,7 @@ class InterceptionMode(TorchFunctionMode):
     @contextmanager
     def resumed(self) -> Iterator[None]:
         """Intercept the calls inside a function that this mode was called with."""
-        if self in function_modes():
+        if self._in_kernel or self in function_modes():
             yield
             return
         super().__enter__()  # type: ignore[no-untyped-call]
@@ -151,6 +151,7 @@ class InterceptionMode(TorchFunctionMode):
         """A mode for a thread that is started inside the block, with the same records."""
         mode = InterceptionMode(self._on_attention, compiled=self.records_compiled)
         mode._numbers, mode._lock = self._numbers, self._lock
+        mode.call_sites.paths = self.call_sites.paths
         self._of_threads.append(mode)
         return mode
 
@@ -201,7 +202,11 @@ class InterceptionMode(TorchFunctionMode):
     def _kernel(
         self, kernel: Kernel, reader: Reader, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        result = kernel(*args, **kwargs)
+        self._in_kernel = True  # its custom operators are part of the call
+        try:
+            result = kernel(*args, **kwargs)
+        finally:
+            self._in_kernel = False
         if not self._is_open:  # the block has ended, in another thread
             return result
         call = kernel.read(reader, args, kwargs)

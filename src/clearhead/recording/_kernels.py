@@ -25,6 +25,7 @@ from clearhead.recording._torch_internals import (
     custom_operator_bodies,
     is_compiler_running,
     packaged_call,
+    skip_while_compiling,
 )
 
 
@@ -39,12 +40,17 @@ class Kernel:
         update_wrapper(self, self.function)
         vars(self.function).update(vars(function))
         self.reader, self._entry = reader, _entry.__code__.replace(co_freevars=code.co_freevars)
+        self._call: Callable[..., Any] = self
+        if hasattr(function, "_torchdynamo_disable"):
+            skip_while_compiling(self._entry)
+            self._call = torch.compiler.disable(self.__call__)
 
     def install(self) -> None:
         """Let the function call this object, wherever else it is referred to, by any name."""
         vars(self._original).setdefault("__wrapped__", self.function)  # has its signature
+        defaults = self.function.__kwdefaults__ or {}  # other threads may call it meanwhile
+        self._original.__kwdefaults__ = {**defaults, "_kernel": self._call}
         self._original.__code__ = self._entry
-        self._original.__kwdefaults__ = {"_kernel": self}
 
     def remove(self) -> None:
         """Restore the function."""
@@ -57,7 +63,7 @@ class Kernel:
     def _signature(self) -> inspect.Signature:
         return inspect.signature(self.function)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the function, or the active modes."""
         if not torch.compiler.is_compiling():
             tensors = tuple(x for x in (*args, *kwargs.values()) if isinstance(x, Tensor))
@@ -84,7 +90,7 @@ def _is_default(value: Any, parameter: inspect.Parameter | None) -> bool:
     return value is default or (not isinstance(value, Tensor) and bool(value == default))
 
 
-def _entry(*args: Any, _kernel: Kernel, **kwargs: Any) -> Any:
+def _entry(*args: Any, _kernel: Callable[..., Any], **kwargs: Any) -> Any:
     """The code of a wrapped function."""
     return _kernel(*args, **kwargs)
 
