@@ -405,6 +405,13 @@ def test_what_is_not_read_is_refused_by_name() -> None:
             call()
 
 
+def test_a_package_may_be_kept_from_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sageattention", None)
+    with ch.capture() as recording:
+        Attend()("flash_attn_func", Q, K, V)
+    assert len(recording) == 1
+
+
 def test_a_package_that_is_imported_inside_the_block_is_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -451,6 +458,22 @@ def test_a_function_that_the_compiler_leaves_out_is_recorded() -> None:
         assert recording[0].shape == (2, 6, 5, 5)
         assert output.equal(expected)
     assert compiled(Q).equal(expected)
+
+
+def test_the_local_variables_of_callers_can_be_read_inside_a_closure() -> None:
+    offset = 1.0
+    callers: list[str] = []
+
+    def function(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        frames = [info.frame for info in inspect.stack(context=0)]
+        callers.extend(name for frame in frames for name in frame.f_locals)
+        return attend(q, k, v, {"causal": False, "window_size": (-1, -1)})[0] * offset
+
+    vars(sys.modules["flash_attn"])["flash_attn_func"] = function
+    with ch.capture() as recording:
+        function(Q, Q, Q)
+    recording.verify()
+    assert "_kernel" in callers
 
 
 def test_a_parameter_may_be_named_self(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import thread as futures_thread
 from contextlib import ExitStack
 from functools import cached_property, lru_cache, partial, update_wrapper, wraps
+from opcode import opmap
 from threading import Lock, Thread
 from types import CodeType, FunctionType
 from typing import Any
@@ -25,7 +26,6 @@ from clearhead.recording._torch_internals import (
     custom_operator_bodies,
     is_compiler_running,
     packaged_call,
-    skip_while_compiling,
 )
 
 
@@ -39,10 +39,9 @@ class Kernel:
         self.function.__kwdefaults__ = function.__kwdefaults__
         update_wrapper(self, self.function)
         vars(self.function).update(vars(function))
-        self.reader, self._entry = reader, _entry.__code__.replace(co_freevars=code.co_freevars)
+        self.reader, self._entry = reader, _entry_with(code.co_freevars)
         self._call: Callable[..., Any] = self
         if hasattr(function, "_torchdynamo_disable"):
-            skip_while_compiling(self._entry)
             self._call = torch.compiler.disable(self.__call__)
 
     def install(self) -> None:
@@ -95,6 +94,20 @@ def _entry(*args: Any, _kernel: Callable[..., Any], **kwargs: Any) -> Any:
     return _kernel(*args, **kwargs)
 
 
+def _entry_with(variables: tuple[str, ...]) -> CodeType:
+    """The entry's code for a function with these variables of a closure."""
+    code = _entry.__code__
+    if not variables:
+        return code.replace()
+    copy = bytes([opmap["COPY_FREE_VARS"], len(variables)])  # else reading the locals crashes
+    no_line = b"\xf8"  # of this instruction
+    return code.replace(
+        co_freevars=variables,
+        co_code=copy + code.co_code,
+        co_linetable=no_line + code.co_linetable,
+    )
+
+
 @lru_cache  # compiled code is found by the entry's code again
 def _kernel(function: FunctionType, _code: CodeType, reader: Reader | None) -> Kernel:
     return Kernel(function, reader)
@@ -104,13 +117,13 @@ def _loaded_kernels() -> Iterator[Kernel]:
     """Functions of the modules that are imported, each once, if they are not wrapped yet."""
     readers: dict[FunctionType, Reader | None] = {}
     for package, known in KERNELS.items():
-        for name, function in list(vars(sys.modules.get(package, object)).items()):
+        for name, function in list(vars(sys.modules.get(package) or object).items()):
             if isinstance(function, FunctionType) and name[0] != "_" and OPAQUE.search(name):
                 readers.setdefault(function, known.get(name))
     if (call := packaged_call()) is not None:
         readers[call] = None
     for function, reader in readers.items():
-        if function.__code__.co_code != _entry.__code__.co_code:
+        if "_kernel" not in (function.__kwdefaults__ or {}):
             yield _kernel(function, function.__code__, reader)
 
 

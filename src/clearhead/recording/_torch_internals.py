@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from types import CodeType, FrameType, FunctionType
+from types import FrameType, FunctionType
 from typing import Any
 
 import torch
@@ -97,13 +97,6 @@ def call_while_compiling(function: Callable[..., Any]) -> None:
     The same as `torch.compiler.assume_constant_result`, without importing the compiler (2 s).
     """
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
-
-
-def skip_while_compiling(code: CodeType) -> None:
-    """Make the compiler run a function's code as it is, where it would compile it."""
-    from torch._dynamo.eval_frame import skip_code
-
-    skip_code(code)
 
 
 def _tracing() -> Any:
