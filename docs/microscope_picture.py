@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import ViewportSize, sync_playwright
 
 from clearhead.microscope import shipped_page
 
@@ -23,7 +23,8 @@ def main() -> None:
         file = Path(folder) / "microscope.html"
         file.write_text(shipped_page(), encoding="utf-8")
         browser = playwright.chromium.launch(executable_path=browser_path, args=ARGUMENTS)
-        page = browser.new_page(viewport={"width": 1440, "height": 830}, device_scale_factor=1.5)
+        view: ViewportSize = {"width": 1440, "height": 830}
+        page = browser.new_page(viewport=view, device_scale_factor=1.5, reduced_motion="reduce")
         page.goto(f"{file.as_uri()}#step=softmax&layer=3&head=2&query=7&key=6")
         page.locator("html[data-settled]").wait_for(timeout=120_000)
         page.get_by_role("button", name="Just show me").click()

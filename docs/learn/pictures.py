@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import ViewportSize, sync_playwright
 
 from clearhead.microscope import shipped_page
 from docs.learn.sphinx_extension import PLACES, address_of
@@ -23,7 +23,8 @@ def main() -> None:
         file.write_text(shipped_page(), encoding="utf-8")
         browser = playwright.chromium.launch(executable_path=browser_path, args=ARGUMENTS)
         for place in PLACES:
-            page = browser.new_page(viewport={"width": 1200, "height": 750})
+            view: ViewportSize = {"width": 1200, "height": 750}
+            page = browser.new_page(viewport=view, reduced_motion="reduce")
             page.goto(f"{file.as_uri()}#{address_of(place)}&theme=light")
             page.locator("html[data-settled]").wait_for(timeout=120_000)
             if page.get_by_role("button", name="Just show me").count():

@@ -530,6 +530,22 @@ def test_a_torch_function_mode_intercepts_one_call_with_all_arguments(
     assert kwargs == {"dropout_p": 0.0, "is_causal": False, "scale": 0.3, "enable_gqa": False}
 
 
+@SIZES
+@pytest.mark.parametrize(
+    "options", [{}, {"is_causal": True}, {"dropout_p": 0.5}, {"attn_mask": True}], ids=str
+)
+def test_tensors_without_data_have_the_shape_of_the_result(
+    sizes: tuple[int, int], options: dict[str, Any]
+) -> None:
+    queries, keys = sizes
+    with torch.device("meta"):
+        mask = torch.ones(queries, keys, dtype=torch.bool) if options.get("attn_mask") else None
+        q, k, v = torch.empty(2, 3, queries, 4), torch.empty(2, 3, keys, 4), torch.empty(3, keys, 6)
+        result = scaled_dot_product_attention(q, k, v, **{**options, "attn_mask": mask})
+    assert result.is_meta
+    assert result.shape == (2, 3, queries, 6)
+
+
 @pytest.mark.unchecked
 @pytest.mark.filterwarnings("ignore:.*prototype:UserWarning", "ignore:.*beta:UserWarning")
 @pytest.mark.parametrize("kind", ["sparse", "csr", "nested", "jagged"])

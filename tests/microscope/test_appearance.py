@@ -93,7 +93,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def show(browser: "Browser", files: dict[str, Path]) -> Iterator[Callable[[str], "Page"]]:
     """Opens a state by its name, with the questions of its step skipped."""
-    with browser.new_context(viewport=USUAL, color_scheme="light") as context:
+    with browser.new_context(
+        viewport=USUAL, color_scheme="light", reduced_motion="reduce"
+    ) as context:
         page = context.new_page()
 
         def show_state(name: str) -> "Page":

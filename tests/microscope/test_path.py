@@ -40,6 +40,32 @@ def test_small_and_enlarged_screens_scroll_in_one_direction(
         assert wide <= 0, step
 
 
+@pytest.mark.parametrize("step", ["draw", "patches", "heads"])
+def test_nothing_overlaps_or_leaves_the_page_at_any_width(
+    step: str, microscope: Microscope
+) -> None:
+    microscope.settle().show(step)
+    for width in (360, 500, 640, 799, 820, 999, 1024, 1180, 1280, 1920):
+        faults = microscope.size(width, 1100).evaluate(
+            """() => {
+              const box = (one) => one.getBoundingClientRect();
+              const meet = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 0.5
+                && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 0.5;
+              const all = [...document.querySelectorAll("main *:not(.hidden)")];
+              const wide = all.filter((one) => !one.closest(".formula, svg")
+                && (box(one).right > innerWidth + 0.5 || box(one).left < -0.5));
+              const cut = all.filter((one) => one.matches(".head-card, .caption, .data")
+                && one.scrollWidth > one.clientWidth + 1 && one.clientWidth > 0);
+              const apart = all.filter((one) =>
+                one.matches(".head-card, .piece, .data, .opening-body > section"));
+              const met = apart.filter((a, i) =>
+                apart.slice(i + 1).some((b) => meet(box(a), box(b))));
+              return [...wide, ...cut, ...met].map((one) => `${one.tagName} ${one.className}`);
+            }"""
+        )
+        assert faults == [], (width, faults)
+
+
 def test_formulas_are_whole_on_a_phone(microscope: Microscope) -> None:
     microscope.size(390, 844)
     for step in STEPS:
@@ -111,7 +137,7 @@ def test_the_exchange_runs_through_all_layers_after_an_example_is_chosen(
     slider = microscope.page.get_by_label("Watch the patches exchange information: step")
     slider.fill("3")
     microscope.frames()
-    assert microscope.text(".strip .layer.here .layer-name") == "L3"
+    assert microscope.text(".strip .layer.here .layer-name") == "Layer 3"
     assert "Layer 3 of 6: " in microscope.text(".readout")
     assert microscope.page.locator(".arcs .arc").count() > 16
     lens = microscope.evaluate("() => clearhead.store.result.value.lens[3]")
@@ -359,6 +385,7 @@ def test_shuffled_patches_change_logits_only_with_positions(microscope: Microsco
 def test_the_gallery_shows_each_case_and_what_to_keep(microscope: Microscope) -> None:
     microscope.show("gallery")
     assert len(microscope.texts(".takeaways li")) == 3
+    assert microscope.page.locator("main .digit-map").count() == 0
     microscope.click("4 or 9?")
     assert {"4", "9"} & set(microscope.text(".prediction-words"))
     microscope.click("Eight heads fewer")
@@ -366,7 +393,11 @@ def test_the_gallery_shows_each_case_and_what_to_keep(microscope: Microscope) ->
     assert "stays 3" in microscope.text(".effect")
     microscope.click("17")
     assert "17" in microscope.text(".several")
+    assert microscope.text(".prediction-label") == microscope.text(".prediction-thumb") == "17"
     microscope.page.locator(".card").last.click()
+    words = microscope.frames().text(".prediction-words")
+    certainty, threshold = (number(text) for text in words.split("certainty, ")[1].split("below"))
+    assert certainty < threshold
     assert (
         microscope.frames().evaluate("() => clearhead.store.result.value.predictions.length") == 1
     )

@@ -266,6 +266,9 @@ def test_a_picture_is_opened_and_its_digits_are_read(
     microscope.page.locator("input[type=file]").set_input_files(file)  # type: ignore[arg-type]
     microscope.page.wait_for_selector(".several")
     assert "2 digits: 21" in microscope.text(".several")
+    assert microscope.text(".prediction-label") == "21"
+    assert microscope.page.locator(".pad image").is_visible()
+    assert microscope.message() == "Picture opened."
     link = microscope.evaluate("() => clearhead.store.hash()")
     microscope.show()
     microscope.evaluate("(hash) => clearhead.store.restore(hash)", link)
@@ -274,6 +277,10 @@ def test_a_picture_is_opened_and_its_digits_are_read(
     microscope.page.locator("input[type=file]").set_input_files(broken)  # type: ignore[arg-type]
     microscope.page.wait_for_selector(".error")
     assert "not a picture" in microscope.text(".error")
+    assert microscope.message() == ""
+    microscope.click("Remove picture")
+    assert microscope.text(".prediction-words") == "Draw a digit, or choose an example."
+    assert microscope.page.locator(".pad image").count() == 0
 
 
 @pytest.mark.parametrize("kind", ["drop", "paste"])

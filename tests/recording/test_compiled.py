@@ -187,6 +187,13 @@ def test_a_model_compiled_by_inductor_is_recorded() -> None:
     assert_same(recording, expected)
 
 
+FUNCTIONAL = Model()
+
+
+def functional(x: Tensor) -> Any:
+    return torch.func.functional_call(FUNCTIONAL, dict(FUNCTIONAL.named_parameters()), (x,))
+
+
 @pytest.mark.parametrize(
     ("build", "names"),
     [
@@ -194,8 +201,9 @@ def test_a_model_compiled_by_inductor_is_recorded() -> None:
         (lambda model: torch.compile(model.encoded, backend="eager"), ("blocks.0", "blocks.1")),
         (lambda model: torch.compile(Broken(), backend="eager"), ("blocks.0", "blocks.1")),
         (lambda model: torch.compile(OtherTokens(), backend="eager"), ("blocks.0", "blocks.1")),
+        (lambda _: torch.compile(functional, backend="eager"), ("blocks.0", "blocks.1")),
     ],
-    ids=["compiled part", "compiled method", "graph break", "layers of different sizes"],
+    ids=["compiled part", "compiled method", "graph break", "other sizes", "functional call"],
 )
 def test_records_have_the_paths_of_modules(
     build: Callable[[nn.Module], Any], names: tuple[str, ...]
@@ -355,3 +363,21 @@ def test_an_exported_program_is_recorded(fused: bool) -> None:
         recording, _ = recorded(exported)
         assert_same(recording, expected)
     assert recording.names == expected.names
+    if fused:
+        compiled, _ = recorded(torch.compile(exported, backend="eager"))
+        assert_same(compiled, expected)
+        assert compiled.names == expected.names
+
+
+@pytest.mark.filterwarnings("ignore:.*nested tensor")
+def test_layers_of_torch_in_a_compiled_graph_are_recorded() -> None:
+    layer = nn.TransformerEncoderLayer(12, 2, 8, dropout=0.0, batch_first=True)
+    model = nn.TransformerEncoder(layer, 2)
+    expected, plain = recorded(model)
+    recording, output = recorded(torch.compile(model, backend="aot_eager"))
+    torch.testing.assert_close(output, plain)
+    assert_same(recording, expected)
+    assert recording.names == expected.names == ("layers.0.self_attn", "layers.1.self_attn")
+    with_weights = torch.compile(nn.MultiheadAttention(12, 2), backend="eager")
+    with pytest.raises(CaptureError, match="compiled"), ch.capture():
+        with_weights(X, X, X)

@@ -565,3 +565,19 @@ def test_two_softmaxes_of_the_same_scores_are_two_records() -> None:
     recording.verify()
     assert_stages(recording[0], PLAIN)
     assert_stages(recording[1], attention(Q, K, V, scale=0.7))
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int64])
+@pytest.mark.parametrize("first", [False, True])
+def test_an_added_mask_that_is_no_float_is_added_as_a_number(
+    dtype: torch.dtype, first: bool
+) -> None:
+    mask = MASK.to(dtype)
+
+    def code(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        scores = q @ k.mT
+        return (mask + scores if first else scores + mask).softmax(-1) @ v
+
+    q, k, v = triple()
+    record, _ = record_one(code, q, k, v)
+    assert_stages(record, attention(q, k, v, MASK.double(), scale=1.0))

@@ -205,3 +205,12 @@ def test_changed_queries_of_an_earlier_step_are_noticed() -> None:
     assert_close(recording["attention#2"].key, k[..., :3, :])
     with pytest.raises(ch.errors.UnfaithfulCaptureError):
         recording["attention"].check_not_modified()
+
+
+def test_calls_with_tensors_without_data_are_recorded() -> None:
+    query = torch.empty(2, 3, 5, 4, device="meta")
+    with ch.capture() as recording:
+        for _ in range(2):
+            F.scaled_dot_product_attention(query, query, query)
+    assert [record.shape for record in recording.records] == [(2, 3, 5, 5)] * 2
+    assert recording[0].weights.shape == (2, 3, 5, 5)

@@ -276,3 +276,15 @@ def test_nested_tensors_are_rejected() -> None:
     nested = torch.nested.nested_tensor(parts, layout=torch.jagged).transpose(1, 2)
     with pytest.raises(ch.errors.CaptureError, match=r"(?i)nested"), ch.capture():
         attend(nested, nested, nested)
+
+
+def test_captures_that_end_in_the_order_of_their_start_lose_no_call() -> None:
+    query = torch.randn(2, 3, 5, 4)
+    first, second = ch.capture(), ch.capture()
+    recordings = [first.__enter__(), second.__enter__()]
+    F.scaled_dot_product_attention(query, query, query)
+    first.__exit__(None, None, None)
+    F.scaled_dot_product_attention(query, query, query)
+    second.__exit__(None, None, None)
+    F.scaled_dot_product_attention(query, query, query)
+    assert [len(recording) for recording in recordings] == [1, 2]

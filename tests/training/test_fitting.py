@@ -7,7 +7,7 @@ import pytest
 from clearhead.errors import ConfigError
 from clearhead.models import CNNConfig, ViTConfig
 from clearhead.training import RECIPES, TrainConfig
-from clearhead.training.fitting import sized
+from clearhead.training.fitting import sized, sizes_for
 
 RECIPE = ViTConfig(depth=2)
 
@@ -71,3 +71,11 @@ def test_the_models_of_digits_are_not_changed_by_digits(recipe: str) -> None:
     config = RECIPES[recipe]()
     assert isinstance(config, TrainConfig)
     assert sized(config.model, (1, 28, 28), {}) == config.model
+
+
+def test_a_training_on_few_images_has_at_least_400_steps() -> None:
+    config = TrainConfig(epochs=1)
+    for images in range(1, 4000, 59):
+        batch_size, epochs = sizes_for(config, images)
+        steps = max(images // batch_size, 1)
+        assert epochs * steps >= 400 > (epochs - 1) * steps

@@ -76,6 +76,14 @@ def test_a_baseline_is_fine_tuned_at_another_size() -> None:
     torch.testing.assert_close(model.pos_embed[:, 4], middle, atol=1e-6, rtol=0)
 
 
+def test_positions_of_patches_are_copied_where_the_number_of_registers_differs() -> None:
+    start, model = pair(start=replace(NAMED, num_registers=2), num_registers=1)
+    own = model.pos_embed[:, :1].detach().clone()
+    transfer(model, start)
+    assert torch.equal(model.pos_embed[:, 1:], start.pos_embed[:, 2:])
+    assert torch.equal(model.pos_embed[:, :1], own)
+
+
 def test_what_does_not_fit_is_named_and_new() -> None:
     start, model = pair(depth=4, patch_size=2, image_size=4)
     fresh = model.blocks[2].mlp.fc1.weight.detach().clone()

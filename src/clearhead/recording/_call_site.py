@@ -48,6 +48,9 @@ SCRIPTED = (
     "that it was scripted from"
 )
 
+SCRIPTED_FUNCTION = "its scripted function {} has a softmax, which cannot be intercepted"
+PACKAGED = "it calls a package of AOTInductor, which cannot be intercepted"
+
 
 def reject_compiled() -> NoReturn:
     """Raise, from within the compiler."""
@@ -123,7 +126,7 @@ class CallSites:
     def __init__(self, outside: FrameType | None) -> None:
         self._outside = outside
         self._paths: dict[int, tuple[nn.Module, dict[int, str]]] = {}
-        self.scripted: dict[str, str] = {}
+        self.not_intercepted: dict[str, str] = {}
 
     def here(self, inner: str | None = None) -> CallSite:
         """The innermost running module, by its path from the outermost that contains it.
@@ -162,7 +165,11 @@ class CallSites:
         path = self.here().path
         if isinstance(called, SCRIPT_METHOD):
             raise CaptureError(SCRIPTED.format(path))
-        self.scripted[path] = called.name
+        self.not_intercepted[path] = SCRIPTED_FUNCTION.format(called.name)
+
+    def packaged_call(self) -> None:
+        """Note a call of a package of AOTInductor, whose operations are not known."""
+        self.not_intercepted[self.here().path] = PACKAGED
 
     def known_path(self, module: nn.Module | None) -> str:
         """The path of a module in a model that has been running before."""

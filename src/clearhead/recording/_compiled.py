@@ -4,6 +4,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from itertools import takewhile
 from threading import local
 from types import FrameType
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn import functional as F
 
 from clearhead.errors import CaptureError
 from clearhead.recording import _history
@@ -26,11 +28,14 @@ from clearhead.recording._torch_internals import (
     is_of_inductor,
     traced_body,
     traced_graph,
+    without_override_check,
 )
 
 
 class Recorder(Protocol):
-    """A mode that records calls made by compiled graphs."""
+    """A mode that records calls made by compiled graphs; they refer to it by its level."""
+
+    level: int
 
     def compiled_call(self, call: FusedCall, output: Tensor, path: str) -> None:
         """Record one call of `scaled_dot_product_attention`."""
@@ -51,7 +56,7 @@ class _Active(local):
 
 
 ACTIVE = _Active()
-"""The active modes of each thread; a graph refers to them by their number."""
+"""The active modes of each thread."""
 
 CHECKED = "checked by clearhead"
 PRODUCTS = FUNCTIONS | OTHER_FUNCTIONS
@@ -95,7 +100,8 @@ def _record(
             tensors[i] = None if tensors[i] is None else tensors[i].clone()
         *arguments, result = tensors
         call = FusedCall(*[*arguments, 0.0, is_causal, scale, enable_gqa])
-        ACTIVE.recorders[level].compiled_call(call, result, path)
+        recorder = next(x for x in ACTIVE.recorders if x.level == level)
+        recorder.compiled_call(call, result, path)
         return output.new_empty(0)
 
 
@@ -119,7 +125,9 @@ def traced_call(
     """A call as the compiler traces it: attention is followed by the operator that records it."""
     if _is_fused(function):
         return _recorded(level, function(*args, **kwargs), *args, **kwargs)
-    if method := _checked(function):
+    if _is_layer(function) and level < len(LAYERS) and not torch.compiler.is_exporting():
+        function = LAYERS[level]
+    elif method := _checked(function):
         return getattr(args[0], method)(*args[1:], **kwargs)
     result = function(*args, **kwargs)
     if not torch.compiler.is_exporting():
@@ -263,12 +271,14 @@ def _memory(node: fx.Node) -> int | None:
 def _path() -> str:
     """The path of the calling module from the module or variable where the graph begins."""
     # L['self'].attn, or L['args'][0].attn in a decorated method
-    path = re.sub(r"^[A-Z]\[[^]]*\](?<='args'\])\[0\]|^[A-Z]\[[^]]*\]", "", compiled_module_path())
-    return ".".join(re.findall(r"[^.\[\]'\"]+", path))
+    path = compiled_module_path().replace("getattr(", "")  # getattr(G['net'].blocks, '0').attn
+    path = re.sub(r"^[A-Z]\[[^]]*\](?<='args'\])\[0\]|^[A-Z]\[[^]]*\]", "", path)
+    return ".".join(re.findall(r"[^.\[\]'\"(), ]+", path))
 
 
 def _is_fused(function: Any) -> bool:
-    return getattr(function, "__name__", "") == "scaled_dot_product_attention"
+    name = str(getattr(function, "__name__", ""))  # of the operator, also in exported programs
+    return name.partition(".")[0] == "scaled_dot_product_attention"
 
 
 def _is_softmax(function: Any) -> bool:
@@ -285,6 +295,24 @@ def _checked(function: Any) -> str:
     return name if getattr(function, "__module__", "") == "torch._tensor" else ""
 
 
+def _is_layer(function: Any) -> bool:
+    return function is F.multi_head_attention_forward
+
+
+def _attend(level: int, *args: Any) -> Tensor:
+    return _recorded(level, F.scaled_dot_product_attention(*args), *args)
+
+
+# For captures of each depth: the function, with attention that is recorded if it is fused.
+LAYERS = [
+    without_override_check(
+        F.multi_head_attention_forward, scaled_dot_product_attention=partial(_attend, level)
+    )
+    for level in range(8)
+]
+for layer in LAYERS:
+    del layer.__globals__["__name__"]  # the compiler would use the functions of that module
+call_while_compiling(_is_layer)
 call_while_compiling(_reject_unseen)
 call_while_compiling(_path)
 call_while_compiling(_number)

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import lru_cache
 from threading import RLock
 from types import FrameType, FunctionType
 from typing import Any, Self
@@ -32,7 +31,8 @@ from clearhead.recording._compiled import (
     traced_call,
 )
 from clearhead.recording._explicit import OperationTracker
-from clearhead.recording._kernels import WRAPPERS, Kernel, kernel_record
+from clearhead.recording._kernel_calls import Reader, kernel_record
+from clearhead.recording._kernels import WRAPPERS, Kernel
 from clearhead.recording._record import AttentionRecord
 from clearhead.recording._record_of_call import FusedCall, explicit_record, fused_record, read_call
 from clearhead.recording._torch_internals import (
@@ -40,6 +40,8 @@ from clearhead.recording._torch_internals import (
     OperatorOverload,
     function_modes,
     is_batched,
+    remove_mode,
+    without_override_check,
 )
 
 # Python functions of torch that call functions to be intercepted: attention, forms of softmax, and
@@ -97,14 +99,18 @@ class InterceptionMode(TorchFunctionMode):
             return traced_call(self.level, func, args, kwargs)
         if not self._is_open or in_compiled_graph(self._graphs):
             return func(*args, **kwargs)
+        WRAPPERS.update()
         name = _name(func)
         if name in UNWRAPPED and isinstance(func, FunctionType):
             with self.resumed():
-                return _without_override_check(func)(*args, **kwargs)
+                return without_override_check(func)(*args, **kwargs)
         if name == "scaled_dot_product_attention":
             return self._fused(func, args, kwargs)
         if isinstance(func, Kernel):
-            return self._kernel(func, args, kwargs)
+            if func.reader is not None:
+                return self._kernel(func, func.reader, args, kwargs)
+            if name == "__call__":
+                self.call_sites.packaged_call()
         reject_opaque(name, func)
         result, attention = self.tracker.call(name, func, args, kwargs)
         if attention is not None:
@@ -113,7 +119,7 @@ class InterceptionMode(TorchFunctionMode):
         return result
 
     def __enter__(self) -> Self:
-        self.level = len(ACTIVE.recorders)
+        self.level = 1 + max((recorder.level for recorder in ACTIVE.recorders), default=-1)
         ACTIVE.recorders.append(self)
         WRAPPERS.install()
         super().__enter__()  # type: ignore[no-untyped-call]
@@ -123,7 +129,7 @@ class InterceptionMode(TorchFunctionMode):
         ACTIVE.recorders.remove(self)
         vars(OUTPUTS).clear()
         WRAPPERS.remove()
-        super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
+        remove_mode(self)
         if error is not None and not isinstance(error, CaptureError) and COMPILED in str(error):
             raise CaptureError(COMPILED) from None  # the compiler wraps it in a long message
         if isinstance(error, AssertionError) and "NestedTensor" in str(error):
@@ -173,13 +179,10 @@ class InterceptionMode(TorchFunctionMode):
         )
         reasons = ((softmax.module, softmax.unseen()) for softmax in self.tracker.softmaxes)
         path_of = self.call_sites.known_path
-        scripted = (
-            (path, f"its scripted function {name} has a softmax, which cannot be intercepted")
-            for path, name in self.call_sites.scripted.items()
-        )
+        missed = self.call_sites.not_intercepted.items()
         followed = ((path_of(x), reason) for x, reason in reasons if reason is not None)
         in_threads = (x for mode in self._of_threads for x in mode.unseen())
-        return tuple(dict.fromkeys((*composed, *followed, *scripted, *in_threads)))
+        return tuple(dict.fromkeys((*composed, *followed, *missed, *in_threads)))
 
     def compiled_call(self, call: FusedCall, output: Tensor, path: str) -> None:
         """Record a call that a compiled graph made in a module at this path of the graph's root."""
@@ -195,15 +198,19 @@ class InterceptionMode(TorchFunctionMode):
         result, _ = self.tracker.call("scripted", function, args, kwargs)
         return result
 
-    def _kernel(self, kernel: Kernel, args: Any, kwargs: dict[str, Any]) -> Any:
-        call = kernel.read(args, kwargs)
+    def _kernel(
+        self, kernel: Kernel, reader: Reader, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         result = kernel(*args, **kwargs)
+        if not self._is_open:  # the block has ended, in another thread
+            return result
+        call = kernel.read(reader, args, kwargs)
         output, *rest = result if isinstance(result, tuple) else (result,)
-        without_batch = call.query.dim() > output.dim()
-        raw_output, site = output[None] if without_batch else output, self.call_sites.here()
-        record = kernel_record(call, raw_output, site)
-        output = self._emit(record, raw_output, site)
-        output = output[0] if without_batch else output
+        has_axes = output.dim() == call.query.dim()  # none for the batch, or for heads
+        shape = (*call.query.shape[:-1], output.shape[-1])
+        raw_output, site = output if has_axes else output.reshape(shape), self.call_sites.here()
+        changed = self._emit(kernel_record(call, raw_output, site), raw_output, site)
+        output = output if changed is raw_output else changed.reshape(output.shape)
         return (output, *rest) if isinstance(result, tuple) else output
 
     def _fused(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
@@ -260,18 +267,3 @@ def _name(function: Callable[..., Any]) -> str:
     """A function's name, without the overload that operators carry."""
     name = getattr(function, "__name__", "")
     return name.partition(".")[0] if isinstance(function, OperatorOverload) else name
-
-
-@lru_cache
-def _without_override_check(function: FunctionType) -> Callable[..., Any]:
-    """The same Python function without its check for overrides.
-
-    The calls inside it are then intercepted one by one, instead of the function as a whole.
-    """
-    checks = [name for name in function.__globals__ if name.startswith("has_torch_function")]
-    namespace = {**function.__globals__, **dict.fromkeys(checks, lambda *_: False)}
-    copy = FunctionType(
-        function.__code__, namespace, function.__name__, function.__defaults__, function.__closure__
-    )
-    copy.__kwdefaults__ = function.__kwdefaults__
-    return copy

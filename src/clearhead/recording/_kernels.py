@@ -2,149 +2,56 @@
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import thread as futures_thread
 from contextlib import ExitStack
-from functools import cached_property, partial, update_wrapper, wraps
+from functools import cached_property, lru_cache, partial, update_wrapper, wraps
 from threading import Lock, Thread
-from typing import Any, NamedTuple
+from types import CodeType, FunctionType
+from typing import Any
 
 import torch
 from torch import Tensor, jit
 from torch.overrides import handle_torch_function, has_torch_function
 
-from clearhead.attention.stages import default_scale
 from clearhead.errors import CaptureError
-from clearhead.recording._call_site import CallSite
+from clearhead.recording._call_site import OPAQUE
 from clearhead.recording._compiled import ACTIVE
-from clearhead.recording._layout import Layout, lowest_precision
-from clearhead.recording._record import AttentionRecord
+from clearhead.recording._kernel_calls import IRRELEVANT, KERNELS, KernelCall, Reader
 from clearhead.recording._torch_internals import (
     SCRIPT_METHOD,
     DisableInterception,
     custom_operator_bodies,
     is_compiler_running,
+    packaged_call,
 )
-
-
-class KernelCall(NamedTuple):
-    """One call, with all tensors in the layout of the package: tokens before heads, or after."""
-
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    attn_mask: Tensor | None
-    is_causal: bool
-    scale: float | None
-    tokens_first: bool
-
-
-def _flash(
-    causal: bool,
-    softmax_scale: float | None,
-    q: Any = None,
-    k: Any = None,
-    v: Any = None,
-    **more: Any,
-) -> KernelCall:
-    """The functions of flash-attn: (batch, tokens, heads, head_dim), causal from the last query.
-
-    `qkv` and `kv` have their parts on axis -3. With `cu_seqlens`, sequences lie one after another,
-    (tokens, heads, head_dim). They are recorded as one, with a mask: a token attends to its own
-    sequence.
-    """
-    if "qkv" in more:
-        q, k, v = more["qkv"].unbind(-3)
-    elif "kv" in more:
-        k, v = more["kv"].unbind(-3)
-    ends = [more.get(name, more.get("cu_seqlens")) for name in ("cu_seqlens_q", "cu_seqlens_k")]
-    if ends[0] is not None:
-        q, k, v = (x[None] for x in (q, k, v))
-    elif not causal or q.shape[1] == k.shape[1]:
-        return KernelCall(q, k, v, None, causal, softmax_scale, True)
-    (own, left), (of, left_of) = map(_sequences, (q, k), ends)
-    mask = own[:, None] == of
-    if causal:
-        mask &= left[:, None] <= left_of
-    return KernelCall(q, k, v, mask, False, softmax_scale, True)
-
-
-def _sequences(x: Tensor, ends: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The number of each token's sequence, and how many of its tokens are left."""
-    count = x.shape[1]
-    ends = torch.tensor([0, count], device=x.device) if ends is None else ends
-    places = torch.arange(count, device=x.device)
-    number = torch.bucketize(places, ends[1:], right=True)
-    return number, ends[1:][number] - places
-
-
-def _xformers(
-    query: Tensor, key: Tensor, value: Tensor, attn_bias: Any, scale: float | None, **_: Any
-) -> KernelCall:
-    """`memory_efficient_attention`: (batch, tokens, heads, head_dim)."""
-    if query.dim() != 4:
-        raise CaptureError("memory_efficient_attention is recorded with tensors of four axes only")
-    if attn_bias is not None and not isinstance(attn_bias, Tensor):
-        batch, queries, heads, _width = query.shape
-        shape = (batch, heads, queries, key.shape[1])
-        attn_bias = attn_bias.materialize(shape, dtype=query.dtype, device=query.device)
-    return KernelCall(query, key, value, attn_bias, False, scale, True)
-
-
-def _flex(
-    query: Tensor, key: Tensor, value: Tensor, block_mask: Any, scale: float | None, **_: Any
-) -> KernelCall:
-    """`flex_attention`: (batch, heads, tokens, head_dim)."""
-    from torch.nn.attention.flex_attention import create_mask
-
-    mask = None
-    if block_mask is not None:
-        batch, heads = block_mask.shape[:2]
-        sizes = (batch, heads, query.shape[-2], key.shape[-2])
-        mask = create_mask(block_mask.mask_mod, *sizes, device=str(query.device))
-    return KernelCall(query, key, value, mask, False, scale, False)
-
-
-def kernel_record(call: KernelCall, raw_output: Tensor, site: CallSite) -> AttentionRecord:
-    """The record of a call, whose output has a batch."""
-    layout = Layout((0, 2, 1, 3) if call.tokens_first else None)
-    query, key, value = map(layout.canonical, call[:3])
-    return AttentionRecord(
-        name=site.path,
-        query=query,
-        key=key,
-        value=value,
-        attn_mask=call.attn_mask,
-        is_causal=call.is_causal,
-        scale=default_scale(query.shape[-1]) if call.scale is None else call.scale,
-        enable_gqa=query.shape[-3] != key.shape[-3],
-        raw_output=raw_output,
-        layout=layout,
-        precision=lowest_precision(query.dtype, raw_output.dtype),
-    )
-
-
-Reader = Callable[..., KernelCall]
-
-# Module and name of each function, how to read it, and arguments that must have their defaults.
-FLASH = ("dropout_p", "window_size", "softcap", "alibi_slopes", "block_table")
-KERNELS: dict[tuple[str, str], tuple[Reader, tuple[str, ...]]] = {
-    ("xformers.ops", "memory_efficient_attention"): (_xformers, ("p",)),
-    ("torch.nn.attention.flex_attention", "flex_attention"): (_flex, ("score_mod",)),
-}
-for form in ("", "qkvpacked_", "kvpacked_", "varlen_", "varlen_qkvpacked_", "varlen_kvpacked_"):
-    KERNELS["flash_attn", f"flash_attn_{form}func"] = _flash, FLASH
 
 
 class Kernel:
     """A function of another package, which modes intercept as they do torch's own functions."""
 
-    def __init__(
-        self, function: Callable[..., Any], read: Reader, must_be_default: tuple[str, ...]
-    ) -> None:
-        update_wrapper(self, function)
-        self.function, self._read, self._must_be_default = function, read, must_be_default
+    def __init__(self, function: FunctionType, reader: Reader | None) -> None:
+        code, namespace = function.__code__, function.__globals__
+        parts = (function.__name__, function.__defaults__, function.__closure__)
+        self._original, self.function = function, FunctionType(code, namespace, *parts)
+        self.function.__kwdefaults__ = function.__kwdefaults__
+        update_wrapper(self, self.function)
+        vars(self.function).update(vars(function))
+        self.reader, self._entry = reader, _entry.__code__.replace(co_freevars=code.co_freevars)
+
+    def install(self) -> None:
+        """Let the function call this object, wherever else it is referred to, by any name."""
+        vars(self._original).setdefault("__wrapped__", self.function)  # has its signature
+        self._original.__code__ = self._entry
+        self._original.__kwdefaults__ = {"_kernel": self}
+
+    def remove(self) -> None:
+        """Restore the function."""
+        self._original.__code__ = self.function.__code__
+        self._original.__kwdefaults__ = self.function.__kwdefaults__
+        if vars(self._original)["__wrapped__"] is self.function:
+            del vars(self._original)["__wrapped__"]
 
     @cached_property
     def _signature(self) -> inspect.Signature:
@@ -158,17 +65,47 @@ class Kernel:
                 return handle_torch_function(self, tensors, *args, **kwargs)
         return self.function(*args, **kwargs)
 
-    def read(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> KernelCall:
+    def read(self, reader: Reader, args: tuple[Any, ...], kwargs: dict[str, Any]) -> KernelCall:
         """The call with these arguments; `CaptureError` if one cannot be recorded."""
-        bound = self._signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        for option in self._must_be_default:
-            parameter = self._signature.parameters.get(option)
-            if parameter is not None and bound.arguments[option] != parameter.default:
+        arguments: dict[str, Any] = self._signature.bind(*args, **kwargs).arguments
+        arguments |= arguments.pop("kwargs", {})
+        read = inspect.signature(reader).parameters
+        for option, value in arguments.items():
+            known, of_call = option in read or option in IRRELEVANT, self._signature.parameters
+            if not known and not _is_default(value, of_call.get(option)):
                 name = self.function.__name__
                 raise CaptureError(f"{name} is not recorded with {option}; leave it out")
         with DisableInterception():
-            return self._read(**bound.arguments)
+            return reader(**{name: x for name, x in arguments.items() if name in read})
+
+
+def _is_default(value: Any, parameter: inspect.Parameter | None) -> bool:
+    default = None if parameter is None else parameter.default
+    return value is default or (not isinstance(value, Tensor) and bool(value == default))
+
+
+def _entry(*args: Any, _kernel: Kernel, **kwargs: Any) -> Any:
+    """The code of a wrapped function."""
+    return _kernel(*args, **kwargs)
+
+
+@lru_cache  # compiled code is found by the entry's code again
+def _kernel(function: FunctionType, _code: CodeType, reader: Reader | None) -> Kernel:
+    return Kernel(function, reader)
+
+
+def _loaded_kernels() -> Iterator[Kernel]:
+    """Functions of the modules that are imported, each once, if they are not wrapped yet."""
+    readers: dict[FunctionType, Reader | None] = {}
+    for package, known in KERNELS.items():
+        for name, function in list(vars(sys.modules.get(package, object)).items()):
+            if isinstance(function, FunctionType) and name[0] != "_" and OPAQUE.search(name):
+                readers.setdefault(function, known.get(name))
+    if (call := packaged_call()) is not None:
+        readers[call] = None
+    for function, reader in readers.items():
+        if function.__code__.co_code != _entry.__code__.co_code:
+            yield _kernel(function, function.__code__, reader)
 
 
 def _noted(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -221,7 +158,7 @@ def _submit(executor: Any, function: Callable[..., Any], /, *args: Any, **kwargs
 
 
 class _Wrappers:
-    """Replaces the functions in all modules that imported them, while any capture is active.
+    """Replaces the code of the functions, while any capture is active.
 
     The same with calls of TorchScript, in the classes of scripted functions and methods, with the
     start of threads, and with the Python functions of custom operators.
@@ -231,18 +168,15 @@ class _Wrappers:
         self._lock = Lock()
         self._count = 0
         self._replaced: list[tuple[dict[Any, Any], Any, Any]] = []
+        self._kernels: list[Kernel] = []
         self._num_modules = 0
-        self._importers: dict[Any, list[dict[str, Any]]] = {}
 
     def install(self) -> None:
         with self._lock:
             self._count += 1
             if self._count > 1:
                 return
-            for package, name in KERNELS:
-                function = getattr(sys.modules.get(package), name, None)
-                if function is not None:
-                    self._replace(name, function, Kernel(function, *KERNELS[package, name]))
+            self._install_kernels()
             for bodies in custom_operator_bodies():
                 for device, body in bodies.items():
                     self._replaced.append((bodies, device, body))
@@ -252,6 +186,19 @@ class _Wrappers:
             Thread.start = _start  # type: ignore[method-assign, assignment]
             ThreadPoolExecutor.submit = _submit  # type: ignore[method-assign]
 
+    def update(self) -> None:
+        """Find the functions of packages that were imported inside the block."""
+        if self._num_modules != len(sys.modules):
+            with self._lock:
+                if self._count:
+                    self._install_kernels()
+
+    def _install_kernels(self) -> None:
+        self._num_modules = len(sys.modules)
+        for kernel in _loaded_kernels():
+            kernel.install()
+            self._kernels.append(kernel)
+
     def remove(self) -> None:
         with self._lock:
             self._count -= 1
@@ -259,30 +206,11 @@ class _Wrappers:
                 for namespace, name, function in self._replaced:
                     namespace[name] = function
                 self._replaced.clear()
+                while self._kernels:
+                    self._kernels.pop().remove()
                 for scripted, call in SCRIPTED_CALLS.items():
                     setattr(scripted, "__call__", call)  # noqa: B010
                 Thread.start, ThreadPoolExecutor.submit = START, SUBMIT  # type: ignore[method-assign]
-
-    def _replace(self, name: str, function: Any, wrapper: Any) -> None:
-        for namespace in (*self._find_importers(name, function), vars(sys.modules["__main__"])):
-            if namespace.get(name) is function:
-                self._replaced.append((namespace, name, function))
-                namespace[name] = wrapper
-
-    def _find_importers(self, name: str, function: Any) -> list[dict[str, Any]]:
-        """The namespaces of modules that imported a function.
-
-        A search of thousands of modules takes longer than many a forward pass, so it is repeated
-        only after further imports.
-        """
-        if self._num_modules != len(sys.modules):
-            self._num_modules = len(sys.modules)
-            self._importers.clear()
-        if function not in self._importers:
-            modules = list(sys.modules.values())
-            namespaces = [getattr(module, "__dict__", {}) for module in modules]
-            self._importers[function] = [x for x in namespaces if x.get(name) is function]
-        return self._importers[function]
 
 
 SCRIPTED_CALLS = {scripted: scripted.__call__ for scripted in (jit.ScriptFunction, SCRIPT_METHOD)}

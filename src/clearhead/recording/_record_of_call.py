@@ -221,9 +221,9 @@ def _mask(steps: list[Step]) -> Tensor | None:
         return None
     match steps[0].name, steps[0].args:
         case (("add" | "add_" | "__add__" | "__iadd__"), (Placeholder(), Tensor() as mask)):
-            return mask
+            return None if mask.dtype == torch.bool else mask
         case (("add" | "__radd__" | "__add__"), (Tensor() as mask, Placeholder())):
-            return mask
+            return None if mask.dtype == torch.bool else mask
         case (
             ("masked_fill" | "masked_fill_"),
             (Placeholder(), Tensor() as ignored, float() as value),

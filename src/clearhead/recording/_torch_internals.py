@@ -1,11 +1,14 @@
 """The private parts of torch that recording needs."""
 
+import sys
 from collections.abc import Callable, Iterator
-from types import FrameType
+from functools import lru_cache
+from types import FrameType, FunctionType
 from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch.overrides import TorchFunctionMode
 from torch.utils import checkpoint
 
 OperatorOverload = torch._ops.OpOverload
@@ -26,6 +29,17 @@ def function_modes() -> list[Any]:
     return modes
 
 
+def remove_mode(mode: TorchFunctionMode) -> None:
+    """End a mode of this thread, also if others have begun since and have not ended."""
+    modes = function_modes()
+    if mode in modes:
+        later = modes[modes.index(mode) + 1 :]
+        for _ in (mode, *later):
+            torch.overrides._pop_mode()
+        for other in later:
+            torch.overrides._push_mode(other)
+
+
 def custom_operator_bodies() -> Iterator[dict[Any, Callable[..., Any]]]:
     """The Python functions of each operator made by `torch.library.custom_op`, by device.
 
@@ -34,6 +48,12 @@ def custom_operator_bodies() -> Iterator[dict[Any, Callable[..., Any]]]:
     for operator in list(torch._library.custom_ops.OPDEFS.values()):
         if not getattr(operator._init_fn, "__module__", "").startswith("torch."):
             yield operator._backend_fns
+
+
+def packaged_call() -> FunctionType | None:
+    """The function that calls a package of AOTInductor; None if none is loaded."""
+    model = getattr(sys.modules.get("torch._inductor.package"), "AOTICompiledModel", None)
+    return None if model is None else model.__call__
 
 
 def graph_task() -> int | None:
@@ -112,3 +132,19 @@ def is_of_inductor(frame: FrameType) -> bool:
     """Whether a function is one that the default compiler has written."""
     name = frame.f_globals.get("__name__") or ""
     return name.startswith("torch._inductor.runtime.compile_tasks")
+
+
+@lru_cache
+def without_override_check(function: FunctionType, **names: Any) -> Callable[..., Any]:
+    """The same Python function without its check for overrides.
+
+    The calls inside it are then intercepted one by one, instead of the function as a whole. `names`
+    are what it finds instead of other functions.
+    """
+    checks = [name for name in function.__globals__ if name.startswith("has_torch_function")]
+    namespace = {**function.__globals__, **dict.fromkeys(checks, lambda *_: False), **names}
+    copy = FunctionType(
+        function.__code__, namespace, function.__name__, function.__defaults__, function.__closure__
+    )
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy

@@ -394,6 +394,16 @@ def test_all_digits_of_a_tight_crop_are_found(text: str, factor: int, light: boo
     assert len(find_digits(grey)) == len(text.replace("\n", ""))
 
 
+@pytest.mark.parametrize("side", [33, 43])
+@pytest.mark.parametrize("width", [1, 2])
+def test_the_sides_of_a_frame_at_the_border_are_no_digits(side: int, width: int) -> None:
+    alone = to_grey(printed("4", side=side, size=side - 2))
+    framed = alone.copy()
+    framed[:, :width] = framed[:, -width:] = 0.3
+    (found,), (expected,) = find_digits(framed), find_digits(alone)
+    assert found.box == expected.box
+
+
 def test_a_neighbour_that_is_cut_by_the_border_is_left_out() -> None:
     image = printed("282", side=150, size=80).crop((20, 20, 130, 130))
     (digit,) = find_digits(to_grey(image))

@@ -38,6 +38,12 @@ def test_pictures_without_a_digit_are_remarked(name: str, mnist_test: ImageDatas
     assert sum(remarked) >= COUNT - 1
 
 
+@pytest.mark.parametrize("seed", [5, 9, 15, 28])
+def test_the_edges_of_a_tilted_sheet_are_no_digits(seed: int) -> None:
+    sheet = NO_DIGITS["blank desk and sheet"](np.zeros((28, 28)), np.random.default_rng(seed))
+    assert all(digit.warnings for digit in find_digits(sheet.astype(np.float32) / 255))
+
+
 @pytest.mark.parametrize("below", [False, True])
 def test_two_digits_are_separate_with_their_boxes(below: bool, mnist_test: ImageDataset) -> None:
     random = np.random.default_rng(5)

@@ -12,7 +12,6 @@ export const TERMS = {
   LN: "Layer normalisation: shifts and scales a token to mean 0 and standard deviation 1, then multiplies and adds learnt numbers.",
   bias: "b in a formula: learnt numbers that are added whatever the input is.",
   "one-hot": "A row is one-hot if one key gets all the weight, and all others none.",
-  gradient: "How much the error changes with a weight of the model; learning follows it, and stops where it is 0.",
   "power of e": "e ≈ 2.718 multiplied by itself as often as the score says; always positive, and 2.7 times as large for a score larger by 1.",
   MLP: "A small network of two matrices with a bend between them, applied to each token by itself.",
   logit: "The model's raw score for a class, before softmax turns the scores of all classes into probabilities.",

@@ -2,6 +2,8 @@
 
 import { countWeights } from "../data/payload";
 import { decimal, scientific } from "../draw/numbers";
+import { TableButton } from "../parts/controls";
+import { TERMS } from "../parts/terms";
 import { useStore } from "../state/store";
 
 const SOURCES = [
@@ -58,6 +60,12 @@ export function About() {
               </div>
             ))}
           </dl>
+          <h3>Sources</h3>
+          <ul>
+            {SOURCES.map((source) => (
+              <li key={source}>{source}</li>
+            ))}
+          </ul>
         </section>
         <section>
           <h3>Reading the figures</h3>
@@ -67,16 +75,11 @@ export function About() {
             <li>Signed numbers run from orange (negative, a fall) to blue (positive, a rise).</li>
             <li>Attention weights show which values a head mixes. They do not explain a prediction; experiments do.</li>
           </ul>
+          <p><TableButton text="All terms of the page" caption="Terms" columns={["term", "meaning"]} rows={Object.entries(TERMS)} /></p>
           <h3>Keys</h3>
           <ul>
-            <li>Tab moves between controls; arrow keys move inside pictures, matrices and choices; Home and End go to the ends of a row, with Ctrl to the corners.</li>
+            <li>← and → lead to the step before and after, unless a control uses them. Tab moves between controls; arrow keys move inside pictures, matrices and choices; Home and End go to the ends of a row, with Ctrl to the corners.</li>
             {config.readsDigits && <li>On the pad: arrows move the pen, with Shift four times as far; Space lowers or lifts it; Backspace removes a stroke; Escape leaves the pad.</li>}
-          </ul>
-          <h3>Sources</h3>
-          <ul>
-            {SOURCES.map((source) => (
-              <li key={source}>{source}</li>
-            ))}
           </ul>
         </section>
       </div>

@@ -10,6 +10,7 @@ import { TokenBars, VectorBars, VectorStrip, Waterfall } from "../parts/bars";
 import { Choice, Player, Slider, TableButton, Toggle, usePlayer } from "../parts/controls";
 import { Formula, Frac } from "../parts/formula";
 import { Matrix } from "../parts/matrix";
+import { Term } from "../parts/term";
 import { pairLabel } from "../parts/readout";
 import { ScaleChoice, SignedScale, WeightScale } from "../parts/scale";
 import { SCALE_MODES, TEMPERATURES, isUnscaled } from "../state/state";
@@ -74,9 +75,9 @@ export function QkvStep() {
       title="Each token makes a query, a key and a value"
       text={
         <>
-          In each layer, several heads work side by side. {name} is head {head + 1} of layer {layer + 1}. Three matrices turn each token into three vectors, as in a
-          search: the <b class="q">query</b> is what is searched for, the <b class="k">key</b> is the title it is compared with, and the <b class="v">value</b> is the content that
-          is passed on.
+          The tokens now pass through {config.depth} <Term name="layer">layers</Term> of {config.numHeads} <Term name="head">heads</Term>. Steps 5 to 9 show one: {name}, head {head + 1} of
+          layer {layer + 1}. As in a search, it makes three vectors of each token: the <b class="q">query</b> is the search term, the <b class="k">key</b> the title it is compared
+          with, and the <b class="v">value</b> the content that is taken home.
         </>
       }
       formula={
@@ -92,11 +93,11 @@ export function QkvStep() {
         <VectorStrip name={`token, ${embedDim} numbers`} values={input} domain={largestSize(input) || 1} />
       </div>
       {(["q", "k", "v"] as const).map((kind, i) => (
-        <VectorBars key={kind} kind={kind} name={kind} values={vectors[i]} domain={largestSize(...vectors) || 1} height={64} label={`${["Query", "Key", "Value"][i]} of ${token}`} />
+        <VectorBars key={kind} kind={kind} name={kind} values={vectors[i]} domain={largestSize(...vectors) || 1} height={44} label={`${["Query", "Key", "Value"][i]} of ${token}`} />
       ))}
       <div class="row">
         <p class="small">
-          LN scales the token to mean 0 and deviation 1; b is a constant. {headDim} numbers each. Lengths: ‖q‖ = {decimal(norm(vectors[0]))}, ‖k‖ = {decimal(norm(vectors[1]))}, ‖v‖ = {decimal(norm(vectors[2]))}
+          In the formula: <Term name="LN" />, <Term name="bias">b</Term>. {headDim} numbers each. Lengths: ‖q‖ = {decimal(norm(vectors[0]))}, ‖k‖ = {decimal(norm(vectors[1]))}, ‖v‖ = {decimal(norm(vectors[2]))}
         </p>
         <TableButton
           caption={`Query, key and value of ${token}, ${name}`}
@@ -104,6 +105,13 @@ export function QkvStep() {
           rows={() => Array.from({ length: headDim }, (_, i) => [i + 1, ...vectors.map((vector) => decimal(vector[i]))])}
         />
       </div>
+      <Question
+        id="received"
+        text="A patch attends to another one. Which vector of the other patch does it receive?"
+        options={["query", "key", "value"]}
+        correct={2}
+        explain="Its value. The own query and the other's key only decide how much of it."
+      />
       <Try>
         <Choice
           label="Another head"
@@ -190,7 +198,7 @@ export function ScaleStep() {
       title={root ? "Dividing by √d keeps the weight from going to one key alone" : "Scores are scaled before softmax"}
       text={
         root
-          ? `Longer vectors give larger scores. Dividing by √d, with d = ${config.headDim} components, keeps them moderate at any length, so that more than one key can get weight, and the model can be trained.`
+          ? <>Longer vectors give larger scores. Dividing by √d, with d = {config.headDim} components, keeps them moderate at any length: rows do not become <Term name="one-hot" />, and the model can be trained.</>
           : `This model multiplies its scores by ${decimal(trainedScale(config), 3)} before softmax.`
       }
       formula={
@@ -291,7 +299,7 @@ export function SoftmaxStep() {
   return (
     <Frame
       title="Softmax turns scores into shares of 100 %"
-      text="Each scaled score becomes a power of e, and is divided by the sum of its row. These shares are the attention weights: the factor of each value in the sum."
+      text={<>Each scaled score becomes a <Term name="power of e" />, and is divided by the sum of its row. These shares are the attention weights: the factor of each value in the sum.</>}
       formula={
         <Formula>
           {`w_${q},${k} = `}

@@ -43,6 +43,7 @@ export function DrawStep() {
 }
 
 const PER_LAYER = 650; // milliseconds
+const MAX_LINES = 48; // of a layer
 
 /** The model input with the lines of the chosen patch or, played, the strongest lines of one layer after the other. */
 function Seen() {
@@ -66,13 +67,16 @@ function Seen() {
     };
   }, [at]);
   const mean = run && at > 0 ? meanOf(run.layers[at - 1].heads.map(({ weights }) => weights)) : new Float64Array();
-  const lines = [...Array(mean.length / tokens).keys()].flatMap((query) =>
-    arcs(query, row(mean, query, tokens), config, 1.6 / tokens)
-      .filter(({ path }) => path)
-      .slice(-2)
-      .map((arc) => ({ ...arc, query })),
-  );
-  const top = lines.reduce((best, line) => (line.weight > best.weight ? line : best), lines[0]);
+  const lines = [...Array(mean.length / tokens).keys()]
+    .flatMap((query) =>
+      arcs(query, row(mean, query, tokens), config, 1.6 / tokens)
+        .filter(({ path }) => path)
+        .slice(-2)
+        .map((arc) => ({ ...arc, query })),
+    )
+    .sort((a, b) => a.weight - b.weight)
+    .slice(-MAX_LINES);
+  const top = lines.at(-1);
   return (
     <section class="seen" aria-label="Model input">
       <h3>Model input</h3>

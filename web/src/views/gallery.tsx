@@ -11,6 +11,7 @@ import { planShapley } from "../engine/influence";
 import { DigitMap, MeasureMap } from "../parts/digitmap";
 import { TableButton } from "../parts/controls";
 import { SignedScale } from "../parts/scale";
+import { Term } from "../parts/term";
 import { casesOf } from "../state/cases";
 import { whenIdle } from "../state/idle";
 import { trainedState } from "../state/state";
@@ -23,7 +24,6 @@ export function Gallery() {
   const { config, state, result } = store;
   const cases = casesOf(config);
   const open = cases[state.value.case - 1];
-  const shown = open ?? cases.find(({ maps }) => maps)!; // this one can show any picture
   return (
     <>
       <div class="step-head">
@@ -46,11 +46,8 @@ export function Gallery() {
           ))}
         </div>
         <div class="content">
-          <p class="lead">
-            {shown.text}
-            {!open && config.readsDigits && " Here for your picture; each case brings its own, and sets up the model."}
-          </p>
-          {shown.maps && result.value.run ? <Maps /> : <Shown />}
+          <p class="lead">{open ? open.text : "Choose a case: each brings its picture, and sets up the model."}</p>
+          {open && (open.maps && result.value.run ? <Maps /> : <Shown />)}
           <ol class="takeaways">
             <li><b>Attention mixes.</b> Every token becomes a weighted sum of values, weighted by how well its query matches the keys.</li>
             <li><b>√d and softmax set how sharp the weights are.</b> The model was trained with both, and fails in its own way without them.</li>
@@ -133,7 +130,7 @@ function Maps() {
         </Try>
       )}
       <div class="row">
-        <p class="small">Attention: per cent; uniform is {percent(1 / tokens)}. Effects: log-odds of {config.classNames[best]}; −0.7 halves the odds.</p>
+        <p class="small"><Term name="rollout">Rollout</Term> and last layer: per cent; uniform is {percent(1 / tokens)}. Masking and <Term name="Shapley value">Shapley values</Term>: <Term name="log-odds" /> of {config.classNames[best]}.</p>
         {effects.length > 0 && <SignedScale domain={domain} />}
         <TableButton
           caption="Measures of every patch"

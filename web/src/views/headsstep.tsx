@@ -6,6 +6,7 @@ import { argmax } from "../engine/arithmetic";
 import { measureHead, type Measures } from "../engine/maps";
 import { logOdds } from "../engine/predict";
 import { Table, TableButton, Toggle } from "../parts/controls";
+import { Term } from "../parts/term";
 import { toggled } from "../state/state";
 import { useShown } from "../state/store";
 import { Effect, Frame, Question, Try } from "./frame";
@@ -89,8 +90,8 @@ export function HeadsStep() {
             <Effect />
           </Try>
           <p class="small">
-            Numbers: change of the prediction's log-odds without that head; −0.7 halves the odds.{" "}
-            {roles && "Roles: measured on training digits against untrained heads, by head_roles of the Python package."}
+            Numbers: change of the prediction's <Term name="log-odds" /> without that head. <Term name="entropy">Entropy</Term>: how evenly it spreads its weight.{" "}
+            {roles && "Roles: measured on training digits against untrained heads."}
           </p>
           <TableButton
             caption="Measures of every head for this picture"

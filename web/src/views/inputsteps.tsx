@@ -34,7 +34,7 @@ export function PixelsStep() {
         !readsDigits
           ? "The picture is scaled and cut to the size that the model was trained on. Each pixel is one number for each colour."
           : centred
-            ? "The digit is scaled until its longer side is 20 pixels, and moved until its centre of mass is in the middle: every digit that the model learnt from was prepared like this."
+            ? <>The digit is scaled until its longer side is 20 pixels, and moved until its <Term name="centre of mass" /> is in the middle: every digit that the model learnt from was prepared like this.</>
             : "Not centred: the drawing keeps its size and place. The model was not trained on such digits, so its prediction may be wrong."
       }
       formula={<Formula>{`${[...imageShape, ...(inChannels === 1 ? [] : [inChannels])].join(" × ")} = ${count}`}</Formula>}
@@ -182,7 +182,12 @@ export function TokensStep() {
   return (
     <Frame
       title="Each patch becomes a token"
-      text="One matrix turns the pixels of a patch into a vector. A position vector is added, because attention itself does not depend on position. The sum is the token."
+      text={
+        <>
+          One <Term name="matrix" /> turns the pixels of a patch into a <Term name="vector" />. A position vector is added, because attention itself does not depend on position. The sum
+          is the <Term name="token" />. All {config.tokens} tokens enter the first layer together.
+        </>
+      }
       formula={
         <Formula>
           {`*x_${number} = *W *p_${number} + *b ${config.posEmbed !== "none" && positions ? `+ *e_${number}` : ""} ,\u2003 ${length} → ${embedDim} \u00a0numbers`}

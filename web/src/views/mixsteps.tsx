@@ -9,6 +9,7 @@ import { VectorStrip } from "../parts/bars";
 import { Choice, Player, TableButton, Toggle, usePlayer } from "../parts/controls";
 import { Formula } from "../parts/formula";
 import { SignedScale } from "../parts/scale";
+import { Term } from "../parts/term";
 import { toggled } from "../state/state";
 import { shownPair, useShown, type Store } from "../state/store";
 import { DigitRail, Effect, Frame, Question, Try } from "./frame";
@@ -141,7 +142,7 @@ export function JoinStep() {
   return (
     <Frame
       title="Heads join, then an MLP processes each token alone"
-      text={`The contexts of all ${numHeads} heads, side by side, go through one matrix and are added to the token. Then a small network, the MLP, changes each token by itself. That is one layer; it happens ${config.depth} times.`}
+      text={<>The contexts of all {numHeads} heads, side by side, go through one matrix and are added to the token. Then a small network, the <Term name="MLP" />, changes each token by itself. That is one layer; it happens {config.depth} times.</>}
       formula={
         <Formula>
           {`*x ← *x + *W_O [ ${contexts.slice(0, 4).map((_, i) => `*z^${i + 1}`).join(" ; ")} ${numHeads > 4 ? "…" : ""} ] ,\u2003 *x ← *x + MLP ( LN ( *x ) )`}

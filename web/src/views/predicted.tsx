@@ -3,6 +3,7 @@
 import { percent } from "../draw/numbers";
 import { argmax } from "../engine/arithmetic";
 import { labelOf } from "../engine/predict";
+import { Term } from "../parts/term";
 import { Bars, Label, sentenceOf } from "../parts/prediction";
 import { earlyShares, useStore } from "../state/store";
 
@@ -36,7 +37,9 @@ export function Predicted() {
           ))}
         </p>
       )}
-      <p class="prediction-words">{words}</p>
+      <p class="prediction-words">
+        {words} {!early && prediction?.status === "rejected" && <Term name="certainty">What is certainty?</Term>}
+      </p>
       <Bars classes={classes} best={order.indexOf(leading)} />
     </section>
   );

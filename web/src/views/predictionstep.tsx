@@ -6,6 +6,7 @@ import { argmax } from "../engine/arithmetic";
 import { TokenBars, VectorStrip } from "../parts/bars";
 import { TableButton } from "../parts/controls";
 import { Formula, Frac, named } from "../parts/formula";
+import { Term } from "../parts/term";
 import { sentenceOf } from "../parts/prediction";
 import { useShown } from "../state/store";
 import { DigitRail, Frame, Question } from "./frame";
@@ -26,7 +27,7 @@ export function PredictionStep() {
   return (
     <Frame
       title="One vector, one number for each class, one prediction"
-      text={`${pooled} into one score for each class, its logit, and softmax turns the logits into probabilities.`}
+      text={<>{pooled} into one score for each class, its <Term name="logit" />, and softmax turns the logits into probabilities.</>}
       formula={
         <Formula>
           {`P ( ${name} ) = `}
@@ -53,7 +54,7 @@ export function PredictionStep() {
       <p class="revealed">{sentenceOf(prediction, classNames, config.readsDigits)}</p>
       <section class="lens-holder">
         <div class="row">
-          <h3>Logit lens: the prediction if the model ended after each layer</h3>
+          <h3><Term name="logit lens">Logit lens</Term>: the prediction if the model ended after each layer</h3>
           <TableButton
             caption="Logit lens: probabilities from the classifier applied after every layer"
             columns={["after layer", ...classNames]}
@@ -62,10 +63,10 @@ export function PredictionStep() {
         </div>
         <Question
           id="lens"
-          text={`After which of the ${depth} layers (0: before the first) does the final prediction, ${classNames[best]}, come first and stay?`}
-          options={lens.map((_, i) => String(i))}
+          text={`After which of the ${depth} layers does the final prediction, ${classNames[best]}, come first and stay?`}
+          options={lens.map((_, i) => (i === 0 ? "before the first" : String(i)))}
           correct={first}
-          explain={`From layer ${first} on, the prediction is ${classNames[best]}. The classifier was trained on the last layer only, so for earlier layers this is only approximate.`}
+          explain={`${first === 0 ? "Even before the first layer" : `From layer ${first} on`}, the prediction is ${classNames[best]}. The classifier was trained on the last layer only, so for earlier layers this is only approximate.`}
         />
         {store.guesses.value.lens !== undefined && (
           <ol class="lens-row" start={0}>

@@ -189,7 +189,7 @@ function Layers() {
               );
             })}
           </span>
-          <span class="layer-name" title={`Layer ${layer + 1}`}>L{layer + 1}</span>
+          <span class="layer-name">Layer {layer + 1}</span>
         </div>
       ))}
     </div>

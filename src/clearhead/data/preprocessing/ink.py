@@ -37,6 +37,8 @@ MIN_WIDTH = 0.012  # of strokes; narrower ones at the border are remains of a de
 MIN_STROKES = 7.0  # length of strokes in widths; what is shorter may be a sheet
 MIN_ELONGATION = 2.7  # the same; what is shorter is a solid patch
 MIN_FILLED = 0.65  # share of its bounding box that a sheet fills
+MAX_ALONG_EDGE = 0.8  # share of a stroke that may be where desk and paper meet
+MIN_BESIDE_EDGE = 0.2  # length of strokes, relative to such an edge
 MAX_OUTSIDE = 0.9  # share of the image that may be beside the paper
 MIN_FADING = 0.3  # contrast of strokes, relative to that of lines that hid them
 MIN_SCAN = 16  # smaller images have no frame
@@ -235,9 +237,15 @@ def _parts(mask: Mask, grey: Grey, outside: Mask, is_free: bool) -> Parts:
                 )
         beside = np.bincount(labels[outside], minlength=count + 1)
         on_desk = beside > 0.5 * areas
+        both_sides = near(outside, 1) & near(~outside, 1)  # where desk and paper meet
+        along_edge = np.bincount(labels[both_sides], minlength=count + 1)
+        is_edge = along_edge > MAX_ALONG_EDGE * areas
         if lengths[free & ~on_desk].max(initial=0) >= MIN_LENGTH * max(mask.shape):
             free &= ~on_desk
         longest = lengths[free].max(initial=0)
+        free &= ~is_edge
+        if lengths[free].max(initial=0) < MIN_BESIDE_EDGE * longest:
+            return np.zeros_like(labels)
         solid = (areas > MIN_WIDTH * max(mask.shape) * lengths) & ~on_desk
         solid[0] = False
         if longest < MIN_LENGTH * max(mask.shape) or longest < 0.4 * lengths[solid].max(initial=0):
@@ -268,10 +276,13 @@ def _tightly_cropped(
     tallest = heights[free[1:]].max(initial=0)
     is_digit = (heights >= MIN_CROPPED * tallest) & (MIN_CROPPED * heights <= tallest)
     is_digit &= widths <= MAX_CROPPED * heights
-    if not tallest or not is_digit.any():
+    if not tallest:
         return nothing
     is_line = shape[1] > shape[0] and tallest >= MIN_CROPPED * shape[0]
-    low, high = sides[:2, is_digit].min(axis=1), sides[2:, is_digit].max(axis=1)
+    if not is_line:  # several lines, each lower than the remains of a frame
+        is_digit &= heights <= MIN_CROPPED * shape[0]
+    low = sides[:2, is_digit].min(axis=1, initial=max(shape))
+    high = sides[2:, is_digit].max(axis=1, initial=0)
     margin = MAX_CROP_MARGIN * np.array(shape)
     if is_line or ((low <= margin).all() and (high >= shape - margin).all()):
         nothing[1:] = is_digit
