@@ -37,6 +37,24 @@ def test_the_weights_of_the_pronoun_are_a_table_of_percentages(
     assert "predicted after the text and “which one ?”, in per cent: dog" in output.out
 
 
+@pytest.mark.parametrize("command", [["attend"], ["explain", "--model", "sentences"]])
+def test_a_text_may_be_longer_than_the_name_of_a_file(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, f"It was {'extraordinarily ' * 20}hungry."]) == 0
+    assert "uniform weight: 4; verified" in capsys.readouterr().out
+
+
+def test_a_name_for_the_page_is_checked_before_the_text_is_explained(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert call(SENTENCE, "--out", "page.png") == 2
+    assert capsys.readouterr() == (
+        "",
+        "clearhead: --out names an HTML file or a folder, got 'page.png'\n",
+    )
+
+
 def test_without_a_pronoun_there_is_a_table_for_each_layer(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -102,7 +120,8 @@ def test_a_page_is_written_with_other_formats_beside_it(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("",), "expected a text with at least one word, got ''"),
+        (("",), "Error parsing TEXT ...: an argument is empty: ['']; run `clearhead attend"),
+        ((" ",), "expected a text with at least one word, got ' '"),
         (("dog " * 40,), "the text has 40 words and signs, this model takes at most 32"),
         ((SENTENCE, "--word", "cow"), "no word 'cow' in this text; there are: the, dog, chased,"),
         ((SENTENCE, "--head", "9"), "has 4 heads, numbered 1 … 4; got 9"),

@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -130,6 +131,14 @@ def test_a_dash_is_a_picture_on_stdin(
     assert capsys.readouterr().out.startswith("-\n")
 
 
+def test_a_picture_may_have_a_name_that_is_not_utf_8(pictures: Path) -> None:
+    data = (pictures / "seven.png").read_bytes()
+    name = os.fsdecode(b"\xff.png")
+    Path(name).write_bytes(data)
+    assert call(name, "--json", "--csv", "--out", "x.html") == 0
+    assert "?.png" in Path("x.html").read_text("utf-8")
+
+
 def test_layers_are_numbers_from_one_names_and_patterns(pictures: Path) -> None:
     layers = ("--layers", "1,-2", "blocks.2.*")
     assert call(pictures / "seven.png", *layers, "--json", "--out", "x.html") == 0
@@ -141,6 +150,9 @@ def test_layers_are_numbers_from_one_names_and_patterns(pictures: Path) -> None:
     ("options", "message"),
     [
         (["--layers", "head*"], "there is no layer 'head*' among the 5: blocks.0.attn"),
+        (["--layers", "--1"], "there is no layer '--1' among the 5: blocks.0.attn"),
+        (["--layers", "²"], "there is no layer '²' among the 5: blocks.0.attn"),
+        (["--layers", "9" * 5000], "there is no layer '999"),
         (["--out", "x.pdf"], "--out names an HTML file or a folder, got 'x.pdf'"),
         (["--model", "hf:"], "hf: names no model"),
         (["--model", "sentences"], "../pictures/seven.png is a file, expected a text; for"),

@@ -54,6 +54,7 @@ def test_no_command_prints_the_help_to_stderr(capsys: pytest.CaptureFixture[str]
     [
         ("evalute", "did you mean evaluate?"),
         ("Train", "did you mean train?"),
+        ("PREDICT", "did you mean predict?"),
         ("--verson", "did you mean --version?"),
         ("version", "did you mean --version?"),
         ("zzz", f"expected one of {', '.join(COMMANDS)}"),
@@ -123,6 +124,13 @@ def test_an_argument_with_a_default_is_shown_as_optional(
         ("train quick --out x --model.depht 3", "--model.depth INT"),
         ("train quick --out x --epochs 0", "epochs must be an integer of at least 1, got 0"),
         ("train quick --out x --warmup y", "expected a number, got 'y'"),
+        ("train quick --out ", "--out: expected a path, got ''"),
+        ("predict x ", "IMAGE [IMAGE ...]: an argument is empty: ['x', '']"),
+        ("predict x --model ", "--model: expected a text, got ''"),
+        ("evaluate --picture=", "--picture: expected a path, got ''"),
+        ("serve --host ", "--host: expected a text, got ''"),
+        ("study plan :", "expected a study as MODULE:OBJECT, got ':'"),
+        ("study plan ..x:y", "expected a study as MODULE:OBJECT, got '..x:y'"),
         ("train quick --out x --model.image-size=y", "expected one or two whole numbers, got 'y'"),
         ("study rum", "list, plan, describe, register, run, report"),
         ("study run --json", "--json"),
@@ -236,6 +244,19 @@ def test_oserror_without_a_file_name_keeps_its_message(capsys: pytest.CaptureFix
 def test_unexpected_exceptions_are_raised(code: str) -> None:
     with pytest.raises((ZeroDivisionError, ValueError)):
         main(["attempt", "--code", code])
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "out", "err"),
+    [
+        ("study list >&-", 0, "", ""),
+        ("predict 2>&-", 2, "", ""),
+        ("predict - <&-", 1, "", "clearhead: -: this file is empty; give an image file\n"),
+    ],
+)
+def test_streams_may_be_closed_from_the_start(line: str, code: int, out: str, err: str) -> None:
+    ended = run("sh", "-c", f'"$0" -m clearhead {line}', sys.executable)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (code, out, err)
 
 
 def test_closed_output_ends_the_program_quietly() -> None:

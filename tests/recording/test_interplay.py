@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 import clearhead as ch
+from tests.serve.server import run_async
 
 from .reference import Labelled, generator
 
@@ -91,7 +92,7 @@ CALLS: dict[str, Callable[[nn.Module], Any]] = {
     "jacrev": lambda model: jacrev(lambda x: model(x).sum((0, 1)))(X),
     "functionalize": lambda model: functionalize(model)(X),
     "functional_call": lambda model: functional_call(model, dict(model.named_parameters()), (X,)),
-    "to_thread": lambda model: asyncio.run(asyncio.to_thread(model, X)),
+    "to_thread": lambda model: run_async(asyncio.to_thread(model, X)),
     "subclass": lambda model: model(X.as_subclass(Labelled)),
     "weight_norm": lambda model: normalised(model)(X),
     "save_on_cpu": inside(save_on_cpu),

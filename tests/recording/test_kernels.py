@@ -390,6 +390,7 @@ def test_xformers_attention_with_other_axes_is_recorded(
         torch.testing.assert_close(memory_efficient_attention(q, q, q, bias), plain * 2.0)
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 def test_what_is_not_read_is_refused_by_name() -> None:
     refused: dict[str, Callable[[], Any]] = {
         "dropout_p": lambda: another_name(Q, K, V, dropout_p=0.1),

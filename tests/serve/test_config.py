@@ -37,6 +37,8 @@ def test_a_wide_address_does_not_allow_every_host() -> None:
         ({"drain_timeout": 0}, "drain_timeout"),
         ({"drain_delay": -1}, "drain_delay"),
         ({"host": 5}, "host"),
+        ({"host": ""}, "host"),  # it would be every address of the machine
+        ({"host": "ü"}, "host"),
         ({"port": "8000"}, "port"),
         ({"name": 5}, "name"),
         ({"allow_host": 5}, "allow_host"),

@@ -52,10 +52,14 @@ def test_systemd_and_docker_wait_until_the_server_has_drained() -> None:
         ],
     ],
 )
-def test_their_commands_have_known_options(command: list[str]) -> None:
+def test_their_commands_have_known_options(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([*command, "--help"]) == 0
     assert main([*command, "--unknown"]) == 2
-    assert main([*command, "--port", "99999"]) == 1  # all options are accepted, before the port
+    capsys.readouterr()
+    assert main([*command, "--port", "99999"]) == 2
+    assert "port must be" in capsys.readouterr().err  # all options are accepted before
 
 
 def test_the_image_is_built_from_files_of_the_project_and_no_others() -> None:

@@ -201,6 +201,20 @@ def test_workers_share_an_address_are_replaced_and_drain() -> None:
 
 
 @pytest.mark.slow
+def test_ctrl_c_while_workers_start_ends_them_without_a_traceback() -> None:
+    server = Command("--workers", "2", "--model-processes", "2")
+    try:
+        wait_until(lambda: len(descendants(server)) >= 3)  # two workers, resource tracker
+        processes = descendants(server)
+        os.killpg(server.process.pid, signal.SIGINT)  # as a terminal does
+        assert server.process.wait(30) == 130
+        assert server.output() == "clearhead: loading digits\n"
+        wait_until(lambda: not any(map(is_running, processes)))
+    finally:
+        server.__exit__()
+
+
+@pytest.mark.slow
 def test_a_killed_supervisor_ends_its_workers() -> None:
     with Command("--workers", "2", "--model-processes", "2", "--drain-delay", "0") as server:
         processes = descendants(server)

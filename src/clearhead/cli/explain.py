@@ -1,5 +1,6 @@
 """`clearhead explain`: predictions for pictures, one page each, and attention in texts."""
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ class Options:
 
         chosen: list[str | int] = []
         for part in filter(None, ",".join(self.layers).split(",")):
-            number = int(part) if part.lstrip("-").isdigit() else None
+            number = int(part) if re.fullmatch(r"-?[0-9]{1,9}", part) else None
             if number == 0:
                 raise ConfigError("--layers counts from 1, got 0")
             chosen.append(part if number is None else number - (number > 0))
@@ -129,13 +130,15 @@ def explain_text(model: "TextModel", words: Sequence[str], options: Options) -> 
     from clearhead.explanation import explain as explain_any
     from clearhead.explanation import write_report
 
-    if files := [word for word in words if Path(word).is_file()]:
+    if file := next(filter(os.path.isfile, words), None):  # False for a text too long for a name
         raise ConfigError(
-            f"{files[0]} is a file, expected a text; for pictures give an image model with --model"
+            f"{file} is a file, expected a text; for pictures give an image model with --model"
         )
     layers, head = options.layer_choice(), options.head
     if head is not None and head < 1:
         raise ConfigError(f"--head counts from 1, got {head}")
+    formats = options.formats("png", "svg", "csv")
+    pages = _pages(["text"], options.out, []) if options.out is not None or formats else []
     heads: Heads = head - 1 if head is not None else "mean" if layers is None else "each"
     explanation = explain_any(model, " ".join(words), layers=layers, heads=heads, word=options.word)
     for warning in explanation.warnings:
@@ -144,9 +147,7 @@ def explain_text(model: "TextModel", words: Sequence[str], options: Options) -> 
         print_json(explanation.to_dict())
     else:
         _print_text(explanation)
-    formats = options.formats("png", "svg", "csv")
-    if options.out is not None or formats:
-        (page,) = _pages(["text"], options.out, [])
+    for page in pages:
         for path in write_report(explanation, page, formats=formats):
             print_remark(f"wrote {path}")
     return 0

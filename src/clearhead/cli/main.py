@@ -44,6 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after the program's name; `sys.argv` by default.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # the program was started with it closed
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # "?" for what the terminal's encoding lacks
     try:
@@ -101,7 +104,7 @@ def _run(arguments: list[str]) -> int:
     name = arguments[0]
     kind = "option" if name.startswith("-") else "command"
     known = [*COMMANDS, "--help", "--version"]
-    hint = did_you_mean(name, known) or f"; expected one of {', '.join(known)}"
+    hint = did_you_mean(name.lower(), known) or f"; expected one of {', '.join(known)}"
     return _fail(f"unknown {kind} {name!r}{hint}", WRONG_USAGE)
 
 

@@ -65,7 +65,9 @@ def _one_line(printed: str) -> str:
     _, _, framed = re.sub("[│╭╮╰╯─]", " ", plain).partition("\n")
     parts = re.split(r"(?m)^[^\w\n]*$", dedent(framed))
     lines = [re.findall(r"^ {,6}(\S.*?) *$", part, re.MULTILINE) for part in parts]
-    return "; ".join(" ".join(x).rstrip(".") for x in lines if x and "helptext" not in x[0])
+    line = "; ".join(" ".join(x).rstrip(".") for x in lines if x and "helptext" not in x[0])
+    # of an option with several texts, of which an empty one alone is wrong
+    return line.replace("Could not find valid parse for arguments:", "an argument is empty:")
 
 
 def _deferred(command: Callable[..., object]) -> Callable[..., Callable[[], object]]:
@@ -150,10 +152,16 @@ def settings_of(options: Any) -> Any:
     return base(**vars(options))
 
 
+def _not_empty(given: str) -> str:
+    if not given:  # an unset variable of the shell; as a path, it would be the current folder
+        raise ValueError
+    return given
+
+
 REGISTRY = ConstructorRegistry()
 KINDS: dict[Any, tuple[Callable[[str], Any], str, str]] = {
-    str: (str, "TEXT", "a text"),
-    Path: (Path, "PATH", "a path"),
+    str: (_not_empty, "TEXT", "a text"),
+    Path: (lambda given: Path(_not_empty(given)), "PATH", "a path"),
     int: (int, "INT", "a whole number"),
     float: (float, "FLOAT", "a number"),
     int | tuple[int, int]: (int, "INT [INT]", "one or two whole numbers"),

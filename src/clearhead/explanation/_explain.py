@@ -167,4 +167,4 @@ def encode(explanation: Explanation | TextExplanation, file_format: str) -> byte
             else {"html": page.text_page, "csv": tables.text_csv}
         )
         content = make[file_format](explanation)
-    return content.encode()
+    return content.encode(errors="replace")  # a file's name may be undecodable

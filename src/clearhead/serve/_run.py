@@ -164,9 +164,8 @@ class _Supervisor:
     def __init__(self, target: Callable[[Any], None], count: int) -> None:
         self.context = multiprocessing.get_context("spawn")
         self.target = target
-        self.count = count
-        self.ready = self.context.Semaphore(0)
         self.processes: list[BaseProcess] = []
+        self.ready: list[Any] = [self.context.Event() for _ in range(count)]
         self.signals: list[int] = []
 
     def run(self, on_start: Callable[[], None]) -> bool:
@@ -174,7 +173,7 @@ class _Supervisor:
             number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)
         }
         try:
-            self.processes = [self._start() for _ in range(self.count)]
+            self.processes = [self._start(ready) for ready in self.ready]
             if self._are_ready():
                 on_start()
                 self._supervise()
@@ -190,15 +189,17 @@ class _Supervisor:
     def _note(self, number: int, _: FrameType | None) -> None:
         self.signals.append(number)
 
-    def _start(self) -> BaseProcess:
-        process = self.context.Process(target=self.target, args=(self.ready,))
+    def _start(self, ready: Any) -> BaseProcess:
+        process = self.context.Process(target=self.target, args=(ready,))
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited, until `_serve`
         process.start()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         return process
 
     def _are_ready(self) -> bool:
         """Wait for all processes; False after a signal, or if one has ended."""
-        for _ in range(self.count):
-            while not self.ready.acquire(timeout=0.2):
+        for ready in self.ready:
+            while not ready.wait(timeout=0.2):
                 if self.signals or not all(process.is_alive() for process in self.processes):
                     return False
         return True
@@ -210,21 +211,25 @@ class _Supervisor:
                     logger.warning("worker %d ended; starting another", process.pid)
                     mark_process_dead(process.pid)
                     time.sleep(SECONDS_BETWEEN_STARTS)  # if it ends at once, not in a loop
-                    self.processes[place] = self._start()
+                    self.ready[place] = self.context.Event()
+                    self.processes[place] = self._start(self.ready[place])
             time.sleep(0.1)
 
     def _stop(self) -> bool:
-        """Pass on each signal, the second one too, until all processes have ended."""
+        """Pass on each signal, the second one too, until all processes have ended.
+
+        SIGTERM ends a process that has not started yet.
+        """
         passed = 0
         if not self.signals:  # a process could not start
             self.signals.append(signal.SIGTERM)
         while any(process.is_alive() for process in self.processes):
             for number in self.signals[passed:]:
                 passed += 1
-                for process in self.processes:
+                for process, ready in zip(self.processes, self.ready, strict=True):
                     if process.pid is not None:
                         with suppress(ProcessLookupError):
-                            os.kill(process.pid, number)
+                            os.kill(process.pid, number if ready.is_set() else signal.SIGTERM)
             time.sleep(0.05)
         return self.signals[0] == signal.SIGINT
 
@@ -234,8 +239,10 @@ def _serve(
 ) -> None:
     """In a process of its own."""
     os.setpgrp()  # Ctrl-C goes to the supervisor alone, which passes it on
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # one that came during the imports
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_stop_with_parent, daemon=True).start()
-    DrainingServer(make(), config, ready.release).run(sockets=[listener])
+    DrainingServer(make(), config, ready.set).run(sockets=[listener])
 
 
 def _stop_with_parent() -> None:

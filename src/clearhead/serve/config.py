@@ -76,7 +76,7 @@ class ServeConfig:
             object.__setattr__(self, "allow_host", tuple(hosts))
         validate(
             self,
-            host=TEXT,
+            host=matching("[ -~]+", "a name or an address in ASCII"),
             port=integer(0, 2**16 - 1),
             allow_host=all_of(TEXT),
             name=optional(matching(r"[\w.-]+", "letters, digits and . _ -")),

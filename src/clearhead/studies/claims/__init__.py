@@ -75,6 +75,8 @@ def load_study(source: str) -> "Study":
 
     module_name, _, attribute = source.partition(":")
     attribute = attribute or OBJECT
+    if not all(map(str.isidentifier, module_name.split("."))):
+        raise ConfigError(f"expected a study as MODULE:OBJECT, got {source!r}")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)
