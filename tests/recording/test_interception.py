@@ -1,5 +1,7 @@
 """Calls of `scaled_dot_product_attention` with every argument, against NumPy."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -276,6 +278,33 @@ def test_nested_tensors_are_rejected() -> None:
     nested = torch.nested.nested_tensor(parts, layout=torch.jagged).transpose(1, 2)
     with pytest.raises(ch.errors.CaptureError, match=r"(?i)nested"), ch.capture():
         attend(nested, nested, nested)
+
+
+def test_a_block_may_end_in_another_thread() -> None:
+    q, start = normal(2, 3, 5, 8), Thread.start
+
+    def blocks() -> None:  # in a thread of its own, which keeps an inactive mode
+        block = ch.capture()
+        recording = block.__enter__()
+        F.scaled_dot_product_attention(q, q, q)
+        ending = Thread(target=block.__exit__, args=(None, None, None))
+        ending.start()
+        ending.join()
+        assert Thread.start is start
+        F.scaled_dot_product_attention(q, q, q)
+        names.append(recording.names)
+        records()
+
+    def records() -> None:
+        with ch.capture() as recording, ThreadPoolExecutor(1) as pool:
+            pool.submit(F.scaled_dot_product_attention, q, q, q).result()
+        names.append(recording.names)
+
+    names: list[tuple[str, ...]] = []
+    thread = Thread(target=blocks)
+    thread.start()
+    thread.join()
+    assert names == [("attention",)] * 2
 
 
 def test_captures_that_end_in_the_order_of_their_start_lose_no_call() -> None:

@@ -468,7 +468,8 @@ def test_the_local_variables_of_callers_can_be_read_inside_a_closure() -> None:
     def function(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         frames = [info.frame for info in inspect.stack(context=0)]
         callers.extend(name for frame in frames for name in frame.f_locals)
-        return attend(q, k, v, {"causal": False, "window_size": (-1, -1)})[0] * offset
+        output: Tensor = FLASH["flash_attn_func"](q, k, v) * offset
+        return output
 
     vars(sys.modules["flash_attn"])["flash_attn_func"] = function
     with ch.capture() as recording:

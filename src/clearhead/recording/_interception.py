@@ -126,7 +126,8 @@ class InterceptionMode(TorchFunctionMode):
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        ACTIVE.recorders.remove(self)
+        if self in ACTIVE.recorders:  # not where another thread ends the block
+            ACTIVE.recorders.remove(self)
         vars(OUTPUTS).clear()
         WRAPPERS.remove()
         remove_mode(self)
@@ -150,7 +151,7 @@ class InterceptionMode(TorchFunctionMode):
     def for_thread(self) -> "InterceptionMode":
         """A mode for a thread that is started inside the block, with the same records."""
         mode = InterceptionMode(self._on_attention, compiled=self.records_compiled)
-        mode._numbers, mode._lock = self._numbers, self._lock
+        mode._numbers, mode._lock, mode._is_open = self._numbers, self._lock, self._is_open
         mode.call_sites.paths = self.call_sites.paths
         self._of_threads.append(mode)
         return mode
