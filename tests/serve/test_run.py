@@ -201,6 +201,18 @@ def test_workers_share_an_address_are_replaced_and_drain() -> None:
 
 
 @pytest.mark.slow
+def test_a_second_signal_ends_the_command_at_once_without_a_traceback() -> None:
+    with Command("--model-processes", "1", "--drain-delay", "9000") as server:
+        processes = descendants(server)
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: "stopping once" in server.output())
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0
+        assert "Traceback" not in server.output()
+    wait_until(lambda: not any(map(is_running, processes)))
+
+
+@pytest.mark.slow
 def test_ctrl_c_while_workers_start_ends_them_without_a_traceback() -> None:
     server = Command("--workers", "2", "--model-processes", "2")
     try:

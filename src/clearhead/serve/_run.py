@@ -64,6 +64,12 @@ class DrainingServer(uvicorn.Server):
         await super().startup(sockets)
         self.on_start()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop; end the application also after a second signal, where uvicorn cancels it."""
+        await super().shutdown(sockets)
+        if self.force_exit:
+            await self.lifespan.shutdown()
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal drains (Ctrl-C without the delay), the second stops at once."""
         if self.app.draining or not self.started:
