@@ -40,7 +40,7 @@ class ServeConfig:
     port: int = 8000
     """Port to listen on; 0 takes a free one."""
     allow_host: tuple[str, ...] = ()
-    """Accepted values of the Host header, besides `host` and this machine's own names."""
+    """Accepted values of the Host header, besides `host`, localhost, 127.0.0.1 and [::1]."""
     name: str | None = None
     """The model's name under /v2/models; by default its own."""
     engine: EngineChoice = "torch"
