@@ -24,6 +24,23 @@ X = normal(2, 5, 12, dtype=torch.float32)
 MASK = normal(2, 1, 5, 5, dtype=torch.float32)
 
 
+def test_a_graph_has_each_attribute_of_a_tensor() -> None:
+    compiled = torch.compile(lambda x: (x.is_nested, x.dtype, x.shape), backend="eager")
+    with ch.capture():
+        F.scaled_dot_product_attention(X, X, X)
+        assert compiled(X) == (False, torch.float32, (2, 5, 12))
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # accessed by the compiler
+def test_a_compiled_layer_with_padding_is_recorded() -> None:
+    layer = nn.MultiheadAttention(12, 3, batch_first=True).eval()
+    padding = torch.arange(5).expand(2, 5) > 3
+    with ch.capture() as recording:
+        torch.compile(layer, backend="eager")(X, X, X, key_padding_mask=padding, need_weights=False)
+    recording.verify()
+    assert recording[0].weights[..., 4].eq(0).all()
+
+
 class Attend(nn.Module):
     """Grouped queries, a mask and a scale; or separate operations."""
 

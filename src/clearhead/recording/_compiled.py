@@ -125,12 +125,12 @@ def traced_call(
     """A call as the compiler traces it: attention is followed by the operator that records it."""
     if _is_fused(function):
         return _recorded(level, function(*args, **kwargs), *args, **kwargs)
-    if _is_layer(function) and level < len(LAYERS) and not torch.compiler.is_exporting():
+    if _is_layer(function) and level < len(LAYERS) and not _is_exporting():
         function = LAYERS[level]
     elif method := _checked(function):
         return getattr(args[0], method)(*args[1:], **kwargs)
     result = function(*args, **kwargs)
-    if not torch.compiler.is_exporting():
+    if not _is_exporting():
         _reject_unseen()
     elif _is_softmax(function):
         reject_compiled()
@@ -235,7 +235,7 @@ def _recorded(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    if dropout_p > 0.0 or torch.compiler.is_exporting():  # its random numbers cannot be repeated
+    if dropout_p > 0.0 or _is_exporting():  # its random numbers cannot be repeated
         reject_compiled()
     # graphs of CUDA write their outputs to the same memory again
     number, copied = _number(), range(5) if query.is_cuda else _from_inputs()
@@ -281,6 +281,10 @@ def _is_fused(function: Any) -> bool:
     return name.partition(".")[0] == "scaled_dot_product_attention"
 
 
+def _is_exporting() -> bool:  # called by the compiler, as `is_traced` is
+    return torch.compiler.is_exporting()
+
+
 def _is_softmax(function: Any) -> bool:
     return getattr(function, "__name__", "") in SOFTMAX
 
@@ -317,6 +321,7 @@ call_while_compiling(_reject_unseen)
 call_while_compiling(_path)
 call_while_compiling(_number)
 call_while_compiling(_from_inputs)
+call_while_compiling(_is_exporting)
 call_while_compiling(_is_fused)
 call_while_compiling(_is_softmax)
 call_while_compiling(_checked)

@@ -40,6 +40,7 @@ from clearhead.recording._torch_internals import (
     OperatorOverload,
     function_modes,
     is_batched,
+    is_traced,
     remove_mode,
     without_override_check,
 )
@@ -93,7 +94,7 @@ class InterceptionMode(TorchFunctionMode):
     ) -> Any:
         """Make the call, and record it if it computes attention."""
         kwargs = kwargs or {}
-        if torch.compiler.is_compiling():
+        if is_traced() or torch.compiler.is_compiling():
             if not self.records_compiled:
                 reject_compiled()
             return traced_call(self.level, func, args, kwargs)

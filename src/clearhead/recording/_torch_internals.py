@@ -99,6 +99,18 @@ def call_while_compiling(function: Callable[..., Any]) -> None:
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
+def is_traced() -> bool:
+    """Whether the compiler traces the caller.
+
+    Where a mode calls `torch.compiler.is_compiling` itself, a graph has the first attribute of a
+    tensor for those that follow.
+    """
+    return sys._getframe(1).f_code.co_name == "invoke_and_store_as_constant"
+
+
+call_while_compiling(is_traced)
+
+
 def _tracing() -> Any:
     from torch._dynamo.symbolic_convert import InstructionTranslator
 
