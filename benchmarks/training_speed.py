@@ -34,7 +34,7 @@ from clearhead.models.layers import cut_patches
 from clearhead.training import TrainConfig, TrainingState, initial_model
 from clearhead.training.batches import ImageBatches
 from clearhead.training.distributed import ALONE, compile_blocks, uses_bfloat16
-from clearhead.training.loop import keep_freed_memory, use_huge_pages
+from clearhead.training.loop import keep_freed_memory
 from clearhead.training.optim import make_optimizers
 from clearhead.training.recipes import digits
 from clearhead.training.step import train_step
@@ -66,7 +66,6 @@ def clearhead_steps(config: TrainConfig, *, compiled: bool = False) -> Steps:
             batch = batches.batch(state.step, order)
             train_step(model, state, batch, config, ALONE, bfloat16=bfloat16)
             yield
-        use_huge_pages()  # as `fit` does; the models compared with get them too
 
     return steps
 

@@ -63,7 +63,7 @@ def test_a_recipe_is_not_adapted_to_the_images_it_was_made_for(recipe: Any) -> N
         (48, 8, 67),  # 6 steps an epoch, 402 steps
         (5, 8, 400),  # a step per epoch
         (1000, 125, 50),  # 8 steps an epoch
-        (5003, 256, 22),  # 19 steps an epoch, 418 steps
+        (5003, 288, 24),  # 17 steps an epoch, 408 steps
     ],
 )
 def test_few_images_make_small_batches_and_at_least_400_steps(

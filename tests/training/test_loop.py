@@ -1,6 +1,5 @@
 """`fit` trains in memory, counts what it should, and stops at a loss that is not finite."""
 
-import ctypes
 import math
 from copy import deepcopy
 from dataclasses import replace
@@ -111,27 +110,6 @@ def test_the_average_includes_the_running_statistics_of_batch_norm() -> None:
     for mean in means[1:]:
         average = 0.7 * average + 0.3 * mean
     torch.testing.assert_close(state.result.get_buffer("stages.0.1.running_mean"), average)
-
-
-def test_long_trainings_advise_huge_pages_for_the_memory_of_tensors(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    advised: list[tuple[int, int, int]] = []
-
-    class Library:
-        def madvise(self, start: ctypes.c_void_p, size: ctypes.c_size_t, advice: int) -> int:
-            advised.append((start.value or 0, size.value, advice))
-            return 0
-
-    monkeypatch.setattr("clearhead.training.loop.ctypes.CDLL", lambda name: Library())
-    monkeypatch.setattr(loop, "HEAP_STEPS", 3)
-    fit(small_config(1), small_dataset())
-    address = torch.empty(20_000).data_ptr()
-    advices = [advice for start, size, advice in advised if start <= address < start + size]
-    assert advices == [loop.MADV_HUGEPAGE, loop.MADV_COLLAPSE]
-    monkeypatch.setattr(loop, "HEAP_STEPS", 1000)
-    fit(small_config(1), small_dataset())
-    assert advices == [advice for start, size, advice in advised if start <= address < start + size]
 
 
 def test_a_loss_that_is_not_finite_stops_before_it_changes_the_weights(

@@ -1,6 +1,5 @@
 """The training loop, for images, texts and studies: `fit`."""
 
-import ctypes
 import time
 from collections.abc import Callable
 from copy import deepcopy
@@ -42,11 +41,6 @@ COMPILE_STEPS = 3_000
 
 CHECKPOINT_SECONDS = 60.0
 """Between two checkpoints inside an epoch; there is one at the end of each epoch too"""
-
-HEAP_STEPS = 50
-"""Steps after which the heap has its final size, and a training is long enough for huge pages"""
-
-MADV_HUGEPAGE, MADV_COLLAPSE = 14, 25  # for pages to come, and for those in use; asm/mman.h
 
 
 class Callback:
@@ -166,10 +160,8 @@ def _run_steps(
         devices = [world.device] if world.device.type == "cuda" else None
         network = DistributedDataParallel(state.model, device_ids=devices)
 
-    on_cpu = world.device.type == "cpu"
-    if on_cpu:
+    if world.device.type == "cpu":
         keep_freed_memory()
-    first_step = state.step
 
     def save() -> None:
         if world.is_first and checkpoints is not None:
@@ -186,8 +178,6 @@ def _run_steps(
         except DivergenceError as error:
             kept = f"; the last good checkpoint is in {checkpoints}" if checkpoints else ""
             raise DivergenceError(f"{error}{kept}") from error
-        if on_cpu and state.step == first_step + HEAP_STEPS:
-            use_huge_pages()
         callback.on_step(state, loss)
         ends_epoch = state.step % batches.per_epoch == 0
         if ends_epoch:
@@ -206,22 +196,6 @@ def keep_freed_memory() -> None:
     so far, where this is at most 32 MiB. Pages from the system are filled with zeros each time.
     """
     torch.empty((32 << 20) - 8192, dtype=torch.uint8)
-
-
-def use_huge_pages() -> None:
-    """Advise Linux to hold the heap, where activations are, in pages of 2 MiB.
-
-    Steps are about 10 % faster. Other systems and older kernels ignore it.
-    """
-    maps = Path("/proc/self/maps")
-    if not maps.exists():
-        return
-    madvise = ctypes.CDLL(None).madvise
-    for line in maps.read_text(encoding="utf-8", errors="replace").splitlines():
-        if line.endswith("[heap]"):
-            start, end = (int(address, 16) for address in line.split()[0].split("-"))
-            for advice in (MADV_HUGEPAGE, MADV_COLLAPSE):
-                madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), advice)
 
 
 def _epoch_metrics(
