@@ -68,7 +68,7 @@ def test_curves_follow_the_probability_as_patches_are_deleted_or_inserted(
             baseline=CONSTANT,
             steps=steps,
             batch_size=batch_size,
-        )  # fmt: skip
+        )
         for order in (ORDER, ORDER.flip(1))
     ]
     for result, points in ((curves[0], counts), (curves[1].reversed(), inserted)):
