@@ -52,7 +52,9 @@ def test_partial_correlations_follow_the_formula() -> None:
         xy, xz, yz = (float(spearmanr(*pair).statistic) for pair in ((x, y), (x, z), (y, z)))
         expected = (xy - xz * yz) / ((1 - xz**2) * (1 - yz**2)) ** 0.5
         assert float(result[image]) == pytest.approx(expected)
-    assert partial_rank_correlations(given.exp(), other, given).tolist() == [0.0] * 7
+    many = torch.rand(200, 17, generator=generator)  # whose residuals are rounding
+    left = partial_rank_correlations(many.exp(), torch.rand_like(many), many)
+    assert left.tolist() == [0.0] * 200
     unchanged = partial_rank_correlations(one, other, torch.ones(7, 16))
     torch.testing.assert_close(unchanged, rank_correlations(one, other))
 
@@ -113,12 +115,10 @@ def test_additive_maps_have_no_infidelity_and_full_sensitivity() -> None:
         sensitivity_n(one, subsets.roll(1, 0).roll(1, 1) & subsets, falls)
 
 
-def test_randomised_models_lose_what_was_learned_from_the_output_downwards() -> None:
+def test_randomised_models_lose_all_that_was_learned() -> None:
     model, images = oblong_model("class"), oblong_images(2)
     before = {name: x.clone() for name, x in model.named_parameters()}
-    every, last = randomised(model, 0), randomised(model, 0, layers=1)
-    changed = [n for n, x in last.named_parameters() if not torch.equal(x, before[n])]
-    assert changed == ["head.weight", "head.bias"]
+    every = randomised(model, 0)
     assert all(not torch.equal(x, before[name]) for name, x in every.named_parameters())
     assert all(torch.equal(x, before[name]) for name, x in model.named_parameters())
     assert torch.equal(every(images), randomised(model, 0)(images))
