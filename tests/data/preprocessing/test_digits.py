@@ -25,8 +25,8 @@ from clearhead.data.preprocessing.digits import (
     SEVERAL,
     SLASH,
     TOO_SMALL,
-    _belong_together,
 )
+from clearhead.data.preprocessing.groups import _belong_together
 from clearhead.data.preprocessing.scaling import as_in_mnist
 from clearhead.models import ImageModel, load
 
