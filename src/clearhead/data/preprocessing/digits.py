@@ -25,6 +25,7 @@ from clearhead.data.preprocessing.pixels import (
     cropped,
     downsample,
     near,
+    reduction,
     side_length,
 )
 from clearhead.data.preprocessing.remarks import (
@@ -150,7 +151,7 @@ def _main_digit(grey: Grey, ink: Ink, groups: list[Mask]) -> Digit:
 def _with_segments(grey: Grey, ink: Ink, group: Mask, digit: Digit) -> Digit:
     if max(grey.shape) <= SMALL_SIDE:
         return digit  # a scan of one digit
-    scale = max(1, max(grey.shape) // WORK_SIDE)
+    scale = reduction(grey.shape, WORK_SIDE)
     return replace(digit, segments=tuple(_segments(ink.values, group, scale)))
 
 
@@ -161,7 +162,7 @@ def _segments(ink: Grey, core: Mask, scale: int) -> Iterator[tuple[int, int, Dig
     if not may_be_several(core[box].shape):
         return
     values = np.where(near(core[box], 2), ink[box], 0)
-    scale *= max(1, max(values.shape) // SEGMENT_SIDE)
+    scale *= reduction(values.shape, SEGMENT_SIDE)
     values = downsample(values, SEGMENT_SIDE)
     high, wide = values.shape
     sides = cuts(values)
@@ -205,7 +206,7 @@ def _cut_out(grey: Grey, ink: Ink, group: Mask) -> Digit:
 
 def _measured(grey: Grey, ink: Ink, group: Mask) -> Digit:
     """The ink of a digit; if it is small, from a crop of the image around it."""
-    factor = max(1, max(grey.shape) // WORK_SIDE)
+    factor = reduction(grey.shape, WORK_SIDE)
     box = box_of(group)
     reach = max(map(side_length, box))
     if factor == 1 or reach > MIN_SEEN:
@@ -219,7 +220,7 @@ def _measured(grey: Grey, ink: Ink, group: Mask) -> Digit:
     closer = find_ink(downsample(crop, WORK_SIDE // 2), ink.dark)
     if closer is not None:
         # What was found nearby belongs to the digit only if it was found in the whole image, too.
-        scale = max(1, max(crop.shape) // (WORK_SIDE // 2))
+        scale = reduction(crop.shape, WORK_SIDE // 2)
         at = (
             np.minimum((np.arange(length) * scale + side.start) // factor, limit - 1)
             for length, side, limit in zip(closer.parts.shape, window, group.shape, strict=True)

@@ -22,6 +22,7 @@ Box = tuple[int, int, int, int]
 
 
 MIN_HEIGHT = 0.35  # of the highest digit in an image
+MIN_OVERLAP = 0.5  # of two digits in a line
 MAX_PIECES = 4  # of a digit whose strokes are interrupted
 MAX_GAP = 0.8  # in an interrupted stroke, relative to its width
 MAX_PIECE, MAX_PIECES_ASPECT = 0.75, 1.1  # length of its pieces and width, relative to the height
@@ -140,13 +141,17 @@ def are_side_by_side(groups: list[Mask]) -> bool:
     return any(after[0] >= before[1] for before, after in pairwise(columns))
 
 
+def _overlap(box: Box, other: Box) -> float:
+    """Of two digits along their heights, relative to the lower one."""
+    (_, top, _, bottom), (_, start, _, stop) = box, other
+    return (min(bottom, stop) - max(top, start)) / min(bottom - top, stop - start)
+
+
 def reading_order(boxes: list[Box]) -> list[int]:
     """Indices of digits: lines from top to bottom, in a line from left to right."""
     lines: list[list[int]] = []
     for number in sorted(range(len(boxes)), key=lambda n: boxes[n][1] + boxes[n][3]):
-        _, top, _, bottom = boxes[number]
-        middle = (top + bottom) / 2
-        if lines and any(boxes[n][1] <= middle <= boxes[n][3] for n in lines[-1]):
+        if lines and any(_overlap(boxes[number], boxes[n]) > MIN_OVERLAP for n in lines[-1]):
             lines[-1].append(number)
         else:
             lines.append([number])

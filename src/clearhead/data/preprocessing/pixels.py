@@ -8,6 +8,7 @@ from scipy import ndimage
 Grey = Float[ndarray, "height width"]
 Mask = Bool[ndarray, "height width"]
 
+MIN_SHARE = 0.375  # of `side` in `downsample`, for the shorter side
 EIGHT = np.ones((3, 3), dtype=bool)  # neighbours of a pixel
 
 
@@ -62,10 +63,18 @@ def quantile(ordered: Float[ndarray, " pixels"], share: float) -> float:
     return float(ordered[round(share * (len(ordered) - 1))])
 
 
+def reduction(shape: tuple[int, ...], side: int) -> int:
+    """The factor by which `downsample` reduces an image of this shape."""
+    return max(1, min(max(shape) // side, int(min(shape) / (MIN_SHARE * side))))
+
+
 def downsample(values: Grey, side: int) -> Grey:
-    """Averages over squares of pixels, so that the longer side is `side` to twice that."""
-    factor = max(values.shape) // side
-    if factor <= 1:
+    """Averages over squares of pixels, so that the longer side is `side` to twice that.
+
+    It remains longer if the shorter side would have too few pixels, as in a line of text.
+    """
+    factor = reduction(values.shape, side)
+    if factor == 1:
         return values
     pad = [(0, -length % factor) for length in values.shape]
     padded = np.pad(values, pad, mode="edge") if any(map(any, pad)) else values

@@ -10,12 +10,19 @@ from scipy import ndimage
 
 from clearhead.data.preprocessing.ink import Ink
 from clearhead.data.preprocessing.pixels import Mask, padded, side_length
+from clearhead.data.preprocessing.scaling import SIDE
 
 MAX_LOOPS, MIN_LOOP = 2, 0.008  # a loop's area relative to the bounding box
 MIN_DOT, MAX_DOT, MAX_DOT_GAP = 0.05, 0.4, 0.4  # relative to the height of the stroke
 MAX_BREADTH = 0.3  # of a single stroke: deviation of the ink across it, relative to that along it
 # At most 1 in 500 ones of MNIST's training digits is beyond each of these.
 MIN_SLANT, MAX_SLANT, MAX_BEND = -48.0, 32.0, 0.17
+MIN_BRACKET_BEND, MAX_BRACKET_SLANT = 0.08, 8.0  # the second in degrees
+# Of strokes that are printed or drawn with a ruler: deviation of the middles of rows from a line or
+# a parabola in pixels, and of the ink of rows, relative to its mean.
+MAX_DEVIATION, MAX_UNEVENNESS = 0.12, 0.05
+MIN_RULED_SLANT, MAX_RULED_BREADTH = 10.0, 0.15  # a printed 1 is upright and thin
+MIN_ROW, MIN_ROWS = 0.25, 10  # ink of a row that counts, in pixels; such rows of a stroke
 LOOPS_SEEN = 32  # side of the ink in pixels; in smaller images noise makes loops
 MAX_POLYGON_MARGIN = 0.2  # from a polygon's inside to each end of the ink, relative to the ink
 MIN_INSIDE = 12  # of each side of the inside
@@ -27,18 +34,36 @@ MAX_FILLED = 0.85  # of its bounding box; printed zeros may be rectangles
 
 
 def is_slash(pixels: UInt8[ndarray, "28 28"]) -> bool:
-    """Whether this is a single stroke, but slanted or bent more than a 1 is by writers."""
+    """Whether this is a single stroke, but slanted, bent or straight as writers do not draw a 1."""
     ys, xs = np.nonzero(pixels)
     weights = pixels[ys, xs] / pixels.sum(dtype=float)
     points = np.stack([xs - weights @ xs, ys - weights @ ys])
     variances, axes = np.linalg.eigh((weights * points) @ points.T)
-    if variances[0] >= MAX_BREADTH**2 * variances[1]:
+    breadth = np.sqrt(max(0.0, variances[0]) / variances[1])
+    if breadth >= MAX_BREADTH:
         return False
     across, along = axes.T @ points
     bend = abs(weights @ (across * along**2)) / variances[1] ** 1.5
     right, down = axes[:, 1]
     slant = np.degrees(np.arctan2(right * np.sign(down), abs(down)))
-    return bool(bend > MAX_BEND or not MIN_SLANT < slant < MAX_SLANT)
+    if bend > MAX_BEND or not MIN_SLANT < slant < MAX_SLANT:
+        return True
+    if bend > MIN_BRACKET_BEND and abs(slant) < MAX_BRACKET_SLANT:
+        return _deviation(pixels, 2)[0] < MAX_DEVIATION
+    deviation, unevenness = _deviation(pixels, 1)
+    is_ruled = deviation < MAX_DEVIATION and unevenness < MAX_UNEVENNESS
+    return is_ruled and bool(abs(slant) > MIN_RULED_SLANT or breadth > MAX_RULED_BREADTH)
+
+
+def _deviation(pixels: UInt8[ndarray, "28 28"], degree: int) -> tuple[float, float]:
+    """Of the middles of rows from a line or a parabola, and of the rows' ink from its mean."""
+    ink = pixels.sum(axis=1) / 255
+    rows = np.flatnonzero(ink > MIN_ROW)[1:-1]
+    if len(rows) < MIN_ROWS:
+        return np.inf, np.inf
+    middles = pixels[rows] @ np.arange(SIDE) / (255 * ink[rows])
+    errors = middles - np.polyval(np.polyfit(rows, middles, degree), rows)
+    return float(np.sqrt(np.mean(errors**2))), float(ink[rows].std() / ink[rows].mean())
 
 
 def has_dot(ink: Ink, group: Mask) -> bool:
