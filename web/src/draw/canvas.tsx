@@ -2,7 +2,7 @@
 
 import { useLayoutEffect, useRef } from "preact/hooks";
 
-import { isLight, signedColour, type Colour } from "./colours";
+import { signedColour, type Colour } from "./colours";
 import type { Layout } from "./geometry";
 
 interface Props {
@@ -73,7 +73,9 @@ interface TintedProps {
   prefix?: boolean; // whether tokens before the patches are drawn, in a line above them
 }
 
-/** A colour for every patch, with ink above it that is dark on light colours, else white. */
+const EDGE = 0.7; // how much darker the colour is beside ink
+
+/** A colour for every patch, with white ink above it; beside ink the colour is darker, so that ink stands out from light ones. */
 export function TintedCanvas({ config, ink, colours, prefix }: TintedProps) {
   const { grid: [rows, columns], imageShape, numPrefixTokens } = config;
   const unit = prefix ? 4 : 1; // pixels of a patch without ink, so that a line above can be lower
@@ -90,8 +92,12 @@ export function TintedCanvas({ config, ink, colours, prefix }: TintedProps) {
         if (i < 0) return GROUND;
         const patch = Math.floor((Math.floor(i / width) * rows) / height) * columns + Math.floor(((i % width) * columns) / width);
         const colour = colours[numPrefixTokens + patch] ?? GROUND;
-        const end = isLight(colour) ? 0 : 255;
-        return colour.map((part) => Math.round(part + (ink?.[i] ?? 0) * (end - part))) as Colour;
+        if (!ink) return colour;
+        let near = 0; // the most ink of the pixel and its neighbours
+        for (let y = Math.max(0, Math.floor(i / width) - 1); y <= Math.min(height - 1, Math.floor(i / width) + 1); y++) {
+          for (let x = Math.max(0, (i % width) - 1); x <= Math.min(width - 1, (i % width) + 1); x++) near = Math.max(near, ink[y * width + x]);
+        }
+        return colour.map((part) => Math.round(part * (1 - EDGE * near) * (1 - ink[i]) + 255 * ink[i])) as Colour;
       }}
     />
   );

@@ -1,8 +1,10 @@
-// Colour scales beside a figure.
+// Weights in figures: their colour scales, and one pair of a query and a key in words.
 
-import { MAX_MULTIPLE, css, shareColour, signedColour, weightColour, type Colour, type ScaleMode } from "../draw/colours";
+import type { ComponentChildren } from "preact";
+
+import { css, MAX_MULTIPLE, shareColour, signedColour, weightColour, type Colour, type ScaleMode } from "../draw/colours";
+import { decimal, exactPercent, multiple, percent } from "../draw/numbers";
 import { Choice } from "./controls";
-import { decimal, exactPercent, percent } from "../draw/numbers";
 
 const STEPS = 32;
 
@@ -55,4 +57,28 @@ export function SignedScale({ domain, unit = "" }: { domain: number; unit?: stri
   const digits = domain < 1 ? 1 : 0;
   const marks = [-domain, 0, domain].map((value, i) => ({ place: i / 2, text: decimal(value, digits) + unit }));
   return <Scale label={`From ${decimal(-domain, digits)} (orange) to ${decimal(domain, digits)} (blue)${unit}`} colourAt={(place) => signedColour(2 * place - 1, 1)} marks={marks} />;
+}
+
+interface PairProps {
+  head: ComponentChildren; // "L3 H2"
+  query: string;
+  key_: string;
+  weight: number;
+  even: number; // the uniform weight
+  verb?: ComponentChildren;
+  uniform?: ComponentChildren;
+}
+
+/** "L3 H2 patch 11 attends to patch 15 with 89 %, 14× the uniform weight." */
+export function Pair({ head, query, key_, weight, even, verb = "attends to", uniform = "uniform weight" }: PairProps) {
+  return (
+    <>
+      <b>{head}</b> {query} {verb} {query === key_ ? "itself" : key_} with <b>{percent(weight)}</b>, {multiple(weight / even)} the {uniform}.
+    </>
+  );
+}
+
+/** The same for assistive technology: "patch 11 attends to patch 15: 89 percent, 14 times the uniform weight". */
+export function pairLabel(query: string, key: string, weight: number, even: number): string {
+  return `${query} attends to ${key}: ${percent(weight).replace("\u202f%", " percent")}, ${multiple(weight / even).replace("×", "")} times the uniform weight`;
 }

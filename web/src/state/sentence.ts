@@ -1,7 +1,7 @@
 // The text page's data: the forward pass of a sentence, and variants of the sentence.
 
-import { meanOf } from "../engine/maps";
-import { MASK, encode, forwardText, likeliest, splitWords, type TextModel, type TextRun } from "../engine/text";
+import { meanOf } from "../engine/influence";
+import { encode, forwardText, likeliest, MASK, splitWords, type TextModel, type TextRun } from "../engine/text";
 import { MEAN } from "./state";
 
 export const ENDINGS = ["hungry", "tired", "round", "shiny", "fast", "small"];

@@ -10,12 +10,11 @@ import { TokenBars, VectorBars, VectorStrip, Waterfall } from "../parts/bars";
 import { Choice, Player, Slider, TableButton, Toggle, usePlayer } from "../parts/controls";
 import { Formula, Frac } from "../parts/formula";
 import { Matrix } from "../parts/matrix";
+import { pairLabel, ScaleChoice, SignedScale, WeightScale } from "../parts/scale";
 import { Term } from "../parts/term";
-import { pairLabel } from "../parts/readout";
-import { ScaleChoice, SignedScale, WeightScale } from "../parts/scale";
-import { SCALE_MODES, TEMPERATURES, isUnscaled } from "../state/state";
+import { isUnscaled, SCALE_MODES, TEMPERATURES } from "../state/state";
 import { chosenHead, shownPair, useShown, type Store } from "../state/store";
-import { DigitRail, Effect, Frame, Question, Try, sentence, strongest } from "./frame";
+import { DigitRail, Effect, Frame, Question, sentence, strongest, Try } from "./frame";
 
 /** What is shown of a head: a pair of tokens, and the row of the pair's query. */
 function useHead() {
@@ -97,7 +96,7 @@ export function QkvStep() {
       ))}
       <div class="row">
         <p class="small">
-          In the formula: <Term name="LN" />, <Term name="bias">b</Term>. {headDim} numbers each. Lengths: ‖q‖ = {decimal(norm(vectors[0]))}, ‖k‖ = {decimal(norm(vectors[1]))}, ‖v‖ = {decimal(norm(vectors[2]))}
+          In the formula: <Term name="W">W<sub>Q</sub>, W<sub>K</sub> and W<sub>V</sub></Term> are three matrices of learnt numbers, other ones in each head; <Term name="LN" />; <Term name="bias">b</Term>. {headDim} numbers each. Lengths: ‖q‖ = {decimal(norm(vectors[0]))}, ‖k‖ = {decimal(norm(vectors[1]))}, ‖v‖ = {decimal(norm(vectors[2]))}
         </p>
         <TableButton
           caption={`Query, key and value of ${token}, ${name}`}
