@@ -92,7 +92,7 @@ export function QkvStep() {
         <VectorStrip name={`token, ${embedDim} numbers`} values={input} domain={largestSize(input) || 1} />
       </div>
       {(["q", "k", "v"] as const).map((kind, i) => (
-        <VectorBars key={kind} kind={kind} name={kind} values={vectors[i]} domain={largestSize(...vectors) || 1} height={44} label={`${["Query", "Key", "Value"][i]} of ${token}`} />
+        <VectorBars key={kind} kind={kind} name={kind} values={vectors[i]} domain={largestSize(...vectors) || 1} height={38} label={`${["Query", "Key", "Value"][i]} of ${token}`} />
       ))}
       <div class="row">
         <p class="small">
