@@ -138,18 +138,18 @@ function fieldsOf(config: Config, text: TextSizes): Record<keyof State, Field> {
     scale: oneOf(SCALE_MODES),
     attendedBy: truth,
     strokes: { write: strokesToText, read: strokesFromText },
-    images: pictures(config.inChannels * config.imageShape[0] * config.imageShape[1]),
-    doubts: several(100 * WARNINGS.length),
+    images: listOf(picture(config.inChannels * config.imageShape[0] * config.imageShape[1])),
+    doubts: listOf(whole(1, 100 * WARNINGS.length)),
     digit: whole(1, 100),
     centred: truth,
     temperature: number(TEMPERATURES.min, TEMPERATURES.max),
     positions: truth,
     seed: whole(0, 999, 0),
-    removed: several(config.depth * config.numHeads),
+    removed: listOf(whole(1, config.depth * config.numHeads)),
     values: oneOf(VALUE_MODES),
-    masked: several(config.tokens),
+    masked: listOf(whole(1, config.tokens)),
     scope: oneOf(SCOPES),
-    noisyPatches: several(config.patches),
+    noisyPatches: listOf(whole(1, config.patches)),
     noise: number(0, 1),
     case: whole(0, 99, 0),
     sentence: { write: String, read: (written) => (written.length <= MAX_LENGTH ? written : null) },
@@ -177,17 +177,14 @@ export function stateFromHash(hash: string, first: State, config: Config, text: 
   const params = new URLSearchParams(hash.replace(/^#/, ""));
   const changes = Object.entries(fieldsOf(config, text))
     .filter(([name]) => params.has(name))
-    .map(([name, field]) => [name, field.read(params.get(name) ?? "")])
+    .map(([name, field]) => [name, field.read(params.get(name)!)])
     .filter(([, value]) => value !== null);
   const read: Partial<State> = Object.fromEntries(changes);
   const number = cases[(read.case ?? 0) - 1] ? read.case! : 0;
   return { ...first, ...cases[number - 1], ...read, case: number };
 }
 
-const truth: Field = {
-  write: (value) => (value ? "1" : "0"),
-  read: (text) => (text === "1" ? true : text === "0" ? false : null),
-};
+const truth: Field = { write: (value) => String(Number(value)), read: (text) => ({ 0: false, 1: true })[text] ?? null };
 
 function oneOf(names: readonly string[]): Field {
   return { write: String, read: (text) => (names.includes(text) ? text : null) };
@@ -208,28 +205,24 @@ function number(min: number, max: number, offset = 0, pattern = /^[\d.]+$/): Fie
   };
 }
 
-/** Distinct integers from 1 to `max`. */
-function several(max: number): Field {
-  const one = whole(1, max);
+function listOf(one: Field): Field {
   return {
-    write: (values: number[]) => [...values].sort((a, b) => a - b).map(one.write).join("."),
+    write: (values: unknown[]) => values.map(one.write).join("."),
     read: (text) => {
-      const values = text === "" ? [] : text.split(".").map(one.read);
-      return values.includes(null) ? null : [...new Set(values)];
+      const values = text.split(".").filter(Boolean).map(one.read);
+      return values.includes(null) ? null : values;
     },
   };
 }
 
-/** Pictures of `length` bytes, in base64 with - and _. */
-function pictures(length: number): Field {
+/** A picture of `length` bytes, in base64 with - and _. */
+function picture(length: number): Field {
   return {
-    write: (images: Uint8Array[]) =>
-      images.map((image) => base64Of(image).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "")).join("."),
+    write: (image) => base64Of(image).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", ""),
     read: (text) => {
-      if (!/^[\w.-]*$/.test(text)) return null;
       try {
-        const images = text === "" ? [] : text.replaceAll("-", "+").replaceAll("_", "/").split(".").map(bytesOf);
-        return images.every((image) => image.length === length) ? images : null;
+        const image = bytesOf(text.replaceAll("-", "+").replaceAll("_", "/"));
+        return image.length === length ? image : null;
       } catch {
         return null;
       }

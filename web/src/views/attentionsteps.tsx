@@ -6,7 +6,7 @@ import { decimal, exactPercent, multiple, percent, points } from "../draw/number
 import { argmax, norm, row, softmax } from "../engine/arithmetic";
 import { trainedScale } from "../engine/config";
 import { unscaledTemperature } from "../engine/interventions";
-import { TokenBars, VectorBars, VectorStrip, Waterfall } from "../parts/bars";
+import { TokenBars, VectorBars, VectorStrip } from "../parts/bars";
 import { Choice, Player, Slider, TableButton, Toggle, usePlayer } from "../parts/controls";
 import { Formula, Frac } from "../parts/formula";
 import { Matrix } from "../parts/matrix";
@@ -154,7 +154,7 @@ export function ScoresStep() {
       {!isAsking && (
         <>
           <VectorBars kind="product" name="q·k" values={products} domain={largestSize(products) || 1} upTo={player.at} height={32} label="Products" />
-          <Waterfall values={products} upTo={player.at} label={`Sum of the products: ${decimal(pair.score)}`} />
+          <VectorBars kind="waterfall" name="Σ" values={products} upTo={player.at} height={66} label={`Sum of the products: ${decimal(pair.score)}`} />
           <div class="row">
             <Player player={player} label="Add up the products" text={`${player.at} of ${config.headDim}`} />
             <TableButton
