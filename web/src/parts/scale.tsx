@@ -13,13 +13,13 @@ interface Props {
   colourAt: (place: number) => Colour; // place from 0 to 1
   marks: { place: number; text: string }[];
   note?: string;
-  warning?: boolean; // whether colours differ from picture to picture
+  kind?: "warning" | "signed"; // a warning if colours differ from picture to picture
 }
 
-function Scale({ label, colourAt, marks, note, warning }: Props) {
+function Scale({ label, colourAt, marks, note, kind }: Props) {
   const stops = Array.from({ length: STEPS + 1 }, (_, i) => css(colourAt(i / STEPS)));
   return (
-    <div class={`scale ${warning ? "warning" : ""}`} role="img" aria-label={`${label}${note ? `; ${note}` : ""}`}>
+    <div class={`scale ${kind ?? ""}`} role="img" aria-label={`${label}${note ? `; ${note}` : ""}`}>
       <span class="ramp" style={{ background: `linear-gradient(to right, ${stops.join()})` }} />
       <span class="marks">
         {marks.map(({ place, text }) => (
@@ -43,7 +43,7 @@ export function WeightScale({ mode, even, largest }: { mode: ScaleMode; even: nu
   const marks = [0, 0.25, 1].map((part) => ({ place: Math.sqrt(part), text: percent(part * top) }));
   if (even < top) marks.push({ place: Math.sqrt(even / top), text: "▲" });
   const note = `▲ uniform weight ${exactPercent(even)}${isStretched ? `. Stretched: brightest is ${percent(largest)}` : ""}`;
-  return <Scale label="Weights from 0 to 100 %" colourAt={(place) => shareColour(place * place)} marks={marks} note={note} warning={isStretched} />;
+  return <Scale label="Weights from 0 to 100 %" colourAt={(place) => shareColour(place * place)} marks={marks} note={note} kind={isStretched ? "warning" : undefined} />;
 }
 
 const MODES: Record<ScaleMode, string> = { fixed: "0–100 %", even: "× uniform", stretched: "Stretched" };
@@ -56,7 +56,7 @@ export function ScaleChoice({ modes, mode, choose }: { modes: readonly ScaleMode
 export function SignedScale({ domain, unit = "" }: { domain: number; unit?: string }) {
   const digits = domain < 1 ? 1 : 0;
   const marks = [-domain, 0, domain].map((value, i) => ({ place: i / 2, text: decimal(value, digits) + unit }));
-  return <Scale label={`From ${decimal(-domain, digits)} (orange) to ${decimal(domain, digits)} (blue)${unit}`} colourAt={(place) => signedColour(2 * place - 1, 1)} marks={marks} />;
+  return <Scale kind="signed" label={`From ${decimal(-domain, digits)} (orange) to ${decimal(domain, digits)} (blue)${unit}`} colourAt={(place) => signedColour(2 * place - 1, 1)} marks={marks} />;
 }
 
 interface PairProps {

@@ -196,7 +196,7 @@ export function TokensStep() {
         {patch >= 0 && (
           <div class="strip-row">
             <span>pixels of patch {patch + 1}</span>
-            <NumberCanvas class="vector" width={length} height={1} values={ink}
+            <NumberCanvas class="vector pixels-of" width={length} height={1} values={ink}
               colourAt={(i) => (config.inChannels === 1 ? inkColour(pixels, i, config) : GROUND.map((c) => c + (255 - c) * pixels[i]) as Colour)} />
           </div>
         )}

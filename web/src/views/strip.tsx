@@ -53,7 +53,7 @@ export function Strip() {
       <Flow />
       <Part steps={["tokens"]} to="tokens" label="Tokens" note={`${config.tokens} × ${embedDim} numbers`}>
         {tokens ? (
-          <NumberCanvas lazy class="square" width={embedDim} height={config.tokens} values={tokens} colourAt={(i) => signedColour(tokens[i], domain)} />
+          <NumberCanvas lazy class="square dim" width={embedDim} height={config.tokens} values={tokens} colourAt={(i) => signedColour(tokens[i], domain)} />
         ) : (
           <span class="none square" />
         )}
