@@ -276,13 +276,16 @@ def test_closed_output_ends_the_program_quietly() -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
-def test_a_full_disk_behind_the_output_is_one_line_that_names_it() -> None:
+@pytest.mark.parametrize("environment", [BUFFERED, BUFFERED | {"PYTHONUNBUFFERED": "1"}])
+def test_a_full_disk_behind_the_output_is_one_line_that_names_it(
+    environment: dict[str, str],
+) -> None:
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(
             [sys.executable, "-m", "clearhead", "study", "list"],
             stdout=full,
             stderr=subprocess.PIPE,
-            env=BUFFERED,
+            env=environment,
             check=False,
         )
     expected = b"clearhead: standard output: No space left on device\n"

@@ -5,6 +5,7 @@ interrupted, 141 output closed (broken pipe). Only the chosen command's module i
 `--help` starts fast.
 """
 
+import errno
 import importlib
 import io
 import logging
@@ -64,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         reason = error.strerror or str(error) or type(error).__name__
         name = error.filename
-        if name is None and not _is_writable(sys.stdout):
+        # PYTHONUNBUFFERED: the error came when the line was written, and nothing is left to write
+        if name is None and (not _is_writable(sys.stdout) or error.errno == errno.ENOSPC):
             name = "standard output"
         return _fail(reason if name is None else f"{name}: {reason}")
     return code
