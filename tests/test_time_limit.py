@@ -20,9 +20,13 @@ def test_hangs():
 def test_a_test_that_hangs_is_ended_with_its_children_and_named(tmp_path: Path) -> None:
     pid, file = tmp_path / "pid", tmp_path / "test_hanging.py"
     file.write_text(HANGING.format(pid=str(pid)))
-    command = [sys.executable, "-m", "pytest", "-c", os.devnull, "-p", "tests.time_limit", file]
+    command = [sys.executable, "-m", "pytest", "-c", os.devnull, "-p", "tests.time_limit"]
     ended = subprocess.run(
-        command, env=os.environ | {"TEST_SECONDS": "1"}, capture_output=True, text=True, check=False
+        [*command, str(file)],
+        env=os.environ | {"TEST_SECONDS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ended.returncode == 1
     assert "test_hanging.py::test_hangs has not ended within 1 seconds" in ended.stderr

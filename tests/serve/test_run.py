@@ -108,7 +108,7 @@ def test_a_signal_ends_a_server_whose_model_process_hangs_at_its_start(model: Im
     server = ServerThread(model)
     pool = with_processes(server.app, copy=Copy(time.sleep, 900)).service.pool
     server.thread.start()
-    wait_until(lambda: pool.workers)
+    wait_until(lambda: any(worker.process.pid for worker in pool.workers))
     server.server.handle_exit(signal.SIGINT, None)
     server.thread.join(30)
     server.listener.close()

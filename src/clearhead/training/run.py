@@ -308,7 +308,7 @@ def _train(
         if not trained.finished:
             return trained
         calibration = {} if held_out is None else calibrate(model, held_out)
-        is_own = test_set is not None and config.data not in DATASETS
+        is_own = isinstance(config, TrainConfig) and config.data not in DATASETS
         if is_own and len(held_out or ()) < MIN_HELD_OUT:
             model.config = replace(model.config, doubtful_below=1.0)
             run.on_message(
