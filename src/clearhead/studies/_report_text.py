@@ -7,7 +7,7 @@ from math import inf, isfinite
 from types import MappingProxyType
 from typing import Any
 
-from clearhead.studies.hypotheses import Declared, Sample
+from clearhead.studies.hypotheses import Declared, Hypothesis
 from clearhead.studies.registration import Change, Planned
 from clearhead.studies.study import Study
 from clearhead.studies.verdict import Finding, PartVerdict, Verdict
@@ -167,14 +167,14 @@ def change_table(changes: Iterable[Change]) -> TableText | None:
     return (CHANGE_HEAD, rows) if rows else None
 
 
-def raw_table(sample: Sample) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:
+def raw_table(sample: Hypothesis) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:
     """Caption, headings and rows of the values behind a hypothesis, at most 100 rows."""
     head: tuple[str, ...] = ("trial", "value")
     values = sample.values or ()
-    columns: tuple[Sequence[float], ...] = (range(1, len(values) + 1), values)
+    columns: tuple[Iterable[float], ...] = (range(1, len(values) + 1), values)
     if sample.first and sample.second:
         head = ("seed", "first", "second", "difference")
-        columns = (sample.first.seeds, sample.first.values, sample.second.values, values)
+        columns = (sample.first, sample.first.values(), sample.second.values(), values)
     rows = [tuple(map(repr, row)) for row in zip(*columns, strict=True)]
     caption = f"{sample.name}, {sample.unit}".rstrip(", ")
     if len(rows) > MAX_RAW_ROWS:

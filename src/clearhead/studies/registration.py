@@ -20,7 +20,7 @@ from typing import Any
 from clearhead._atomic import sha256, write_atomic
 from clearhead.errors import ConfigError, CorruptDataError
 from clearhead.studies._records import git
-from clearhead.studies.hypotheses import Comparison, Declared, Hypothesis, declared
+from clearhead.studies.hypotheses import Declared, Hypothesis
 from clearhead.studies.stats import smallest_effect
 from clearhead.studies.study import Study
 from clearhead.studies.table import Budget, Measure, canonical
@@ -80,8 +80,8 @@ def plan_study(
     """
 
     def planned(part: str, hypothesis: Hypothesis, level: float) -> Planned:
-        found = Planned(part=part, **declared(hypothesis))
-        if not isinstance(hypothesis, Comparison):
+        found = Planned(part=part, **hypothesis.declared())
+        if not hypothesis.is_comparison:
             return found
         seeds = study.seeds_of(hypothesis, budget)
         if found.kind == "estimate":
@@ -250,14 +250,12 @@ def check_registered(
     return {"date": found["date"], "commit": commit}
 
 
-def _declared(hypothesis: Any) -> list[Any]:
+def _declared(hypothesis: Hypothesis) -> list[Any]:
     bounds = [str(x) for x in hypothesis.region]
-    constant = getattr(hypothesis, "second", None)
-    constant = constant if isinstance(constant, int | float) else None
     cells = [
         [x.condition, _measure(x.measure), dict(x.settings), x.best_of] for x in hypothesis.cells
     ]
-    return [hypothesis.kind, hypothesis.name, hypothesis.unit, *bounds, constant, *cells]
+    return [hypothesis.kind, hypothesis.name, hypothesis.unit, *bounds, hypothesis.constant, *cells]
 
 
 def _measure(measure: Measure) -> Any:

@@ -161,7 +161,6 @@ def test_the_specialised_head_is_chosen_on_other_texts() -> None:
 
     found = specialised_head(model, texts)
 
-    assert found["layer"] == layer + 1
     assert found["chosen"] == pytest.approx(float(halves[1][layer, head]))
     others = [float(halves[1][layer, x]) for x in range(4) if x != head]
     assert found["others"] == pytest.approx(sum(others) / 3)
@@ -189,4 +188,3 @@ def test_an_untrained_model_has_no_roles_and_the_distances_of_others(
 
     assert found["roles"] == [NO_CLEAR_ROLE] * 2
     assert found["apart"] == pytest.approx(found["apart_fresh"], abs=1.0)
-    assert len(found["heads"]["entropy"]) == 2

@@ -15,20 +15,32 @@ from clearhead.data import ImageDataset, normalize
 from clearhead.insight.foreground import Foreground
 from clearhead.insight.forward import probabilities
 from clearhead.insight.measures import HeadMeasures, measure_heads
-from clearhead.insight.roles import NO_CLEAR_ROLE, describe_heads, untrained_heads
+from clearhead.insight.roles import (
+    MAX_SHIFT,
+    NO_CLEAR_ROLE,
+    describe_heads,
+    shift_images,
+    untrained_heads,
+)
 from clearhead.insight.tokens import grid_of
 from clearhead.models.text import TextTransformer
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import AttentionRecord, intervene
 from clearhead.studies._panels import Curves, side_by_side
 from clearhead.studies.measures.classifiers import recorded
-from clearhead.studies.measures.tasks import FIRST_QUERY, RecallTexts, recall_accuracy
-from clearhead.studies.table import Values
+from clearhead.studies.measures.tasks import COMMON, FIRST_QUERY, RecallTexts, recall_accuracy
+from clearhead.studies.measures.trainings import (
+    floor_of,
+    images_of,
+    model_of,
+    texts_of,
+    unseen_of,
+)
+from clearhead.studies.table import Trial, Values
 from clearhead.training.batches import seed_of
 
 UNTRAINED = 20
 """Roles at a level of 5 % need 19 untrained models; one more takes the place of the trained one"""
-SHOWN = ("entropy", "distance")
 
 Change = Callable[[AttentionRecord], Tensor | None]
 Accuracy = Callable[[Change | None], float]
@@ -61,9 +73,27 @@ def compare_with_untrained(
         "apart_sharp": statistics.fmean(map(apart, sharp)),
         "roles": [role.label for role in describe_heads(trained, *baselines)],
         "roles_untrained": [role.label for role in describe_heads(sharp[-1], *baselines)],
-        "heads": {name: trained[name].mean.flatten().tolist() for name in SHOWN},
-        "heads_untrained": {name: sharp[-1][name].mean.flatten().tolist() for name in SHOWN},
     }
+
+
+def compare_heads(trial: Trial) -> Values:
+    """Heads of a condition's image model against untrained ones, and with other weights.
+
+    Digits are shifted at random, because in MNIST all centres are the same.
+    """
+    model, shown = model_of(trial), images_of(trial, trial.settings["images"]).images
+    if trial.condition != COMMON:
+        shown = shift_images(shown, MAX_SHIFT, trial.seed)
+    found = compare_with_untrained(model, shown, trial.seed)
+    accuracy = accuracy_on_images(model, unseen_of(trial))
+    return floor_of(trial) | found | accuracies_with_other_weights(model, accuracy)
+
+
+def compare_heads_on_recall(trial: Trial) -> Values:
+    """The specialised head of the text model, and the heads with other weights."""
+    model, texts = model_of(trial), texts_of(trial)
+    found, accuracy = specialised_head(model, texts), accuracy_on_recall(model, texts)
+    return floor_of(trial) | found | accuracies_with_other_weights(model, accuracy)
 
 
 def distance_between_heads(agreement: Float[Tensor, "*batch heads heads"]) -> float:
@@ -157,15 +187,13 @@ def specialised_head(model: TextTransformer, texts: RecallTexts) -> Values:
     The head is chosen on the first half of the texts and measured on the second.
     """
     half = len(texts.ids) // 2
-    parts = (slice(half), slice(half, None))
     first, second = (
         weights_on_answers(model, RecallTexts(texts.ids[x], texts.answers[x], texts.pairs[x]))
-        for x in parts
+        for x in (slice(half), slice(half, None))
     )
     layer, head = divmod(int(first.argmax()), first.shape[1])
     row = second[layer]
     return {
-        "layer": layer + 1,
         "chosen": float(row[head]),
         "others": float((row.sum() - row[head]) / (len(row) - 1)),
     }

@@ -1,7 +1,7 @@
 """How far a softmax is saturated, what is left of its gradient, and trainings without 1/√d_k."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -20,11 +20,12 @@ from clearhead.studies._panels import Curves, Points
 from clearhead.studies.measures.classifiers import (
     accuracy_on_unseen,
     fit_classifier,
+    inputs_of,
     recorded,
     training_config,
     training_digits,
 )
-from clearhead.studies.measures.scores import SCALES, WIDTH
+from clearhead.studies.measures.scores import SCALES, WIDTH, classifier_with_scale
 from clearhead.studies.table import Measure, Trial, Values
 from clearhead.training import Callback, TrainConfig, TrainingState, initial_model
 
@@ -52,33 +53,37 @@ LOST_BELOW = 30.0
 """Accuracy (per cent, three times chance) below which a training counts as lost"""
 
 
-def saturation_of_random_scores(
-    rows: int, keys: int, head_dims: Sequence[int], seed: int
-) -> Values:
-    """Scale → measure → one number for each d_k; "theory" has normal scores of variance d_k."""
-    generator = torch.Generator().manual_seed(seed)
+def saturation_of_random_scores(trial: Trial) -> Values:
+    """Scale → measure → one number for each d_k; in theory scores are normal, of variance d_k.
+
+    Settings: `rows` of scores of as many `keys`, and `head_dims`.
+    """
+    settings, generator = trial.settings, torch.Generator().manual_seed(trial.seed)
+    rows, keys = settings["rows"], settings["keys"]
     measured: dict[str, dict[str, list[float]]] = {}
-    for head_dim in head_dims:
+
+    def add(name: str, measures: dict[str, float]) -> None:
+        for measure, number in measures.items():
+            measured.setdefault(name, {}).setdefault(measure, []).append(number)
+
+    for head_dim in settings["head_dims"]:
         query = torch.randn(rows, 1, head_dim, generator=generator, dtype=torch.float64)
         key = torch.randn(rows, keys, head_dim, generator=generator, dtype=torch.float64)
         scores = attention.scores(query, key)[:, 0]
         normal = torch.randn(rows, keys, generator=generator, dtype=torch.float64)
         for scale, exponent in SCALES.items():
             factor = float(head_dim) ** exponent
-            found = softmax_measures(attention.scaled(scores, factor), key, factor)
-            theory = softmax_measures(attention.scaled(normal, factor * head_dim**0.5))
-            for name, measures in ((scale, found), (f"theory {scale}", theory)):
-                for measure, number in measures.items():
-                    measured.setdefault(name, {}).setdefault(measure, []).append(number)
-    return {"head_dims": list(head_dims), "keys": keys, "measured": measured}
+            add(scale, softmax_measures(attention.scaled(scores, factor), key, factor))
+        add("theory unscaled", softmax_measures(attention.scaled(normal, head_dim**0.5)))
+    return {"head_dims": list(settings["head_dims"]), "measured": measured}
 
 
-def saturation_in_model(
-    model: VisionTransformer, images: Float[Tensor, "batch channels height width"]
-) -> Values:
-    """`softmax_measures` over all layers, heads and queries."""
-    rows = torch.stack([x.masked.double() for x in recorded(model, images).records])
-    return dict(softmax_measures(rows.flatten(0, -2)))
+def saturation_in_model(trial: Trial) -> Values:
+    """The largest weight of a row, mean over all layers, heads and queries."""
+    model = classifier_with_scale(trial)
+    records = recorded(model, inputs_of(trial, model)).records
+    rows = torch.stack([x.masked.double() for x in records])
+    return {"largest": softmax_measures(rows.flatten(0, -2))["largest"]}
 
 
 def log2_norm(scale: str, measure: str) -> Callable[[Values], float]:
@@ -233,7 +238,7 @@ def gradients_and_entropies(
     images: Float[Tensor, "batch channels height width"],
     labels: Int[Tensor, " batch"],
 ) -> Values:
-    """Norm of the loss's gradient for W_Q and W_K by layer; mean entropy (nats) by layer and head.
+    """Norm of the loss's gradient for W_Q by layer; mean entropy (nats) by layer and head.
 
     The gradients of the model itself are left as they are.
     """
@@ -245,7 +250,6 @@ def gradients_and_entropies(
     rows = [entropy(record.weights) for record in recording.records]
     return {
         "query_gradient": [float(x[:width].norm()) for x in gradients],
-        "key_gradient": [float(x[width : 2 * width].norm()) for x in gradients],
         "entropy": [x.mean(dim=(0, 2)).tolist() for x in rows],
     }
 
