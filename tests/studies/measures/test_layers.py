@@ -15,7 +15,6 @@ from clearhead.studies.measures.layers import (
     effective_share,
     grid_distances,
     hub_share,
-    hub_shares,
     layer_fields,
     layer_tokens,
     own_patch,
@@ -111,7 +110,6 @@ def test_a_hub_is_the_key_that_most_queries_attend_to() -> None:
     weights[:, 0, :, 5] = 0.85
     weights[:, 1, :8, 3] = weights[:, 1, 8:, 4] = 0.85
     assert hub_share(weights) == pytest.approx(0.75)
-    assert len(hub_shares(vit(), IMAGES)) == 2
 
 
 def test_a_ridge_probe_is_least_squares_with_a_penalty() -> None:

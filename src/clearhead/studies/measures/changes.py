@@ -204,8 +204,8 @@ def accuracies_with_positions(trial: Trial) -> Values:
     )
     orders = torch.rand(len(unseen), patches, generator=generator).argsort(dim=1)
     return {
-        "accuracy": accuracy_on(model, unseen) / 100,
-        "shuffled": accuracy_on(model, shuffle_patches(unseen, orders)) / 100,
+        "accuracy": accuracy_on(model, unseen, out_of=1.0),
+        "shuffled": accuracy_on(model, shuffle_patches(unseen, orders), out_of=1.0),
     }
 
 

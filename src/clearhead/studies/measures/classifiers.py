@@ -177,10 +177,10 @@ def error_rate(values: Values) -> float:
     return float(100 - values["accuracy"])
 
 
-def accuracy_on(model: ImageModel, dataset: ImageDataset) -> float:
-    """In per cent."""
+def accuracy_on(model: ImageModel, dataset: ImageDataset, out_of: float = 100.0) -> float:
+    """In per cent, or as a share (out of 1)."""
     predicted = predict_probabilities(model, dataset.images).argmax(dim=1)
-    return 100 * float((predicted == dataset.labels).double().mean())
+    return out_of * float((predicted == dataset.labels).double().mean())
 
 
 @cache

@@ -76,32 +76,22 @@ def spread_by_layer(
     images: Float[Tensor, "images channels height width"],
     fields: Iterable[Field],
 ) -> dict[str, list[float]]:
-    """`seen`, the effective share of each field; of a ViT also attention distances and hubs."""
+    """By layer, `seen`: the effective share of each field; of a ViT also distances and hubs."""
     found = {"seen": [effective_share(field) for field in fields]}
     if isinstance(model, VisionTransformer):
-        found |= {"distance": attention_distances(model, images), "hubs": hub_shares(model, images)}
+        distances = measure_heads(model, images)["distance"].mean.mean(dim=1)
+        hubs = [hub_share(record.weights) for record in recorded(model, images).records]
+        found |= {"distance": distances.tolist(), "hubs": hubs}
     return found
 
 
-def measure_layers(
-    model: VisionTransformer,
-    few: ImageDataset,
-    training: ImageDataset,
-    unseen: ImageDataset,
-    seed: int,
-) -> dict[str, list[float]]:
-    """`spread_by_layer` on a few images, and `probe_accuracies`."""
-    images = normalize(few.images, model.config)
-    fields = layer_fields(model, images, seed)
-    return spread_by_layer(model, images, fields) | probe_accuracies(model, training, unseen)
-
-
 def layers_of_model(trial: Trial, **changes: Any) -> Values:
-    """`floor_of` a task, and `measure_layers` of its model, changed."""
-    few, unseen = images_of(trial, trial.settings["images"]), unseen_of(trial)
-    known = images_of(trial, PROBED, "train")
+    """`floor_of` a task, and `spread_by_layer` and `probe_accuracies` of its model, changed."""
     model = model_of(trial, **changes)
-    return floor_of(trial) | measure_layers(model, few, known, unseen, trial.seed)
+    images = normalize(images_of(trial, trial.settings["images"]).images, model.config)
+    fields = layer_fields(model, images, trial.seed)
+    probes = probe_accuracies(model, images_of(trial, PROBED, "train"), unseen_of(trial))
+    return floor_of(trial) | spread_by_layer(model, images, fields) | probes
 
 
 def layers_by_depth(trial: Trial) -> Values:
@@ -121,17 +111,18 @@ def fields_of_classifier(trial: Trial) -> Values:
     model = classifier_of(trial, config)
     images = inputs_of(trial, model)
     fields = layer_fields(model, images, trial.seed)
+    relative = fields[0] / fields[0].max()
     return {
         "reached": [theoretical_share(field) for field in fields],
         "cut_offs": {name: effective_share(fields[0], share) for name, share in CUT_OFFS.items()},
-        "first_field": relative_gradients(fields[0]),
+        "first_field": [[round(x, 3) for x in row] for row in relative.tolist()],
         "accuracy": accuracy_on(model, unseen_digits(trial.settings["unseen"], trial.seed)) / 100,
         **spread_by_layer(model, images, fields),
     }
 
 
 def panels_by_layer(size: str, **options: Any) -> tuple[Curves, ...]:
-    """What `measure_layers` found in the model of a size, by layer."""
+    """What was found in the model of a size, by layer."""
     kinds = {x: BY_LAYER[x] for x in ("hubs", "seen")}
     kinds["single"] = "accuracy of a probe on one patch's token (%)"
     return (
@@ -176,11 +167,6 @@ def effective_share(field: Field, cut_off: float = EFFECTIVE) -> float:
     return float((field >= cut_off * field.max()).double().mean())
 
 
-def relative_gradients(field: Field) -> list[list[float]]:
-    """A field divided by its maximum, to three digits."""
-    return [[round(x, 3) for x in row] for row in (field / field.max()).tolist()]
-
-
 def own_patch(values: Values, patch_size: int = 7) -> tuple[float, float]:
     """Share of the first field in the middle patch; largest relative gradient elsewhere."""
     relative = torch.tensor(values["first_field"])
@@ -189,12 +175,6 @@ def own_patch(values: Values, patch_size: int = 7) -> tuple[float, float]:
     own[row : row + patch_size, column : column + patch_size] = True
     effective = relative >= EFFECTIVE
     return float((effective & own).sum() / effective.sum()), float(relative[~own].max())
-
-
-def attention_distances(model: ImageModel, images: Tensor) -> list[float]:
-    """Mean attention distance of each layer, in patches."""
-    distances: list[float] = measure_heads(model, images)["distance"].mean.mean(dim=1).tolist()
-    return distances
 
 
 def grid_distances(rows: int, columns: int, p: float = 2.0) -> Float[Tensor, "patches patches"]:
@@ -207,16 +187,11 @@ def grid_distances(rows: int, columns: int, p: float = 2.0) -> Float[Tensor, "pa
     return torch.cdist(places, places, p=p)
 
 
-def hub_shares(model: ImageModel, images: Tensor) -> list[float]:
-    """Of each layer, the share of queries whose largest weight is on the same key, the commonest.
+def hub_share(weights: Float[Tensor, "batch heads queries keys"]) -> float:
+    """The share of queries whose largest weight is on the same key, the commonest.
 
     Mean over images and heads; 1 means that all queries attend most to one key, a hub or sink.
     """
-    return [hub_share(record.weights) for record in recorded(model, images).records]
-
-
-def hub_share(weights: Float[Tensor, "batch heads queries keys"]) -> float:
-    """See `hub_shares`, of one layer."""
     attended = F.one_hot(weights.argmax(dim=-1), weights.shape[-1]).double()
     return float(attended.mean(dim=-2).amax(dim=-1).mean())
 

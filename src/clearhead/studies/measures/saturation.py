@@ -39,7 +39,6 @@ AT_LARGEST: Measure = [
 ]
 """Mean and median norms of random scores at the largest d_k"""
 
-
 RATES = {"low": 0.3, "usual": 1.0, "high": 10.0}
 """Times the usual ones"""
 USUAL = {"adamw": (3e-3, 1e-2), "muon": (1e-2, 3e-2)}
@@ -87,22 +86,23 @@ def saturation_in_model(trial: Trial) -> Values:
 
 
 def log2_norm(scale: str, measure: str) -> Callable[[Values], float]:
-    """log₂ of a mean norm at the largest d_k, of random scores."""
+    """log₂ of a mean norm of random scores at the largest d_k."""
     return lambda values: math.log2(values["measured"][scale][measure][-1])
 
 
 def curves_of(measure: str) -> Callable[[Values], dict[str, list[float]]]:
-    """A measure of random scores for each d_k: with every scale, and of unscaled scores in theory.
+    """A measure of random scores for each d_k: with every scale, and unscaled more closely.
 
-    Of norms also the median of unscaled scores.
+    That is the median of norms, and theory where there is one.
     """
 
     def curves(values: Values) -> dict[str, list[float]]:
         measured = values["measured"]
-        result = {scale: measured[scale][measure] for scale in SCALES}
-        median, theory = measured["unscaled"].get(f"{measure}_median"), measured["theory unscaled"]
-        result |= {} if median is None else {"unscaled, median row": median}
-        return result | ({"unscaled, theory": theory[measure]} if measure in theory else {})
+        sources = {scale: (scale, measure) for scale in SCALES} | {
+            "unscaled, median row": ("unscaled", f"{measure}_median"),
+            "unscaled, theory": ("theory unscaled", measure),
+        }
+        return {x: measured[y][name] for x, (y, name) in sources.items() if name in measured[y]}
 
     return curves
 
@@ -153,11 +153,8 @@ def query_gradient_norm(
 def train_with_scale(trial: Trial) -> Values:
     """Train with the factor ("sqrt") or without ("none", "matched"); the condition names which.
 
-    "matched" has no factor, but initial weights of W_Q and W_K that are smaller by d_k^(-1/4), so
-    that the first scores are those of "sqrt".
-
-    Settings: `head_dim`, `optimizer`, `rate` (see `RATES`), `first` (initial weights: "small" or
-    "unit"), `digits`, `epochs` and `unseen`. A loss of NaN counts as accuracy 0.
+    For `first` ("small" or "unit") and "matched" see `initial_weights`. A loss of NaN counts as
+    accuracy 0.
     """
     settings, factor = trial.settings, RATES[trial.settings["rate"]]
     learning_rate, matrix_learning_rate = USUAL[settings["optimizer"]]
@@ -196,10 +193,9 @@ def train_with_scale(trial: Trial) -> Values:
 def initial_weights(config: TrainConfig, *, unit: bool, matched: bool) -> VisionTransformer:
     """Initial weights of a training, with other ones for queries and keys.
 
-    With `unit`, queries and keys have variance 1, as the argument for the factor supposes (Vaswani
-    et al. 2017, section 3.2.1): tokens have variance 1 after a LayerNorm, so weights of variance
-    1/width do it; a ViT's usual ones, of standard deviation 0.02, give far smaller ones. With
-    `matched`, W_Q and W_K are multiplied by d_k^(-1/4), and scores by 1/√d_k.
+    With `unit`, queries and keys have variance 1: tokens have it after a LayerNorm, so weights of
+    variance 1/width do it. With `matched`, W_Q and W_K are multiplied by d_k^(-1/4), and so scores
+    by 1/√d_k.
     """
     model: VisionTransformer = initial_model(config)
     generator = torch.Generator().manual_seed(config.seed)
