@@ -126,8 +126,8 @@ def test_a_registered_run_says_so_in_its_results(registered: Path) -> None:
 
 def test_history_names_known_claims_and_runs_in_order() -> None:
     runs, changes = history()
-    seeds = [seed for run in runs for seed in (run.first_seed, run.last_seed)]
+    seeds = [run[key] for run in runs for key in ("first_seed", "last_seed")]
     assert seeds == sorted(seeds)
-    assert {change.after for change in changes} <= {run.name for run in runs}
-    assert {claim for change in changes for claim in change.claims} <= {x.claim for x in ENTRIES}
-    assert {change.kind for change in changes} == {"rule", "design"}
+    assert {change["after"] for change in changes} <= {run["name"] for run in runs}
+    assert {claim for change in changes for claim in change["claims"]} <= {x.claim for x in ENTRIES}
+    assert {change["kind"] for change in changes} == {"rule", "design"}

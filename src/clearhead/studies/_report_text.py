@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from clearhead.studies.hypotheses import Declared, Hypothesis
-from clearhead.studies.registration import Change, Planned
+from clearhead.studies.registration import Planned, Row
 from clearhead.studies.study import Study
 from clearhead.studies.verdict import Finding, PartVerdict, Verdict
 
@@ -159,12 +159,12 @@ def literature_table(study: Study, findings: Sequence[Finding]) -> TableText | N
     return _without_empty_columns(LITERATURE_HEAD, rows) if rows else None
 
 
-def change_table(changes: Iterable[Change]) -> TableText | None:
+def change_table(changes: Iterable[Row]) -> TableText | None:
     """One row per change of a rule or a design after results were seen."""
-    rows: list[tuple[str, ...]] = [
-        (x.after, ", ".join(x.claims) or "all", x.kind, x.what, x.why, x.verdicts) for x in changes
-    ]
-    return (CHANGE_HEAD, rows) if rows else None
+    keys = ("after", "claims", "kind", "what", "why", "verdicts")
+    rows = (x | {"claims": ", ".join(x["claims"]) or "all"} for x in changes)
+    cells = [tuple(x[key] for key in keys) for x in rows]
+    return (CHANGE_HEAD, cells) if cells else None
 
 
 def raw_table(sample: Hypothesis) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:

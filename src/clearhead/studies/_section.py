@@ -157,7 +157,7 @@ class Section:
     def tables(self) -> list[tuple[str, text.TableText]]:
         """Hypotheses, literature, sensitivity, changes and plan, with their titles."""
         study, verdict = self.study, self.verdict
-        changes = [x for x in history()[1] if self.is_of_project and study.claim in x.claims]
+        changes = [x for x in history()[1] if self.is_of_project and study.claim in x["claims"]]
         spreads = {x.name: x.measured_spread for x in self.samples if x.measured_spread is not None}
         tables: dict[str, text.TableText | None] = {}
         if verdict:
