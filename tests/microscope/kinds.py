@@ -9,6 +9,7 @@ import numpy as np
 from numpy import ndarray
 from numpy.random import Generator
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
+
 from tests.data.preprocessing.drawings import FONTS, load_font
 from tests.data.preprocessing.scenes import NO_DIGITS, SCENES, Scene, enlarged, paper, written
 
@@ -79,7 +80,7 @@ def _curve(_: ndarray, random: Generator) -> ndarray:
     """One bent stroke, perhaps with a dot above: a slash, a bracket, an i, …"""
     image = Image.new("L", (200, 200), 255)
     draw, width = ImageDraw.Draw(image), int(random.integers(5, 16))
-    start, middle, end = random.uniform(60, 140, (3, 2)) + [[0, -40], [0, 0], [0, 40]]
+    start, middle, end = random.uniform(60, 140, (3, 2)) + np.array([[0, -40], [0, 0], [0, 40]])
     t = np.linspace(0, 1, 30)[:, None]
     points = (1 - t) ** 2 * start + 2 * t * (1 - t) * middle + t**2 * end
     draw.line([tuple(point) for point in points], 0, width)
@@ -89,11 +90,34 @@ def _curve(_: ndarray, random: Generator) -> ndarray:
     return np.asarray(image)
 
 
+def _rings(_: ndarray, random: Generator) -> ndarray:
+    """A chain of four or five rings."""
+    image = Image.new("L", (300, 200), 255)
+    for n in range(int(random.integers(4, 6))):
+        ImageDraw.Draw(image).ellipse([20 + 50 * n, 60, 74 + 50 * n, 140], outline=0, width=8)
+    return np.asarray(image)
+
+
+def _slash(_: ndarray, random: Generator) -> ndarray:
+    image = Image.new("L", (200, 200), 255)
+    ends = [*random.uniform(20, 50, 2), *random.uniform(140, 180, 2)]
+    ImageDraw.Draw(image).line(ends, 0, int(random.integers(6, 14)))
+    return np.asarray(image)
+
+
+def _tiny(_: ndarray, random: Generator) -> ndarray:
+    """Very little ink."""
+    sheet = np.full((150, 160), 250, np.uint8)
+    high, wide = random.integers(4, 6, 2)
+    sheet[90 : 90 + high, 80 : 80 + wide] = 10
+    return sheet
+
+
 def _touching(digit: ndarray, random: Generator, *, light: bool = False) -> ndarray:
     """Two to four digits, written into each other."""
     side = int(random.integers(60, 120))
     sheet, x = np.zeros((side + 40, 5 * side)), 20
-    for turn in range(int(random.integers(2, 5))):
+    for _ in range(int(random.integers(2, 5))):
         ink = enlarged(digit, side)
         area = sheet[20 : 20 + ink.shape[0], x : x + ink.shape[1]]
         np.maximum(area, ink, out=area)
@@ -152,6 +176,9 @@ DRAWN: dict[str, Scene] = {
     "dot matrix": _dots,
     "polygon": _polygon,
     "bent stroke": _curve,
+    "rings": _rings,
+    "slash": _slash,
+    "very little ink": _tiny,
     "touching digits": _touching,
     "touching digits, light": partial(_touching, light=True),
     "two digits": partial(_two, below=False),

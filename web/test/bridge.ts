@@ -60,8 +60,9 @@ function passed(images: number[][], changes: Partial<Switches> = {}): Run[] {
 /** A picture whose bytes, of grey or with alpha, are in base64, averaged down as in the page. */
 function pixelsOf({ width, height, data }: { width: number; height: number; data: string }): Pixels {
   const bytes = Buffer.from(data, "base64");
-  const isGrey = bytes.length === width * height;
-  const rgba = Uint8ClampedArray.from({ length: 4 * width * height }, (_, i) => (isGrey ? (i % 4 === 3 ? 255 : bytes[i >> 2]) : bytes[i]));
+  const rgba = new Uint8ClampedArray(4 * width * height).fill(255);
+  if (bytes.length === rgba.length) rgba.set(bytes);
+  else bytes.forEach((grey, i) => rgba.fill(grey, 4 * i, 4 * i + 3));
   return reduced({ width, height, data: rgba }, factorOf(width, height, false, true));
 }
 
@@ -105,6 +106,7 @@ const functions: Record<string, (argument: any) => ArrayLike<number>[]> = {
     const outline = outlineOf(digit);
     return [[outline.length], outline, inputsIn(digit)];
   },
+  grey: (picture) => [toGrey(pixelsOf(picture)).values],
   predicted: (picture) =>
     inputsOf(pixelsOf(picture), model!).map(({ pixels, box, warnings }) => {
       const ink = Float64Array.from(pixels, (value) => value / 255);

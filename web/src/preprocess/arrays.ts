@@ -32,7 +32,14 @@ export function maskOf(image: Grid, isMet: (value: number, i: number) => unknown
 }
 
 export function transposed({ width, height, values }: Grid): Grid {
-  return made(height, width, (x, y) => values[x * width + y]);
+  const turned = grid(height, width);
+  for (let y = 0, i = 0; y < height; y++) for (let x = 0; x < width; x++) turned.values[x * height + y] = values[i++];
+  return turned;
+}
+
+/** Each `step`-th pixel of each `step`-th row. */
+export function thinned({ width, height, values }: Grid, step: number): Grid {
+  return made(Math.ceil(width / step), Math.ceil(height / step), (x, y) => values[y * step * width + x * step]);
 }
 
 /** With zeros around it. */
@@ -98,6 +105,12 @@ export function median(values: ArrayLike<number>): number {
   return (ordered[(ordered.length - 1) >> 1] + ordered[ordered.length >> 1]) / 2;
 }
 
+/** The values above a limit, or at it. */
+export function above(ordered: Float32Array, limit: number, isIncluded = false): Float32Array {
+  const first = ordered.findIndex((value) => value > limit || (isIncluded && value === limit));
+  return ordered.subarray(first < 0 ? ordered.length : first);
+}
+
 export function quantile(ordered: Float32Array, share: number): number {
   return ordered[rounded(share * (ordered.length - 1))];
 }
@@ -113,21 +126,13 @@ export function inSquare(image: Grid, window: number, isMax: boolean): Grid {
 }
 
 /** The maximum or minimum of each `window` successive columns, from windows of 1, 2, 4, … columns. */
-export function sliding(image: Grid, window: number, isMax: boolean): Grid {
-  let { width, values }: { width: number; values: Float32Array } = image;
-  for (let size = 1; size < window; ) {
-    const step = Math.min(size, window - size);
-    const next = new Float32Array((width - step) * image.height);
-    for (let y = 0, i = 0; y < image.height; y++) {
-      for (let at = y * width; at < (y + 1) * width - step; at++, i++) {
-        const [a, b] = [values[at], values[at + step]];
-        next[i] = a > b === isMax ? a : b;
-      }
-    }
-    [width, values] = [width - step, next];
-    size += step;
+export function sliding({ width, height, values }: Grid, window: number, isMax: boolean): Grid {
+  const extremes = values.slice(); // windows that reach beyond the end of a row are cut off at last
+  for (let size = 1, step = 1; size < window; size += step) {
+    step = Math.min(size, window - size);
+    for (let i = 0; i < extremes.length - step; i++) if (extremes[i + step] > extremes[i] === isMax) extremes[i] = extremes[i + step];
   }
-  return grid(width, image.height, values);
+  return cropped(grid(width, height, extremes), [0, 0, width - window + 1, height]);
 }
 
 export interface Components {

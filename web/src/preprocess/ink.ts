@@ -1,8 +1,8 @@
 // Ink in a picture: 0 on paper, 1 inside the darkest (or lightest) stroke, as in clearhead.data.preprocessing.ink.
 
 import {
-  any, around, cropped, grid, heightOf, highest, hull, inSquare, label, labelFree, longer, lowest, made, mapped, maskOf,
-  mean, median, near, padded, quantile, rounded, sideOf, strokeWidth, sum, widthOf, type Box, type Components, type Grid,
+  above, any, around, cropped, grid, heightOf, highest, hull, inSquare, label, labelFree, longer, lowest, made, mapped, maskOf,
+  mean, median, near, padded, quantile, rounded, sideOf, strokeWidth, sum, thinned, widthOf, type Box, type Components, type Grid,
 } from "./arrays";
 import { downsample } from "./image";
 import { withoutLines } from "./lines";
@@ -142,8 +142,7 @@ function inside(grey: Grid, ink: Ink): Ink | null {
 
 /** The ink on a background; with `isFree`, only if it touches neither border nor desk. */
 function strokes(grey: Grid, background: Grid, dark: boolean, isFree: boolean): Ink | null {
-  const { width } = background;
-  const level = quantile(background.values.filter((_, i) => (i % width) % 4 === 0 && Math.floor(i / width) % 4 === 0).sort(), 0.9);
+  const level = quantile(thinned(background, 4).values.sort(), 0.9);
   const outside = maskOf(background, (value) => value < Math.fround(0.75 * level));
   let signal = mapped(grey, (value, i) => {
     const paper = background.values[i];
@@ -259,10 +258,10 @@ function isDarkOnLight(grey: Grid): [boolean, boolean] {
   const small = downsample(grey, THUMB_SIDE);
   const { width, height, values } = small;
   const middle = Math.fround((highest(values) + lowest(values)) / 2);
-  const above = maskOf(small, (value) => value > middle);
+  const light = maskOf(small, (value) => value > middle);
   const sides: Box[] = [[0, 0, width, 1], [0, height - 1, width, height], [0, 0, 1, height], [width - 1, 0, width, height]];
-  const border = sides.reduce((all, side) => all + sum(cropped(above, side).values), 0) / (2 * (width + height));
-  const byShare = border + mean(above) >= 1;
+  const border = sides.reduce((all, side) => all + sum(cropped(light, side).values), 0) / (2 * (width + height));
+  const byShare = border + mean(light) >= 1;
   if (longer(small) <= SMALL_SIDE) return [byShare, byShare];
   const at = (x: number, y: number): number => values[Math.min(height - 1, Math.max(0, y)) * width + Math.min(width - 1, Math.max(0, x))];
   const smooth = made(width, height, (x, y) => [-1, 0, 1].reduce((all, down) => all + at(x - 1, y + down) + at(x, y + down) + at(x + 1, y + down), 0) / 9);
@@ -271,8 +270,8 @@ function isDarkOnLight(grey: Grid): [boolean, boolean] {
     return one.values.map((value, i) => closed[i] - value);
   });
   if (Math.max(...thin.map(highest)) < MIN_THIN * (highest(smooth.values) - lowest(smooth.values))) return [byShare, byShare];
-  const [dark, light] = thin.map((one) => sum(one.map((value) => value * value)));
-  return [byShare, dark >= light];
+  const [ofDark, ofLight] = thin.map((one) => sum(one.map((value) => value * value)));
+  return [byShare, ofDark >= ofLight];
 }
 
 /** The grey closing by a square (Serra 1982), wider than any stroke. Beyond the border it is dark. */
@@ -287,8 +286,7 @@ function closing(grey: Grid, share: number): Grid {
  */
 function scaled(signal: Grid, outside: Grid, isNoisy: boolean): { values: Grid; contrast: number } | null {
   const step = Math.max(1, Math.floor(longer(signal) / 128));
-  const sample = (of: Grid): Float32Array => of.values.filter((_, i) => (i % of.width) % step === 0 && Math.floor(i / of.width) % step === 0);
-  const [values, beside] = [sample(signal), sample(outside)];
+  const [values, beside] = [thinned(signal, step).values, thinned(outside, step).values];
   const share = sum(beside) / beside.length;
   const onPaper = share > 0 && share < MAX_OUTSIDE ? values.filter((_, i) => !beside[i]) : null;
   const found = levels(values.sort(), isNoisy) ?? (onPaper && levels(onPaper.sort(), isNoisy));
@@ -302,14 +300,14 @@ function scaled(signal: Grid, outside: Grid, isNoisy: boolean): { values: Grid; 
 /** The level of paper, and above it that of its noise and that of strokes; null without strokes. */
 function levels(ordered: Float32Array, isNoisy: boolean): { paper: number; floor: number; contrast: number } | null {
   const middle = (quantile(ordered, 0.02) + quantile(ordered, 0.998)) / 2;
-  const around = ordered.filter((value) => value <= middle);
+  const around = ordered.subarray(0, ordered.length - above(ordered, middle).length);
   const paper = quantile(around, 0.5);
   const noise = 1.4826 * quantile(around.map((value) => Math.abs(value - paper)).sort(), 0.5);
   const limit = paper + Math.max(4 * noise, MIN_CONTRAST / 2);
-  const stroke = ordered.filter((value) => value > limit);
+  const stroke = above(ordered, limit);
   if (!stroke.length) return null;
   const half = (paper + quantile(stroke, 0.9)) / 2;
-  const contrast = quantile(stroke.filter((value) => value >= half), 0.8) - paper;
+  const contrast = quantile(above(stroke, half, true), 0.8) - paper;
   if (contrast < MIN_CONTRAST || (contrast < MIN_SIGNAL * noise && (isNoisy || contrast < 0.5))) return null;
   // The soft edges of an enlarged scan are no noise.
   return { paper, floor: Math.max(Math.min(3 * noise, 0.2 * contrast), GREY_LEVEL), contrast };

@@ -1,7 +1,7 @@
 // Where digits that touch may be parted, as in clearhead.data.preprocessing.touching: a cut is the path from top
 // to bottom through the least ink. Which of the parts between cuts are digits is decided by the classifier.
 
-import { made, mean, rounded, type Grid } from "./arrays";
+import { made, mean, rounded, thinned, type Grid } from "./arrays";
 
 const [MIN_ASPECT, MAX_ASPECT] = [0.8, 5]; // width of digits that may touch, relative to their height
 const MIN_WIDTH = 10;
@@ -15,10 +15,11 @@ export function mayBeSeveral(width: number, height: number): boolean {
 }
 
 /** The column of each cut in each row; none for ink too narrow or too wide for several digits. */
-export function cuts({ width, height, values }: Grid): number[][] {
+export function cuts(ink: Grid): number[][] {
+  const { width, height } = ink;
   if (!mayBeSeveral(width, height)) return [];
   const step = Math.ceil(height / MAX_ROWS);
-  const coarse = made(Math.ceil(width / step), Math.ceil(height / step), (x, y) => values[step * y * width + step * x]);
+  const coarse = thinned(ink, step);
   const count = Math.max(MIN_CUTS, rounded((CUTS_PER_HEIGHT * width) / height));
   const found = Array.from({ length: count }, (_, n) => {
     const middle = 1.25 / count + (n * (1 - 2.5 / count)) / (count - 1);
