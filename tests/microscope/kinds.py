@@ -123,7 +123,7 @@ def _touching(digit: ndarray, random: Generator, *, light: bool = False) -> ndar
         np.maximum(area, ink, out=area)
         x += ink.shape[1] - int(random.integers(-3, side // 6))
     sheet = 0.9 * sheet[:, : x + 40]
-    return np.uint8(255 * (sheet if light else 1 - sheet))
+    return np.asarray(255 * (sheet if light else 1 - sheet), np.uint8)
 
 
 def _two(digit: ndarray, random: Generator, *, below: bool) -> ndarray:
@@ -131,7 +131,7 @@ def _two(digit: ndarray, random: Generator, *, below: bool) -> ndarray:
     places = [(40, 60), (270, 70) if below else (60, 230)]
     for place in places:
         written(sheet, enlarged(digit, int(random.integers(90, 150))), random, place)
-    return np.uint8(255 * sheet)
+    return np.asarray(255 * sheet, np.uint8)
 
 
 def _framed(digit: ndarray, random: Generator) -> ndarray:
@@ -142,7 +142,7 @@ def _framed(digit: ndarray, random: Generator) -> ndarray:
     for edge in random.permutation(4)[: int(random.integers(1, 5))]:
         turned = np.rot90(sheet, edge)
         turned[:width] = 0.3
-    return np.uint8(255 * sheet)
+    return np.asarray(255 * sheet, np.uint8)
 
 
 def _sloped(digit: ndarray, random: Generator) -> ndarray:
@@ -151,7 +151,8 @@ def _sloped(digit: ndarray, random: Generator) -> ndarray:
     y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
     light = 0.5 * (1 + random.uniform(-0.3, 0.3) * x + random.uniform(-0.3, 0.3) * y)
     written(light, enlarged(digit, side - 8), random)
-    return np.uint8(255 * np.clip(light + random.normal(0, 0.004, light.shape), 0, 1))
+    light += random.normal(0, 0.004, light.shape)
+    return np.asarray(255 * np.clip(light, 0, 1), np.uint8)
 
 
 def _smudged(digit: ndarray, random: Generator) -> ndarray:
