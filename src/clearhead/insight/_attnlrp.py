@@ -190,7 +190,8 @@ def _normalize(
     eps: float = 1e-12,
     out: Tensor | None = None,
 ) -> Tensor:
-    return input / input.norm(p, dim, keepdim=True).clamp_min(eps).detach()
+    length: Tensor = torch.linalg.vector_norm(input, p, dim, keepdim=True)
+    return input / length.clamp_min(eps).detach()
 
 
 def _over_deviation(x: Tensor, axes: list[int], eps: float) -> Tensor:
