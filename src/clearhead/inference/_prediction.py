@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from clearhead.data.preprocessing.digits import SEVERAL
+from clearhead.data.preprocessing.digits import SEVERAL, SLASH
 from clearhead.inference._prepare import Box
 from clearhead.inference.metrics import soften
 
@@ -228,11 +228,14 @@ def combine(digits: Sequence[Prediction]) -> Prediction:
 def one_or_several(whole: Prediction, digits: Sequence[Prediction]) -> Prediction:
     """The prediction for a picture from those for all of it as one digit and for its parts.
 
-    Parts that are not all digits, but together look like one, are pieces of one.
+    Parts that are not all digits, but together look like one, are pieces of one. Slashes and
+    brackets are left out, with their warning.
     """
     if not digits:
         return whole
-    several = combine(digits)
+    warnings = dict.fromkeys(warning for digit in digits for warning in digit.warnings)
+    several = combine([digit for digit in digits if SLASH not in digit.warnings] or digits)
+    several = replace(several, warnings=tuple(warnings))
     if whole.status == several.status == "confident":
         boxes = [digit.box for digit in digits if digit.box is not None]
         are_side_by_side = all(after[0] >= before[2] for before, after in pairwise(boxes))
