@@ -15,6 +15,7 @@ from clearhead.inference import evaluation_mode
 from clearhead.insight._attnlrp import attnlrp
 from clearhead.insight._layerwise import (
     blocks_of,
+    inputs_observed,
     legrad,
     output_projections,
     tokens_observed,
@@ -211,10 +212,11 @@ def _legrad(task: _Task) -> Tensor:
 def _tokentm(task: _Task) -> Tensor:
     recording, gradients, _ = task.trace
     blocks = blocks_of(task.model, recording.names)
-    with evaluation_mode(task.model), torch.no_grad(), tokens_observed(blocks) as tokens:
+    seen, within = tokens_observed(blocks), inputs_observed(blocks)
+    with evaluation_mode(task.model), torch.no_grad(), seen as tokens, within as inside:
         task.model(task.images)
     projections = output_projections(task.model, task.images, task.layers)
-    return task.read_out(tokentm(recording.records, gradients, tokens, projections))
+    return task.read_out(tokentm(recording.records, gradients, tokens, inside, projections))
 
 
 def _gradient(task: _Task) -> Tensor:
