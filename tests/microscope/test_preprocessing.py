@@ -67,9 +67,7 @@ def answers(prediction: Prediction) -> list[int]:
         for one in digits
         if one.box
         for number in (
-            STATUSES.index(
-                "doubtful" if one.label and {*prediction.warnings} - own else one.status
-            ),
+            STATUSES.index("doubtful" if one.label and of_all else one.status),
             int(np.argmax(one.probabilities)),
             *one.box,
         )
