@@ -93,14 +93,10 @@ class Pool:
             worker.kill()
 
     async def run(self, job: Job) -> Any:
-        """The result of a job; one that is cancelled while it waits is never started.
+        """The response in JSON for a picture; for other kinds the decoded body and its `Result`.
 
-        Returns:
-            The response in JSON for a picture; for other kinds the decoded body and its `Result`.
-
-        Raises:
-            HTTPException: As `BodyDecoder`; 422 if the process ends, or takes too long.
-            RuntimeError: The forward pass failed.
+        A job that is cancelled while it waits is never started. `HTTPException` as `BodyDecoder`,
+        and 422 if the process ends or takes too long; `RuntimeError` if the forward pass failed.
         """
         call = _Call(job, self.loop.create_future())
         self.waiting[call] = None
