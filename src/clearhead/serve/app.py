@@ -126,10 +126,12 @@ def make_app(
     app.add_middleware(GZipMiddleware, minimum_size=MIN_COMPRESSED, compresslevel=5)
     for kind, handler in ERROR_HANDLERS.items():
         app.add_exception_handler(kind, handler)
-    for router in (_picture_routes(service), protocol_routes(service)):
+    routers = _picture_routes(service), protocol_routes(service)
+    for router in routers:
         app.include_router(router)
     _add_pages(app, service, page_of)
-    routes = {route.path for route in app.routes if isinstance(route, APIRoute)}
+    all_routes = [route for owner in (app, *routers) for route in owner.routes]
+    routes = {route.path for route in all_routes if isinstance(route, APIRoute)}
     limited = ConcurrencyLimit(
         _PredictFirst(service, app), metrics=service.metrics, max_concurrency=config.max_concurrency
     )
