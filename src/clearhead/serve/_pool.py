@@ -81,7 +81,8 @@ class Pool:
     async def __aexit__(self, *_: object) -> None:
         self.stop()
         atexit.unregister(self.stop)
-        await asyncio.gather(*self.tasks)
+        while self.tasks:  # one may start another
+            await asyncio.gather(*self.tasks)
         for worker in self.workers:
             worker.close()
             await asyncio.to_thread(worker.process.join)
@@ -228,9 +229,9 @@ class _Worker:
 
     async def connect(self) -> None:
         """Start the process; its first reply comes when it is ready."""
-        await asyncio.to_thread(self.process.start)
-        self.remote.close()
         self.reader, self.writer = await asyncio.open_connection(sock=self.socket)
+        with self.remote:
+            await asyncio.to_thread(self.process.start)
 
     async def call(self, jobs: list[Job]) -> Any:
         """The outcomes of a batch; `EOFError` or `OSError` if the process ends."""
