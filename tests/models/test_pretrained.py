@@ -314,6 +314,18 @@ def test_a_path_that_does_not_exist_is_not_requested_from_the_hub(
         load("./a\nb")
 
 
+@pytest.mark.parametrize("source", ["runs/lettres", "./runs/lettres", "run", "runs/letter/"])
+def test_a_folder_with_a_similar_name_is_suggested_without_a_request(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clearhead.models.pretrained.hub_is_reachable", None)  # cannot be called
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "letters").mkdir(parents=True)
+    similar = "runs" if source == "run" else "runs/letters"
+    with pytest.raises(CheckpointError, match=rf"did you mean {similar}\?"):
+        load(source)
+
+
 def test_a_file_instead_of_a_folder_is_an_error(folder: Path) -> None:
     with pytest.raises(CheckpointError, match=r"config\.json is a file; a model is a folder; give"):
         load(folder / CONFIG)
