@@ -25,7 +25,7 @@ from clearhead.recording._history import (
     History,
     Normaliser,
     Softmax,
-    TensorTable,
+    WeakTable,
     TrackedAttention,
     is_router,
     normaliser_of_call,
@@ -51,13 +51,13 @@ class OperationTracker:
     def __init__(self, innermost: Callable[[], nn.Module | None]) -> None:
         """`innermost` returns the innermost running module."""
         self._innermost = innermost
-        self._histories: TensorTable[History] = TensorTable()
-        self._factors: TensorTable[Factor] = TensorTable()
-        self._normalisers: TensorTable[Normaliser] = TensorTable()
-        self._sums: TensorTable[TrackedAttention] = TensorTable()  # of values, not yet divided
-        self._pairs: TensorTable[str] = TensorTable()  # elementwise products, not yet summed
-        self._other_scores: TensorTable[str] = TensorTable()  # by functions that are not followed
-        self._other_weights: TensorTable[Softmax] = TensorTable()  # of scores of unknown origin
+        self._histories: WeakTable[Tensor, History] = WeakTable()
+        self._factors: WeakTable[Tensor, Factor] = WeakTable()
+        self._normalisers: WeakTable[Tensor, Normaliser] = WeakTable()
+        self._sums: WeakTable[Tensor, TrackedAttention] = WeakTable()  # of values, not yet divided
+        self._pairs: WeakTable[Tensor, str] = WeakTable()  # elementwise products, not yet summed
+        self._other_scores: WeakTable[Tensor, str] = WeakTable()  # by functions that are not followed
+        self._other_weights: WeakTable[Tensor, Softmax] = WeakTable()  # of scores of unknown origin
         self.softmaxes: list[Softmax] = []
 
     def factor(self, x: Tensor) -> Factor:
@@ -105,7 +105,7 @@ class OperationTracker:
     def clear(self) -> None:
         """Release all tensors."""
         for table in vars(self).values():
-            if isinstance(table, TensorTable):
+            if isinstance(table, WeakTable):
                 table.clear()
 
     def _keep(self, x: Tensor, history: History) -> None:

@@ -36,19 +36,23 @@ CARRIED = (
 # Operations that may change the number of elements between product and softmax or values.
 RESIZING = frozenset("cat concat __getitem__ narrow pad add __add__ __radd__".split())
 
+Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
-class TensorTable(dict[int, tuple[weakref.ref[Tensor], Value]], Generic[Value]):
-    """Values by tensor, held by weak references: an entry vanishes with its tensor."""
+class WeakTable(dict[int, tuple[weakref.ref[Key], Value]], Generic[Key, Value]):
+    """Values by object, held by weak references: an entry vanishes with its object.
+
+    Unlike WeakKeyDictionary it compares by identity, as tensors and modules may define equality.
+    """
 
     def of(self, x: Any) -> Value | None:
-        """The value of this very tensor."""
+        """The value of this very object."""
         known = self.get(id(x))
         return known[1] if known is not None and known[0]() is x else None
 
-    def put(self, x: Tensor, value: Value) -> None:
-        """Set the value of a tensor."""
+    def put(self, x: Key, value: Value) -> None:
+        """Set the value of an object."""
         key = id(x)
 
         def drop(reference: Any) -> None:
@@ -58,7 +62,7 @@ class TensorTable(dict[int, tuple[weakref.ref[Tensor], Value]], Generic[Value]):
         self[key] = weakref.ref(x, drop), value
 
     def forget(self, x: Any) -> None:
-        """Remove a tensor."""
+        """Remove an object."""
         if self.of(x) is not None:
             del self[id(x)]
 

@@ -17,7 +17,7 @@ from torch import Tensor, jit
 from torch.overrides import handle_torch_function, has_torch_function
 
 from clearhead.errors import CaptureError
-from clearhead.recording._call_site import OPAQUE
+from clearhead.recording._call_site import is_opaque
 from clearhead.recording._compiled import ACTIVE
 from clearhead.recording._kernel_calls import IRRELEVANT, KERNELS, KernelCall, Reader
 from clearhead.recording._torch_internals import (
@@ -118,7 +118,7 @@ def _loaded_kernels() -> Iterator[Kernel]:
     readers: dict[FunctionType, Reader | None] = {}
     for package, known in KERNELS.items():
         for name, function in list(vars(sys.modules.get(package) or object).items()):
-            if isinstance(function, FunctionType) and name[0] != "_" and OPAQUE.search(name):
+            if is_opaque(name) and isinstance(function, FunctionType) and name[0] != "_":
                 readers.setdefault(function, known.get(name))
     if (call := packaged_call()) is not None:
         readers[call] = None
