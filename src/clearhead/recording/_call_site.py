@@ -106,6 +106,7 @@ def nothing_recorded_message(
 # What `torch.compile` puts between a compiled module and the original.
 COMPILED_PREFIX = "_orig_mod."
 
+
 class Running(NamedTuple):
     """The modules whose methods are running, innermost first.
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from clearhead.recording._layout import CASTS, LAYOUT, Step
-from clearhead.recording._products import DIVIDE, Factor, Product
+from clearhead.recording._products import DIVIDE, MULTIPLY, Factor, Product
 
 SOFTMAX = frozenset(["special_softmax", "softmax", "_softmax", "_safe_softmax", "_sparse_softmax"])
 LOG_SOFTMAX = frozenset(["log_softmax", "_log_softmax", "special_log_softmax"])
@@ -17,7 +17,9 @@ EXPONENTIAL = frozenset(["exp", "exp_", "special_exp"])
 OTHER_EXPONENTIAL = frozenset(
     "exp2 exp2_ special_exp2 expm1 expm1_ special_expm1 __rpow__".split()
 )  # not followed
-OTHER_WEIGHTS = frozenset("sigmoid sigmoid_ special_expit relu relu_ square pow __pow__".split())
+OTHER_WEIGHTS = frozenset(
+    "sigmoid sigmoid_ special_expit relu relu_ square pow __pow__ tanh tanh_ softplus".split()
+)
 SUBTRACT = frozenset("sub sub_ subtract subtract_ __sub__ __isub__".split())
 LOGSUMEXP = frozenset(["logsumexp", "special_logsumexp"])
 
@@ -31,6 +33,14 @@ CARRIED = (
         "dropout dropout_ masked_fill masked_fill_ nan_to_num pad cat stack narrow __getitem__ "
         "chunk split tensor_split unbind as_strided select add __add__ mul __mul__".split()
     )
+)
+
+# Operations that leave the last axis in its place, or split it.
+FEATURES = (
+    CASTS
+    | DIVIDE
+    | MULTIPLY
+    | frozenset("view reshape unflatten contiguous clone add __add__ masked_fill topk".split())
 )
 
 # Operations that may change the number of elements between product and softmax or values.

@@ -221,6 +221,11 @@ class InterceptionMode(TorchFunctionMode):
             return result
         call = kernel.read(reader, args, kwargs)
         output, *rest = result if isinstance(result, tuple) else (result,)
+        if not isinstance(output, Tensor):
+            kind = type(output).__name__
+            raise CaptureError(
+                f"{kernel.__name__} returned {kind}; expected a tensor as its output"
+            )
         has_axes = output.dim() == call.query.dim()  # none for the batch, or for heads
         shape = (*call.query.shape[:-1], output.shape[-1])
         raw_output, site = output if has_axes else output.reshape(shape), self.call_sites.here()

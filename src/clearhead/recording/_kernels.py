@@ -48,7 +48,7 @@ class Kernel:
         """Let the function call this object, wherever else it is referred to, by any name."""
         vars(self._original).setdefault("__wrapped__", self.function)  # has its signature
         defaults = self.function.__kwdefaults__ or {}  # other threads may call it meanwhile
-        self._original.__kwdefaults__ = {**defaults, "_kernel": self._call}
+        self._original.__kwdefaults__ = {**defaults, "_clearhead_kernel": self._call}
         self._original.__code__ = self._entry
 
     def remove(self) -> None:
@@ -89,9 +89,9 @@ def _is_default(value: Any, parameter: inspect.Parameter | None) -> bool:
     return value is default or (not isinstance(value, Tensor) and bool(value == default))
 
 
-def _entry(*args: Any, _kernel: Callable[..., Any], **kwargs: Any) -> Any:
+def _entry(*args: Any, _clearhead_kernel: Callable[..., Any], **kwargs: Any) -> Any:
     """The code of a wrapped function."""
-    return _kernel(*args, **kwargs)
+    return _clearhead_kernel(*args, **kwargs)
 
 
 def _entry_with(variables: tuple[str, ...]) -> CodeType:
@@ -123,7 +123,7 @@ def _loaded_kernels() -> Iterator[Kernel]:
     if (call := packaged_call()) is not None:
         readers[call] = None
     for function, reader in readers.items():
-        if "_kernel" not in (function.__kwdefaults__ or {}):
+        if "_clearhead_kernel" not in (function.__kwdefaults__ or {}):
             yield _kernel(function, function.__code__, reader)
 
 
