@@ -36,6 +36,7 @@ from clearhead.insight import (
     save_figure,
     shapley,
 )
+from clearhead.insight.curves import deletion_curves, ranked
 from clearhead.insight.metrics import (
     infidelity,
     random_subsets,
@@ -45,7 +46,6 @@ from clearhead.insight.metrics import (
     subset_falls,
     top_agreement,
 )
-from clearhead.insight.perturbation import deletion_curves, ranked
 from clearhead.insight.plots import (
     MUTED,
     OUTLINE,

@@ -9,6 +9,7 @@ from scipy.stats import pearsonr, spearmanr
 
 from clearhead.errors import ConfigError, InputError
 from clearhead.insight import Baseline, Grid
+from clearhead.insight.curves import deletion_curves
 from clearhead.insight.forward import class_scores
 from clearhead.insight.metrics import (
     infidelity,
@@ -21,7 +22,6 @@ from clearhead.insight.metrics import (
     subset_falls,
     top_agreement,
 )
-from clearhead.insight.perturbation import deletion_curves
 
 from .reference import oblong_images, oblong_model, plain_logits
 
@@ -196,8 +196,9 @@ def test_metrics_equal_those_of_quantus() -> None:
     ours = deletion_curves(model, images, order, classes, grid=grid, baseline=blank)
     np.testing.assert_allclose(ours.probabilities[:, 1:], np.array(curves), rtol=1e-5)
 
-    keep = grid.to_pixels(importance > 0.5, images)
-    linear = Baseline(kind="linear", noise=0.0).fill(images, keep)
+    kept = importance > 0.5
+    keep = grid.to_pixels(kept, images)
+    linear = Baseline(kind="linear", noise=0.0).fill(images, kept[:, None], grid)[:, 0]
     for image in range(3):
         removed = np.flatnonzero(~keep[image, 0].numpy())
         expected = imputation(arr=x[image], indices=removed, noise=0.0)

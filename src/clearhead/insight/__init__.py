@@ -10,7 +10,8 @@ through `clearhead.recording`, in the same way in any model.
 - `attribution`: all methods under one protocol, with `_layerwise` (LeGrad, TokenTM) and `_attnlrp`
 - `measures`, `roles`: what each head attends to, and which heads differ from untrained ones
 - `ablation`: accuracy without a head, layer or patch
-- `perturbation`, `_faithfulness`, `metrics`: whether a map shows what matters to a prediction
+- `perturbation`: images of which some patches are replaced, and the score of a class on them
+- `curves`, `metrics`: whether a map shows what matters to a prediction
 - `forward`, `stats`: logits and probabilities of any model; intervals of paired differences
 - `plots`: figures
 """

@@ -1,11 +1,11 @@
 from . import plots as plots
-from ._faithfulness import faithfulness as faithfulness
 from .ablation import Part as Part
 from .ablation import ablate as ablate
 from .attribution import METHODS as METHODS
 from .attribution import attribute as attribute
 from .coalitions import Shapley as Shapley
 from .coalitions import shapley as shapley
+from .curves import faithfulness as faithfulness
 from .foreground import Foreground as Foreground
 from .measures import measure_heads as measure_heads
 from .perturbation import Baseline as Baseline

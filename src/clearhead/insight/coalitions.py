@@ -10,7 +10,7 @@ halves the number of coalitions.
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from clearhead.errors import ConfigError, InputError
 from clearhead.insight.forward import Model, Progress, Score, check_score, model_logits
-from clearhead.insight.perturbation import Baseline, default_baseline, subset_scores
+from clearhead.insight.perturbation import Baseline, default_baseline, kept_scores
 from clearhead.insight.tokens import Grid, grid_of
 
 MAX_EXACT_PLAYERS = 16
@@ -135,7 +135,9 @@ def shapley(
         InputError: If images, players and grid do not match, or the logits are not finite.
         ConfigError: For an option out of range, or a missing grid or baseline.
     """
-    grid = grid or grid_of(_module(model))
+    if grid is None and not isinstance(model, nn.Module):
+        raise ConfigError("give the grid of patches of a function: grid=Grid(rows, columns)")
+    grid = grid or grid_of(cast(nn.Module, model))
     baseline = baseline or default_baseline(model)
     check_score(score)
     if num_permutations < 2:
@@ -148,37 +150,37 @@ def shapley(
     generator = torch.Generator().manual_seed(seed)
     count = int(owners.max()) + 1
 
-    def game_of(image: Tensor, blank: Tensor, target: int, live: Tensor) -> Game:
-        def game(coalitions: Tensor) -> Tensor:
-            kept = torch.ones(len(coalitions), count + 1, dtype=torch.bool)
-            kept[:, live] = coalitions
-            patches = kept[:, owners]  # the last column is that of owner -1
-            options: Any = {"grid": grid, "score": score, "batch_size": batch_size}
-            return subset_scores(model, image, blank, target, patches, **options)
-
-        return game
-
-    done: list[tuple[Solution, Tensor, int]] = []
-    for image, blank, target in zip(images, baseline.of(images), classes.tolist(), strict=True):
+    def solve(image: Tensor, blank: Tensor, target: Tensor) -> tuple[Solution, Tensor, int]:
         live = _live_players(image, blank, owners, grid)
-        game = game_of(image, blank, target, live)
+
+        def game(coalitions: Tensor) -> Tensor:
+            kept = torch.ones(1, len(coalitions), count + 1, dtype=torch.bool)
+            kept[0, :, live] = coalitions
+            return kept_scores(
+                model, image[None], kept[..., owners],  # the last column is that of owner -1
+                target[None], grid=grid, baseline=baseline, score=score, batch_size=batch_size,
+            )[0]  # fmt: skip
+
         if len(live) <= max_exact_players:
-            values = game(all_coalitions(len(live)))
-            solution, ends, total = solve_exactly(values), values[[0, -1]], len(values)
-        else:
-            ends = game(torch.tensor([[False], [True]]).expand(2, len(live)))
-            solution = estimate(game, len(live), num_permutations, generator)
-            total = 2 + 2 * num_permutations * (len(live) + 1)
-        done.append((_spread(solution, live, count), ends, total))
+            scores = game(all_coalitions(len(live)))
+            return _spread(solve_exactly(scores), live, count), scores[[0, -1]], len(scores)
+        ends = game(torch.tensor([[False], [True]]).expand(2, len(live)))
+        solution = estimate(game, len(live), num_permutations, generator)
+        total = 2 + 2 * num_permutations * (len(live) + 1)
+        return _spread(solution, live, count), ends, total
+
+    done = []
+    for one in zip(images, baseline.of(images), classes, strict=True):
+        done.append(solve(*one))
         if progress is not None:
             progress(len(done), len(images))
-    solutions, ends_of_all, totals = zip(*done, strict=True)
-    exact = [x.interactions for x in solutions if x.interactions is not None]
-    empty, full = torch.stack(ends_of_all).unbind(1)
+    solutions, every_ends, totals = zip(*done, strict=True)
+    values, margins, interactions = zip(*solutions, strict=True)
+    empty, full = torch.stack(every_ends).unbind(1)
     return Shapley(
-        values=torch.stack([x.values for x in solutions]),
-        interactions=torch.stack(exact) if len(exact) == len(images) else None,
-        margins=torch.stack([x.margins for x in solutions]),
+        values=torch.stack(values),
+        interactions=None if None in interactions else torch.stack(interactions),
+        margins=torch.stack(margins),
         full=full,
         empty=empty,
         classes=classes.cpu(),
@@ -235,12 +237,6 @@ def estimate(
     return Solution(values=every.mean(0), margins=reach * every.std(0) / num_permutations**0.5)
 
 
-def _module(model: Model) -> nn.Module:
-    if not isinstance(model, nn.Module):
-        raise ConfigError("give the grid of patches of a function: grid=Grid(rows, columns)")
-    return model
-
-
 def _owners(players: Players, grid: Grid) -> Int[Tensor, " patches"]:
     """The player of each patch; `InputError` unless there is one for each patch."""
     if isinstance(players, str):
@@ -268,11 +264,9 @@ def _live_players(
 
 def _spread(solution: Solution, live: Int[Tensor, " live"], count: int) -> Solution:
     """The solution with the null players, whose values are 0."""
-    values, margins = torch.zeros(2, count, dtype=torch.float64)
-    values[live] = solution.values
-    margins[live] = solution.margins
-    interactions = None
-    if solution.interactions is not None:
-        interactions = torch.zeros(count, count, dtype=torch.float64)
-        interactions[live[:, None], live] = solution.interactions
-    return Solution(values, margins, interactions)
+
+    def spread(x: Tensor) -> Tensor:
+        index = (live,) if x.dim() == 1 else (live[:, None], live)
+        return x.new_zeros(*[count] * x.dim()).index_put(index, x)
+
+    return Solution(*(None if x is None else spread(x) for x in solution))  # type: ignore[arg-type]

@@ -96,11 +96,11 @@ def logits_of(
     )
 
 
-def batches(images: Tensor, batch_size: int) -> tuple[Tensor, ...]:
+def batches(images: Tensor, batch_size: int, dim: int = 0) -> tuple[Tensor, ...]:
     """The images (or other values, one for each) in batches of at most that size."""
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
-    parts: tuple[Tensor, ...] = images.split(batch_size)
+    parts: tuple[Tensor, ...] = images.split(batch_size, dim)
     return parts
 
 

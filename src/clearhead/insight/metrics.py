@@ -1,11 +1,10 @@
 """How good a map is: agreement with exact values, and measures without a ground truth.
 
-Deletion, insertion, their difference (SRG) and ROAD are in `faithfulness`.
+Deletion, insertion, their difference (SRG) and ROAD are in `curves`.
 """
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from clearhead.errors import ConfigError, InputError
 from clearhead.insight.forward import Model, Score
-from clearhead.insight.perturbation import Baseline, subset_scores
+from clearhead.insight.perturbation import Baseline, kept_scores
 from clearhead.insight.tokens import Grid
 
 # Residuals of ranks below this share of the ranks are rounding.
@@ -70,9 +69,10 @@ def subset_falls(
 ) -> Float[Tensor, "images subsets"]:
     """Fall of the score of each image when each of its subsets of patches is replaced."""
     kept = torch.cat([torch.ones_like(subsets[:, :1]), ~subsets], dim=1)
-    options: Any = {"grid": grid, "score": score, "batch_size": batch_size}
-    every = zip(images, baseline.of(images), classes.tolist(), kept, strict=True)
-    scores = torch.stack([subset_scores(model, *one, **options) for one in every])
+    scores = kept_scores(
+        model, images, kept, classes,
+        grid=grid, baseline=baseline, score=score, batch_size=batch_size,
+    )  # fmt: skip
     return scores[:, :1] - scores[:, 1:]
 
 

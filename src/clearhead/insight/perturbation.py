@@ -1,13 +1,11 @@
-"""Deletion and insertion curves: the probability of a class as patches are removed or added.
+"""Images of which only some patches are kept, and the score of a class on them.
 
-(Petsiuk, Das and Saenko 2018, "RISE: Randomized Input Sampling for Explanation of Black-box
-Models", arXiv 1806.07421, section 4.3; with patches in place of pixels, because attention has no
-smaller part of an image.) If a map shows what matters, the probability falls early when the patches
-that it ranks first are deleted, and rises early when they are inserted first.
+Occlusion, deletion and insertion, Shapley values and the metrics of maps are all computed from
+`kept_scores`.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import torch
@@ -19,14 +17,7 @@ from torch import Tensor
 from clearhead._validate import one_of, validate
 from clearhead.data import Normalization, normalize
 from clearhead.errors import ConfigError, InputError
-from clearhead.insight.forward import (
-    Model,
-    Score,
-    batches,
-    class_scores,
-    model_logits,
-    probabilities,
-)
+from clearhead.insight.forward import Model, Score, batches, class_scores, model_logits
 from clearhead.insight.tokens import Grid
 
 Kind = Literal["constant", "mean", "blur", "linear"]
@@ -89,15 +80,20 @@ class Baseline:
     def fill(
         self,
         images: Float[Tensor, "batch channels height width"],
-        kept: Bool[Tensor, "batch 1 height width"],
-    ) -> Float[Tensor, "batch channels height width"]:
-        """The images with all pixels replaced but those that are kept."""
+        kept: Bool[Tensor, "batch subsets patches"],
+        grid: Grid,
+    ) -> Float[Tensor, "batch subsets channels height width"]:
+        """Each image once for each subset of patches, with all others replaced."""
+        pixels = grid.to_pixels(kept, images).to(images.device)
         if self.kind != "linear":
-            return torch.where(kept, images, self.of(images))
+            return torch.where(pixels, images[:, None], self.of(images)[:, None])
         generator = torch.Generator().manual_seed(0)
         noise = self.noise * torch.randn(images.shape, generator=generator).to(images)
-        filled = [_imputed(*pair) for pair in zip(images, kept[:, 0], strict=True)]
-        return torch.where(kept, images, torch.stack(filled) + noise)
+        filled = [
+            torch.stack([_imputed(image, subset[0]) for subset in subsets])
+            for image, subsets in zip(images, pixels, strict=True)
+        ]
+        return torch.where(pixels, images[:, None], torch.stack(filled) + noise[:, None])
 
     def of(
         self, images: Float[Tensor, "batch channels height width"]
@@ -144,110 +140,28 @@ def default_baseline(model: Model) -> Baseline:
     return Baseline.black(config)
 
 
-def subset_scores(
+def kept_scores(
     model: Model,
-    image: Float[Tensor, "channels height width"],
-    blank: Float[Tensor, "channels height width"],
-    target: int,
-    kept: Bool[Tensor, "subsets patches"],
-    *,
-    grid: Grid,
-    score: Score,
-    batch_size: int,
-) -> Float[Tensor, " subsets"]:
-    """The score of a class for one image of which only some patches are kept."""
-    logits = []
-    for part in batches(kept, batch_size):
-        pixels = grid.to_pixels(part, image[None]).to(image.device)
-        inputs = torch.where(pixels, image, blank)
-        logits.append(model_logits(model, inputs, batch_size=batch_size))
-    every = torch.cat(logits)
-    return class_scores(every, torch.full((len(every),), target), score)
-
-
-class Curves(NamedTuple):
-    """The probability of one class for each image, at fractions of patches deleted (inserted)."""
-
-    fractions: Float[Tensor, " points"]
-    probabilities: Float[Tensor, "batch points"]
-
-    @property
-    def areas(self) -> Float[Tensor, " batch"]:
-        """The area under each curve, by the trapezoidal rule: between 0 and 1."""
-        return torch.trapezoid(self.probabilities, self.fractions, dim=1)
-
-    def reversed(self) -> "Curves":
-        """Deletion as insertion in the opposite order."""
-        return Curves(1 - self.fractions.flip(0), self.probabilities.flip(1))
-
-
-def ranked(
-    importance: Float[Tensor, "batch patches"], generator: torch.Generator
-) -> Int[Tensor, "batch patches"]:
-    """The patches of each image, the most important first; equals in random order.
-
-    In the order of the grid they would favour its first rows: a map of zeros would delete from the
-    top down.
-    """
-    if importance.dim() != 2 or importance.isnan().any():
-        raise InputError(
-            f"importance must be (batch, patches) without NaN, got {tuple(importance.shape)}"
-            + (" with NaN" if importance.isnan().any() else "")
-        )
-    shuffled = random_orders(len(importance), importance.shape[1], generator)
-    places = importance.cpu().gather(1, shuffled).argsort(dim=1, descending=True, stable=True)
-    return shuffled.gather(1, places)
-
-
-def random_orders(
-    images: int, patches: int, generator: torch.Generator
-) -> Int[Tensor, "batch patches"]:
-    """One random order of the patches for each image."""
-    return torch.rand(images, patches, generator=generator, dtype=torch.float64).argsort(dim=1)
-
-
-def deletion_curves(
-    model: Model,
-    images: Float[Tensor, "batch channels height width"],
-    order: Int[Tensor, "batch patches"],
-    classes: Int[Tensor, " batch"],
+    images: Float[Tensor, "images channels height width"],
+    kept: Bool[Tensor, "images subsets patches"],
+    classes: Int[Tensor, " images"],
     *,
     grid: Grid,
     baseline: Baseline,
-    steps: int | None = None,
-    batch_size: int = 250,
-) -> Curves:
-    """Replace the patches by the baseline in this order; follow one class for each image.
-
-    In `steps` steps of (nearly) equal size; by default one patch at a time. Insertion in an order
-    is deletion in the opposite order, `reversed()`: both contain the same images.
-    """
-    patches = grid.num_patches
-    if order.shape != (len(images), patches) or classes.shape != (len(images),):
-        raise InputError(
-            f"{len(images)} images of {patches} patches need an order of that shape and one class "
-            f"each, got {tuple(order.shape)} and {tuple(classes.shape)}"
-        )
-    if not torch.equal(order.cpu().sort(dim=1).values, torch.arange(patches).expand(order.shape)):
-        raise InputError(f"an order must name each patch from 0 to {patches - 1} once")
-    steps = patches if steps is None else steps
-    if not 1 <= steps <= patches:
-        raise ConfigError(f"steps must be between 1 and {patches}, the patches, got {steps}")
-    deleted = [round(step * patches / steps) for step in range(steps + 1)]
-    points = []
-    for batch, ranks, targets in zip(
-        *(batches(x, batch_size) for x in (images, order.argsort(dim=1), classes)), strict=True
-    ):
-        rows = torch.arange(len(batch))
-        pixels = grid.to_pixels(ranks, batch).to(batch.device)
-        curve = [
-            probabilities(model, baseline.fill(batch, pixels >= count), batch_size=len(batch))[
-                rows, targets.cpu()
-            ]
-            for count in deleted
-        ]
-        points.append(torch.stack(curve, dim=1))
-    return Curves(torch.tensor(deleted, dtype=torch.float64) / patches, torch.cat(points))
+    score: Score = "log-odds",
+    batch_size: int = 512,
+) -> Float[Tensor, "images subsets"]:
+    """The score of the class of each image of which only a subset of the patches is kept."""
+    at_once, scores = max(batch_size // kept.shape[1], 1), []
+    parts = zip(*(batches(x, at_once) for x in (images, kept, classes.cpu())), strict=True)
+    for some, subsets, targets in parts:
+        for subset in batches(subsets, batch_size, dim=1):
+            inputs = baseline.fill(some, subset, grid).flatten(0, 1)
+            logits = model_logits(model, inputs, batch_size=batch_size)
+            repeated = targets.repeat_interleave(subset.shape[1])
+            scores.append(class_scores(logits, repeated, score))
+    # images one by one where a batch does not hold all subsets of one
+    return torch.cat(scores).view(kept.shape[:2])
 
 
 # Weights of ROAD for the neighbours of a pixel: direct ones, and diagonal ones.

@@ -4,9 +4,8 @@ patch 2 (row 1, column 2) → patch 3 (row 1, column 3): 41 %
 The → cat: 50 %
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import groupby
 from typing import Any
 
 from clearhead.errors import InputError
@@ -46,23 +45,18 @@ class AttentionTable:
     Attributes:
         layer: Name of the layer.
         head: The head, from 0; None for the mean of all heads.
-        rows: Queries in order, and the keys of each.
-        rest: For each query, the sum over the keys that are not listed.
+        rows: Queries in order, and the keys of each; the last row of a query may be the sum over
+            the keys that are not listed, "2 others".
     """
 
     layer: str
     head: int | None
     rows: tuple[TableRow, ...]
-    rest: tuple[TableRow, ...] = ()
 
     def __str__(self) -> str:
         head = "mean of all heads" if self.head is None else f"head {self.head + 1}"
-        rest = {row.query: row for row in self.rest}
-        rows: list[TableRow] = []
-        for query, listed in groupby(self.rows, key=lambda row: row.query):
-            rows += [*listed, *([rest[query]] if query in rest else [])]
-        width = max(len(f"{row.query} → {row.key}") for row in rows)
-        return "\n".join([f"{self.layer}, {head}", *(_line(row, width) for row in rows)])
+        width = max(len(f"{row.query} → {row.key}") for row in self.rows)
+        return "\n".join([f"{self.layer}, {head}", *(_line(row, width) for row in self.rows)])
 
     def __repr__(self) -> str:
         return f"AttentionTable({self.layer}, head {self.head}, {len(self.rows)} rows)"
@@ -92,7 +86,7 @@ def attention_table(
         query: Index of one query token; by default all.
         queries: The query tokens, where they are not the key tokens.
         max_keys: For each query, list this many keys with the largest weights, largest first, and
-            sum the others in `rest`; by default all keys in the order of the tokens.
+            sum the others in one row; by default all keys in the order of the tokens.
 
     Returns:
         The table; printed, it has one line for each pair of query and key.
@@ -110,16 +104,9 @@ def attention_table(
     if max_keys is not None and max_keys < 1:
         raise InputError(f"max_keys must be at least 1, got {max_keys}")
     names = query_tokens.names() if query is None else (query_tokens.names()[query],)
-    tables = [
-        _rows(*row, keys.names(), max_keys)
-        for row in zip(names, weights.tolist(), visible.any(dim=0).tolist(), strict=True)
-    ]
-    return AttentionTable(
-        layer=name,
-        head=head,
-        rows=tuple(row for rows, _ in tables for row in rows),
-        rest=tuple(row for _, rest in tables for row in rest),
-    )
+    rows = zip(names, weights.tolist(), visible.any(dim=0).tolist(), strict=True)
+    listed = (row for one in rows for row in _rows(*one, keys.names(), max_keys))
+    return AttentionTable(layer=name, head=head, rows=tuple(listed))
 
 
 def percent(weight: float) -> str:
@@ -132,30 +119,22 @@ def _named(tokens: Tokens | Sequence[str]) -> Tokens:
 
 
 def _rows(
-    query: str,
-    weights: list[float],
-    visible: list[bool],
-    keys: tuple[str, ...],
-    max_keys: int | None,
-) -> tuple[list[TableRow], list[TableRow]]:
-    """The rows of one query, and none or one for the rest."""
+    query: str, weights: list[float], visible: list[bool], names: tuple[str, ...], limit: int | None
+) -> Iterator[TableRow]:
+    """The rows of one query."""
     order = list(range(len(weights)))
-    if max_keys is not None:
+    if limit is not None:
         order.sort(key=lambda key: -weights[key])
-    listed, others = order[:max_keys], order[max_keys:] if max_keys else []
-
-    def row(key: str, weight: float, num_visible: int) -> TableRow:
+    others = order[limit:] if limit else []
+    groups = [(names[key], [key]) for key in order[:limit]]
+    if others:
+        groups.append((f"{len(others)} other{'s' if len(others) > 1 else ''}", others))
+    for name, group in groups:
+        weight, num_visible = sum(weights[key] for key in group), sum(visible[key] for key in group)
         multiple = weight * sum(visible) / (num_visible or 1)
-        return TableRow(
-            query=query, key=key, weight=weight, multiple=multiple, visible=num_visible > 0
+        yield TableRow(
+            query=query, key=name, weight=weight, multiple=multiple, visible=num_visible > 0
         )
-
-    rows = [row(keys[key], weights[key], int(visible[key])) for key in listed]
-    if not others:
-        return rows, []
-    name = f"{len(others)} other{'s' if len(others) > 1 else ''}"
-    rest = sum(weights) - sum(weights[key] for key in listed)
-    return rows, [row(name, rest, sum(visible[key] for key in others))]
 
 
 def _line(row: TableRow, width: int) -> str:

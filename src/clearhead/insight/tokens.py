@@ -114,13 +114,13 @@ class Grid:
 
     def to_pixels(
         self,
-        patches: Shaped[Tensor, "batch patches"],
+        patches: Shaped[Tensor, "*batch patches"],
         images: Float[Tensor, "_ channels height width"],
-    ) -> Shaped[Tensor, "batch 1 height width"]:
+    ) -> Shaped[Tensor, "*batch 1 height width"]:
         """The value of each pixel's patch, for images of that size."""
         height, width = self.patch_shape(images)
-        cells = patches.view(-1, 1, self.rows, self.columns)
-        return cells.repeat_interleave(height, dim=2).repeat_interleave(width, dim=3)
+        cells: Tensor = patches.unflatten(-1, (1, self.rows, self.columns))
+        return cells.repeat_interleave(height, dim=-2).repeat_interleave(width, dim=-1)
 
     def patch_means(
         self, images: Float[Tensor, "batch channels height width"]
