@@ -389,6 +389,26 @@ def test_parts_of_one_attention_are_not_shown_as_a_whole() -> None:
     assert len(recording) == 4
 
 
+@pytest.mark.parametrize("fused", [False, True])
+def test_heads_in_a_loop_are_not_shown_as_several_attentions(fused: bool) -> None:
+    attend = F.scaled_dot_product_attention if fused else explicit
+    layer = Attention(
+        lambda q, k, v: torch.stack([attend(q[:, i], k[:, i], v[:, i]) for i in range(3)], 1)
+    )
+    model = nn.ModuleList([layer, Attention(explicit)])
+    with pytest.warns(UserWarning, match="3 parts"), ch.capture() as recording:
+        [x(Q, K, V) for x in model]
+    assert recording.names == ("Attention#4",)
+
+
+def test_two_attentions_of_the_same_queries_are_recorded() -> None:
+    layer = Attention(lambda q, k, v: explicit(q, k, v) + explicit(q, k.cos(), v.cos()))
+    with ch.capture() as recording:
+        layer(Q, K, V)
+    assert recording.names == ("Attention", "Attention#2")
+    assert recording.unseen == ()
+
+
 @pytest.mark.filterwarnings("ignore:.*chain_matmul")
 @pytest.mark.parametrize(
     ("scores", "context"),

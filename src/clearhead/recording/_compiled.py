@@ -3,11 +3,10 @@
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from itertools import takewhile
 from threading import local
 from types import CodeType, FrameType
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, fx, nn
@@ -15,7 +14,7 @@ from torch.nn import functional as F
 
 from clearhead.errors import CaptureError
 from clearhead.recording import _history
-from clearhead.recording._call_site import Running, reject_compiled, reject_opaque
+from clearhead.recording._call_site import reject_compiled, reject_opaque
 from clearhead.recording._history import EXPONENTIAL, OTHER_EXPONENTIAL, OTHER_WEIGHTS
 from clearhead.recording._products import FUNCTIONS, MULTIPLY, OTHER_FUNCTIONS
 from clearhead.recording._record_of_call import FusedCall
@@ -32,31 +31,13 @@ from clearhead.recording._torch_internals import (
     without_override_check,
 )
 
-
-class Recorder(Protocol):
-    """A mode that records calls made by compiled graphs; they refer to it by its level."""
-
-    level: int
-
-    def running(self) -> Running:
-        """The modules that are running."""
-
-    def compiled_call(self, call: FusedCall, output: Tensor, path: str, running: Running) -> None:
-        """Record one call of `scaled_dot_product_attention`."""
-
-    def scripted_call(self, called: Any, function: Callable[..., Any], *args: Any) -> Any:
-        """Make a call of TorchScript."""
-
-    def resumed(self) -> AbstractContextManager[Any]:
-        """Record inside a call that the mode is handling."""
-
-    def for_thread(self) -> AbstractContextManager[Any]:
-        """A mode for a thread that is started now."""
+if TYPE_CHECKING:
+    from clearhead.recording._interception import InterceptionMode
 
 
 class _Active(local):
     def __init__(self) -> None:
-        self.recorders: list[Recorder] = []
+        self.recorders: list[InterceptionMode] = []
 
 
 ACTIVE = _Active()
@@ -129,7 +110,10 @@ torch.library.register_fake(
 
 
 def traced_call(
-    recorder: Recorder, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    recorder: "InterceptionMode",
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
 ) -> Any:
     """A call as the compiler traces it: attention is followed by the operator that records it."""
     if _is_fused(function):

@@ -307,7 +307,7 @@ class OperationTracker:
         """Note numbers that a linear layer computes for each token, as gates choose by."""
         if name == "linear":
             weight = args[1] if len(args) > 1 else kwargs["weight"]
-            known: bool | None = isinstance(weight, nn.Parameter) and result.shape[-1] > 1
+            known: Any = isinstance(weight, nn.Parameter) and result.shape[-1] > 1
         else:
             known = name in FEATURES and args and self._features.of(args[0])
         for part in result if known and isinstance(result, list | tuple) else (result,):

@@ -77,6 +77,7 @@ class InterceptionMode(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self.records_compiled = compiled
+        self.level = 0
         self._on_attention = on_attention
         self.call_sites = CallSites(outside or sys._getframe(1))
         self.tracker = OperationTracker(self.call_sites.innermost)
@@ -181,7 +182,7 @@ class InterceptionMode(TorchFunctionMode):
     def unseen(self) -> tuple[tuple[str, str], ...]:
         """Path and reason of what may be attention and is not recorded as a whole."""
         composed = (
-            (path, f"it computes attention in {len(names)} parts of different sizes")
+            (path, f"it computes attention in {len(names)} parts (heads, or blocks of tokens)")
             for path, names in self._parts.by_path().items()
         )
         reasons = ((softmax.module, softmax.unseen()) for softmax in self.tracker.softmaxes)
@@ -224,7 +225,7 @@ class InterceptionMode(TorchFunctionMode):
         if not isinstance(output, Tensor):
             kind = type(output).__name__
             raise CaptureError(
-                f"{kernel.__name__} returned {kind}; expected a tensor as its output"
+                f"{kernel.function.__name__} returned {kind}; expected a tensor as its output"
             )
         has_axes = output.dim() == call.query.dim()  # none for the batch, or for heads
         shape = (*call.query.shape[:-1], output.shape[-1])

@@ -116,8 +116,13 @@ def _kernel(function: FunctionType, _code: CodeType, reader: Reader | None) -> K
 def _loaded_kernels() -> Iterator[Kernel]:
     """Functions of the modules that are imported, each once, if they are not wrapped yet."""
     readers: dict[FunctionType, Reader | None] = {}
-    for package, known in KERNELS.items():
-        for name, function in list(vars(sys.modules.get(package) or object).items()):
+    loaded = (
+        (sys.modules[package], known)
+        for package, known in KERNELS.items()
+        if sys.modules.get(package)
+    )
+    for package, known in loaded:
+        for name, function in list(vars(package).items()):
             if is_opaque(name) and isinstance(function, FunctionType) and name[0] != "_":
                 readers.setdefault(function, known.get(name))
     if (call := packaged_call()) is not None:

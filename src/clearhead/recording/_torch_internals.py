@@ -4,12 +4,14 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from types import FrameType, FunctionType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, fx
 from torch.overrides import TorchFunctionMode
 from torch.utils import checkpoint
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 OperatorOverload = torch._ops.OpOverload
 OPERATORS = (torch._ops.OpOverload, torch._ops.OpOverloadPacket, torch._ops.HigherOrderOperator)
@@ -50,7 +52,7 @@ def custom_operator_bodies() -> list[dict[Any, Callable[..., Any]]]:
 
     Those of torch, more than a hundred, are left out.
     """
-    return _bodies(tuple(torch._library.custom_ops.OPDEFS.data.values()))
+    return _bodies(tuple(torch._library.custom_ops.OPDEFS.valuerefs()))
 
 
 @lru_cache(maxsize=1)
@@ -112,14 +114,15 @@ def call_while_compiling(function: Callable[..., Any]) -> None:
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
-def skip_while_compiling(function: FunctionType) -> FunctionType:
+def skip_while_compiling(function: Function) -> Function:
     """A decorator: the compiler neither compiles the function, nor what it calls, in eager mode.
 
     The same as `torch.compiler.disable`, without importing the compiler, which can still trace it.
     """
     skip = torch._C._dynamo.eval_frame._FrameAction.SKIP
     strategy = torch._C._dynamo.eval_frame._FrameExecStrategy(skip, skip)
-    torch._C._dynamo.eval_frame.set_code_exec_strategy(function.__code__, strategy)
+    code = function.__code__
+    torch._C._dynamo.eval_frame.set_code_exec_strategy(code, strategy)
     return function
 
 
