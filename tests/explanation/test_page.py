@@ -255,14 +255,14 @@ def signed_colour(share: float) -> Tensor:
 
 
 def check_cell(shown: Tensor, explanation: Explanation, place: int, tint: Tensor) -> None:
-    """Each pixel of the patch is the tint, and as much of the ink as there is over it."""
+    """Each pixel of the patch is the tint, darker beside ink, with white ink over it."""
     row, column = divmod(place, 4)
     part = slice(7 * row, 7 * row + 7), slice(7 * column, 7 * column + 7)
-    ink = explanation.pixels[0][part].double()[..., None] / 255
-    linear = torch.where(tint <= 10.3, tint / 255 / 12.92, ((tint / 255 + 0.055) / 1.055) ** 2.4)
-    luminance = float(linear @ torch.tensor([0.2126, 0.7152, 0.0722], dtype=torch.float64))
-    end = 0 if luminance > 0.179 else 255
-    torch.testing.assert_close(shown[part], tint + ink * (end - tint), atol=5, rtol=0)
+    inks = explanation.pixels[:1].double() / 255
+    near = torch.nn.functional.max_pool2d(inks, kernel_size=3, stride=1, padding=1)
+    ink, beside = inks[0][part][..., None], near[0][part][..., None]
+    expected = tint * (1 - 0.7 * beside) * (1 - ink) + 255 * ink
+    torch.testing.assert_close(shown[part], expected, atol=5, rtol=0)
 
 
 def test_colours_are_on_one_fixed_scale_below_the_ink(page: "Page", nine: Explanation) -> None:

@@ -18,10 +18,11 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
 from clearhead.data import ImageDataset, normalize
-from clearhead.data.preprocessing.digits import NO_DIGIT, SEVERAL, TOO_SMALL
+from clearhead.data.preprocessing.digits import NO_DIGIT, SEVERAL, SLASH, TOO_SMALL
 from clearhead.errors import ConfigError, ImageError, InputError
 from clearhead.inference import (
     LOW_CONFIDENCE,
+    NOT_CALIBRATED,
     NOT_RECOGNISED,
     Prediction,
     certainty_features,
@@ -141,6 +142,12 @@ def test_every_kind_of_source_gives_the_same_prediction(model: ImageModel, tmp_p
     assert [predict(model, source).label for source in sources] == [expected] * len(sources)
 
 
+def test_no_prediction_is_confident_without_calibration() -> None:
+    prediction = predict(constant_model(0.999, doubtful_below=1.0), drawn(2))
+    assert (prediction.status, prediction.warnings) == ("doubtful", (NOT_CALIBRATED,))
+    assert prediction.label == "3"
+
+
 @pytest.mark.parametrize(
     ("probability", "status", "warnings"),
     [
@@ -159,6 +166,12 @@ def test_the_thresholds_of_the_model_decide_the_status(
     assert max(prediction.probabilities) == pytest.approx(probability)
     labels = (prediction.label, prediction.runner_up)
     assert labels == ((None, None) if status == "rejected" else ("3", "8"))
+
+
+@pytest.mark.parametrize(("side", "status"), [(8, "doubtful"), (30, "rejected")])
+def test_a_digit_of_very_few_pixels_is_not_rejected(side: int, status: str) -> None:
+    picture = drawn(0).resize((side, side), Image.Resampling.BOX)
+    assert predict(constant_model(0.7, 0.8, 0.75), picture).status == status
 
 
 def test_a_warning_of_the_preprocessing_makes_a_prediction_doubtful() -> None:
@@ -318,6 +331,15 @@ def test_pieces_one_above_the_other_are_one_digit_if_both_readings_fit() -> None
     digits = [Prediction(label="1", box=(0, 0, 9, 4)), Prediction(label="3", box=(2, 5, 8, 9))]
     chosen = one_or_several(whole, digits)
     assert (chosen.label, chosen.warnings) == ("5", (SEVERAL,))
+
+
+def test_slashes_and_brackets_in_a_text_are_left_out_with_a_warning() -> None:
+    one, slash, two = Prediction(label="1"), Prediction(label="1"), Prediction(label="2")
+    slash = replace(slash, warnings=(SLASH,))
+    chosen = one_or_several(Prediction(), [one, slash, two])
+    assert (chosen.label, chosen.status, chosen.warnings) == ("12", "doubtful", (SLASH,))
+    assert one_or_several(Prediction(), [slash, two]).label == "2"
+    assert one_or_several(Prediction(), [slash, slash]).label == "11"
 
 
 def touching(first: Tensor, second: Tensor) -> ndarray:
@@ -585,7 +607,7 @@ def test_weights_of_the_certainty_equal_those_of_scikit_learn() -> None:
 
 def test_predict_compares_the_certainty_with_the_thresholds() -> None:
     picture = Image.new("L", (200, 200), 255)
-    ImageDraw.Draw(picture).line((60, 40, 90, 160), 0, 14)
+    ImageDraw.Draw(picture).line((72, 40, 78, 160), 0, 14)
     weights = (0.3, 0.5, -0.2, 1.0, -0.1, 0.2, 0.1, 0.0, 0.1, -0.3, 0.2)
     prediction = predict(certainty_model(), picture, single=True)
     assert prediction.image is not None

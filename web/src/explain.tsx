@@ -2,10 +2,9 @@
 
 import { render } from "preact";
 
-import type { PictureData, TextData } from "./explain/data";
-import { readWeights } from "./explain/data";
+import { readWeights, type PictureData, type TextData } from "./explain/data";
 import { PictureReport } from "./explain/picture";
-import { TextReport } from "./explain/text";
+import { TextReport } from "./explain/report";
 import "./style/base.css";
 import "./style/layout.css";
 import "./style/parts.css";

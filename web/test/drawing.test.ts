@@ -1,14 +1,15 @@
-import assert from "node:assert/strict";
+
 import { test } from "node:test";
 
 import { css, isLight, roundDomain, shareColour, signedColour, weightColour } from "../src/draw/colours";
 import { arcs, headName, tokenName } from "../src/draw/geometry";
 import { decimal, percent, points, scientific } from "../src/draw/numbers";
-import { computeSentence, ending, swapped } from "../src/state/sentence";
-import { stateFromHash, stateToHash } from "../src/state/hash";
-import { firstState } from "../src/state/state";
 import { extended, strokesFromText, strokesToText } from "../src/preprocess/strokes";
+import { computeSentence, ending, swapped } from "../src/state/sentence";
+import { firstState, stateFromHash, stateToHash } from "../src/state/state";
 import { config } from "./support";
+
+import assert from "node:assert/strict";
 
 const plain = (text: string) => text.replaceAll("\u202f", "");
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from numpy import ndarray
 from PIL import Image, ImageDraw, ImageOps
+from scipy import ndimage
 from torch import Tensor
 
 from clearhead.data import (
@@ -25,8 +26,9 @@ from clearhead.data.preprocessing.digits import (
     SEVERAL,
     SLASH,
     TOO_SMALL,
-    _belong_together,
 )
+from clearhead.data.preprocessing.groups import _belong_together, reading_order
+from clearhead.data.preprocessing.pixels import cropped
 from clearhead.data.preprocessing.scaling import as_in_mnist
 from clearhead.models import ImageModel, load
 
@@ -310,6 +312,20 @@ def test_several_digits_are_found_in_reading_order(text: str) -> None:
     assert len(lines) in (1, 2)
 
 
+def test_digits_of_unlike_height_are_in_one_line() -> None:
+    boxes = [(40, 12, 60, 52), (0, 0, 30, 60), (70, 38, 80, 64), (0, 70, 20, 110)]
+    assert reading_order(boxes) == [1, 0, 2, 3]
+
+
+def test_digits_in_a_long_line_keep_their_strokes() -> None:
+    page = Image.new("L", (1100, 130), 255)
+    ImageDraw.Draw(page).text((60, 40), "7249-0891", font=load_font(FONTS[0], 50), fill=0)
+    found = find_digits(to_grey(page))
+    expected = [read(printed(digit)).pixels for digit in "72490891"]
+    assert len(found) == len(expected)
+    assert all(apart(a.pixels, b) < 12 for a, b in zip(found, expected, strict=True))
+
+
 def test_thick_strokes_become_thinner_and_nothing_else_appears() -> None:
     thick = read(Image.fromarray(np.uint8(255 - 255 * stroke(3, width=24)))).pixels
     assert max(box_sides(thick)) == pytest.approx(20, abs=1)
@@ -328,7 +344,9 @@ def test_a_dot_above_or_below_is_flagged(text: str, warned: bool) -> None:
     ("points", "warned"),
     [
         ([(100, 20), (100, 180)], False),
-        ([(130, 20), (70, 180)], False),  # as writers slant a 1
+        ([(130, 20), (112, 90), (70, 180)], False),  # as writers slant a 1
+        ([(130, 20), (70, 180)], True),  # as with a ruler
+        ([(120, 20), (96, 60), (90, 100), (96, 140), (120, 180)], True),
         ([(60, 60), (100, 20), (100, 180)], False),
         ([(20, 20), (180, 180)], True),
         ([(190, 30), (10, 170)], True),
@@ -343,6 +361,13 @@ def test_a_stroke_that_writers_do_not_use_for_a_one_is_flagged(
     picture = Image.new("L", (200, 200), 255)
     ImageDraw.Draw(picture).line(points, 0, 9, joint="curve")
     assert (SLASH in read(picture).warnings) is warned
+
+
+@pytest.mark.parametrize("turned", [-8, 5])
+def test_a_long_sheet_on_a_desk_is_not_a_one(turned: int) -> None:
+    picture = Image.new("L", (300, 300), 60)
+    ImageDraw.Draw(picture).rectangle((130, 60, 170, 240), 240)
+    assert SLASH in read(picture.rotate(turned, Image.Resampling.BICUBIC, fillcolor=60)).warnings
 
 
 @pytest.mark.parametrize("number", [2, 3, 5, 7])
@@ -402,6 +427,44 @@ def test_the_sides_of_a_frame_at_the_border_are_no_digits(side: int, width: int)
     framed[:, :width] = framed[:, -width:] = 0.3
     (found,), (expected,) = find_digits(framed), find_digits(alone)
     assert found.box == expected.box
+
+
+def test_noise_that_remains_without_lines_is_no_digit() -> None:
+    sheet = np.full((150, 150), 0.9, dtype=np.float32)
+    sheet[::30] = sheet[:, ::30] = 0.1
+    sheet[45:85, 73:76] -= 0.12  # contrast 0.13, of the lines 0.89
+    assert not extract_digit(sheet).found
+    sheet[45:85, 73:76] -= 0.4
+    assert extract_digit(sheet).found
+
+
+def test_the_soft_edges_of_a_stroke_belong_to_it() -> None:
+    ink = ndimage.gaussian_filter(stroke(3), 3)
+    found = extract_digit((0.9 - 0.8 * ink).astype(np.float32))
+    assert apart(found.pixels, 255 * as_in_mnist(cropped(ink.astype(np.float32)))) < 10
+
+
+def test_ink_on_the_desk_is_left_out() -> None:
+    seen = 0.9 - 0.8 * stroke(3)
+    seen[:, :70] = 0.5
+    seen[60:100, 20:24] = 0.1  # a scratch, longer than a speck
+    (found,) = find_digits(seen.astype(np.float32))
+    assert found.box[0] > 70
+
+
+@pytest.mark.parametrize(("margin", "count"), [(1, 4), (20, 3)])
+def test_digits_at_the_border_count_if_the_others_reach_it_too(margin: int, count: int) -> None:
+    page = Image.new("L", (200, 200 + margin), 255)
+    draw = ImageDraw.Draw(page)
+    font = load_font(FONTS[0], 60)
+    for place, digit, anchor in (
+        ((0, 60), "3", "lt"),
+        ((60, 0), "5", "lt"),
+        ((100, 200), "7", "lb"),
+        ((200, 60), "2", "rt"),
+    ):
+        draw.text(place, digit, font=font, fill=0, anchor=anchor)
+    assert len(find_digits(to_grey(page))) == count
 
 
 def test_a_neighbour_that_is_cut_by_the_border_is_left_out() -> None:

@@ -1,6 +1,5 @@
 // The page's data: one block of JSON, and weights in half precision (IEEE 754 binary16) and base64.
 
-import { bytesOf } from "./base64";
 import type { Tensors } from "../engine/encoder";
 import type { Stroke } from "../preprocess/strokes";
 
@@ -69,3 +68,11 @@ const HALVES = Float64Array.from({ length: 65536 }, (_, bits) => {
   if (exponent === 0) return sign * fraction * 2 ** -24;
   return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 });
+
+export function bytesOf(base64: string): Uint8Array {
+  return Uint8Array.from(atob(base64.trim()), (sign) => sign.charCodeAt(0));
+}
+
+export function base64Of(bytes: Uint8Array): string {
+  return btoa(String.fromCharCode(...bytes));
+}

@@ -2,8 +2,9 @@
 
 import { useLayoutEffect, useRef } from "preact/hooks";
 
-import { isLight, signedColour, type Colour } from "./colours";
+import { signedColour, type Colour } from "./colours";
 import type { Layout } from "./geometry";
+import { decimal } from "./numbers";
 
 interface Props {
   width: number; // in numbers
@@ -13,10 +14,11 @@ interface Props {
   class?: string;
   label?: string; // without one, the canvas is hidden from assistive technology
   lazy?: boolean; // whether it may be drawn in a later frame
+  hover?: (event: PointerEvent) => void;
 }
 
 /** One canvas pixel for each number, row by row. */
-export function NumberCanvas({ width, height, colourAt, values, label, lazy, class: name = "" }: Props) {
+export function NumberCanvas({ width, height, colourAt, values, label, lazy, hover, class: name = "" }: Props) {
   const ref = useRef<HTMLCanvasElement>(null);
   const image = useRef<ImageData | null>(null);
   useLayoutEffect(() => {
@@ -37,7 +39,7 @@ export function NumberCanvas({ width, height, colourAt, values, label, lazy, cla
     return lazy ? soon(draw) : draw();
   }, [values, width, height]);
   const named = label ? ({ role: "img", "aria-label": label } as const) : ({ "aria-hidden": true } as const);
-  return <canvas ref={ref} width={width} height={height} class={`numbers ${name}`} {...named} />;
+  return <canvas ref={ref} width={width} height={height} class={`numbers ${name}`} onPointerMove={hover} {...named} />;
 }
 
 const waiting = new Set<() => void>();
@@ -73,7 +75,9 @@ interface TintedProps {
   prefix?: boolean; // whether tokens before the patches are drawn, in a line above them
 }
 
-/** A colour for every patch, with ink above it that is dark on light colours, else white. */
+const EDGE = 0.7; // how much darker the colour is beside ink
+
+/** A colour for every patch, with white ink above it; beside ink the colour is darker, so that ink stands out from light ones. */
 export function TintedCanvas({ config, ink, colours, prefix }: TintedProps) {
   const { grid: [rows, columns], imageShape, numPrefixTokens } = config;
   const unit = prefix ? 4 : 1; // pixels of a patch without ink, so that a line above can be lower
@@ -90,8 +94,12 @@ export function TintedCanvas({ config, ink, colours, prefix }: TintedProps) {
         if (i < 0) return GROUND;
         const patch = Math.floor((Math.floor(i / width) * rows) / height) * columns + Math.floor(((i % width) * columns) / width);
         const colour = colours[numPrefixTokens + patch] ?? GROUND;
-        const end = isLight(colour) ? 0 : 255;
-        return colour.map((part) => Math.round(part + (ink?.[i] ?? 0) * (end - part))) as Colour;
+        if (!ink) return colour;
+        let near = 0; // the most ink of the pixel and its neighbours
+        for (let y = Math.max(0, Math.floor(i / width) - 1); y <= Math.min(height - 1, Math.floor(i / width) + 1); y++) {
+          for (let x = Math.max(0, (i % width) - 1); x <= Math.min(width - 1, (i % width) + 1); x++) near = Math.max(near, ink[y * width + x]);
+        }
+        return colour.map((part) => Math.round(part * (1 - EDGE * near) * (1 - ink[i]) + 255 * ink[i])) as Colour;
       }}
     />
   );
@@ -107,7 +115,13 @@ export function inkColour(ink: Float64Array, i: number, { inChannels, imageShape
 export const GROUND: Colour = [13, 17, 23];
 const GREYS = Array.from({ length: 256 }, (_, i) => GROUND.map((c) => Math.round(c + ((255 - c) * i) / 255)) as Colour);
 
-/** A vector as one line of signed colours. */
+/** A vector as one line of signed colours; the number under the pointer is its title. */
 export function VectorCanvas({ values, domain, label }: { values: ArrayLike<number>; domain: number; label?: string }) {
-  return <NumberCanvas class="vector" label={label} width={values.length} height={1} values={values} colourAt={(i) => signedColour(values[i], domain)} />;
+  const count = values.length;
+  const name = (event: PointerEvent): void => {
+    const canvas = event.currentTarget as HTMLCanvasElement;
+    const i = Math.min(count - 1, Math.floor((event.offsetX / canvas.clientWidth) * count));
+    canvas.title = `number ${i + 1} of ${count}: ${decimal(values[i])}`;
+  };
+  return <NumberCanvas class="vector" label={label} width={count} height={1} values={values} colourAt={(i) => signedColour(values[i], domain)} hover={name} />;
 }

@@ -1,8 +1,9 @@
 // The effect on the prediction of masking a token, removing a head, or showing a patch, in pieces of one
-// forward pass.
+// forward pass; maps of the image and measures of a head, from attention weights.
 
+import type { Config } from "./config";
 import { TRAINED, type Switches } from "./interventions";
-import { normalize, patchOf } from "./patches";
+import { normalize, patchOf, placeOf } from "./patches";
 import { logOdds } from "./predict";
 import { forward, forwardFrom, type Model, type Run } from "./vit";
 
@@ -62,4 +63,90 @@ export function shapleyValues(scores: Float64Array, live: number[], patches: num
     });
   }
   return values;
+}
+
+/**
+ * Attention rollout: how much each token contributes to the pooled output by attention alone. In every
+ * layer, the mean of the heads and the identity are averaged; the layers are multiplied (Abnar and
+ * Zuidema 2020). Sums to 1 over all tokens.
+ */
+export function rollout(run: Run, config: Config): Float64Array {
+  const { tokens } = config;
+  let flow = pooledRows(config);
+  for (const layer of [...run.layers].reverse()) {
+    const mean = meanOf(layer.heads.map((head) => head.weights));
+    const next = new Float64Array(tokens);
+    for (let q = 0; q < tokens; q++) {
+      next[q] += flow[q] / 2;
+      for (let k = 0; k < tokens; k++) next[k] += (flow[q] * mean[q * tokens + k]) / 2;
+    }
+    flow = next;
+  }
+  return flow;
+}
+
+/** The last layer's attention to each token, as the mean over heads and pooled queries. */
+export function lastLayer(run: Run, config: Config): Float64Array {
+  const { tokens } = config;
+  const mean = meanOf(run.layers[run.layers.length - 1].heads.map((head) => head.weights));
+  const rows = pooledRows(config);
+  return Float64Array.from({ length: tokens }, (_, k) =>
+    rows.reduce((sum, share, q) => sum + share * mean[q * tokens + k], 0),
+  );
+}
+
+/** The share of each token in the pooled vector: the class token, or all alike. */
+function pooledRows({ tokens, numPrefixTokens }: Config): Float64Array {
+  const rows = new Float64Array(tokens);
+  if (numPrefixTokens > 0) rows[0] = 1;
+  else rows.fill(1 / tokens);
+  return rows;
+}
+
+export function meanOf(heads: Float64Array[]): Float64Array {
+  return heads[0].map((_, i) => heads.reduce((sum, weights) => sum + weights[i], 0) / heads.length);
+}
+
+/** Of one head, means over the queries. */
+export interface Measures {
+  entropy: number; // in bits; log2(tokens) for uniform weights
+  distance: number; // between query and key patch, in patches, weighted by attention
+  itself: number; // share of attention on the query token itself
+  blank: number; // share of attention on blank patches
+  shared: number; // the largest share of all attention on one token
+}
+
+export function measureHead(weights: Float64Array, config: Config, blank: boolean[]): Measures {
+  const { tokens, numPrefixTokens } = config;
+  const received = new Float64Array(tokens);
+  const sums = { entropy: 0, distance: 0, itself: 0, blank: 0 };
+  for (let q = 0; q < tokens; q++) {
+    for (let k = 0; k < tokens; k++) {
+      const weight = weights[q * tokens + k];
+      if (weight > 0) sums.entropy -= weight * Math.log2(weight);
+      received[k] += weight / tokens;
+      if (k === q) sums.itself += weight;
+      if (blank[k - numPrefixTokens]) sums.blank += weight;
+      sums.distance += weight * distanceBetween(q, k, config);
+    }
+  }
+  return {
+    entropy: sums.entropy / tokens,
+    distance: sums.distance / config.patches,
+    itself: sums.itself / tokens,
+    blank: sums.blank / tokens,
+    shared: Math.max(...received),
+  };
+}
+
+export function meanMeasures(list: Measures[]): Measures {
+  const mean = { ...list[0] };
+  for (const name of Object.keys(mean) as (keyof Measures)[]) mean[name] = list.reduce((sum, one) => sum + one[name], 0) / list.length;
+  return mean;
+}
+
+/** Distance of the centres of two patches, in patches; 0 for the class token. */
+function distanceBetween(q: number, k: number, config: Config): number {
+  const [from, to] = [placeOf(q, config), placeOf(k, config)];
+  return from && to ? Math.hypot(from[0] - to[0], from[1] - to[1]) : 0;
 }

@@ -1,6 +1,6 @@
 // The data of an explanation, as clearhead.explanation.page writes it.
 
-import { bytesOf } from "../data/base64";
+import { bytesOf } from "../data/payload";
 import type { Layout } from "../draw/geometry";
 import type { Size } from "../engine/config";
 
@@ -17,18 +17,18 @@ export interface PictureData {
   classes: [string, number][]; // all, or those with the largest probabilities
   numClasses: number;
   omissions: string; // what the page leaves out
-  reasons: Record<Measure, string>; // why a measure is not available
-  correlations: [Measure, Measure, number][]; // Spearman's, over the patches
+  reasons: Record<MeasureName, string>; // why a measure is not available
+  correlations: [MeasureName, MeasureName, number][]; // Spearman's, over the patches
   proofs: [string, number, number, number, number][]; // layer, three errors, tolerance
   picture: { width: number; height: number; ink: boolean; blank: boolean[] };
   grid: { rows: number; columns: number; prefix: string[] } | null;
   names: string[]; // of all attention layers
   layers: Layer[]; // those that are kept
   start: { query: number; layer: number; head: number };
-  influence: Record<Measure, { values: number[] | null }>;
+  influence: Record<MeasureName, { values: number[] | null }>;
 }
 
-export type Measure = "rollout" | "relevance" | "shapley" | "masking";
+export type MeasureName = "rollout" | "relevance" | "shapley" | "masking";
 
 export interface Layer {
   name: string;

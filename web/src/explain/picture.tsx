@@ -2,20 +2,23 @@
 
 import { useMemo, useState } from "preact/hooks";
 
-import { bytesOf } from "../data/base64";
-import type { ScaleMode } from "../draw/colours";
-import { percent, scientific } from "../draw/numbers";
-import { Table } from "../parts/controls";
+import { bytesOf } from "../data/payload";
+import { largestSize, roundDomain, type ScaleMode } from "../draw/colours";
+import { isDense } from "../draw/geometry";
+import { decimal, percent, points, scientific, signed } from "../draw/numbers";
+import { ranked } from "../engine/arithmetic";
+import { Table, TableButton } from "../parts/controls";
+import { MeasureMap, measureTable, type Measure } from "../parts/digitmap";
 import { Bars, Label, sentenceOf } from "../parts/prediction";
+import { SignedScale } from "../parts/scale";
 import { Attention } from "./attention";
-import type { PictureData } from "./data";
-import { Influences } from "./influences";
+import { layoutOf, type MeasureName, type PictureData } from "./data";
 import { Report } from "./report";
 
 const MAX_OPEN_PROOFS = 12;
 
 /** What is selected on the whole page. */
-export interface Chosen {
+interface Chosen {
   layer: number; // place among the kept layers
   head: number;
   window: number;
@@ -49,7 +52,7 @@ function Prediction({ data }: { data: PictureData }) {
   const { status, classes, numClasses, picture, channels, address, original, warnings } = data;
   const names = classes.map(([name]) => name);
   const probabilities = classes.map(([, share]) => share);
-  const [best = 0, second = best] = probabilities.map((_, i) => i).sort((a, b) => probabilities[b] - probabilities[a]);
+  const [best = 0, second = best] = ranked(probabilities);
   return (
     <section class="prediction">
       {original && (
@@ -82,6 +85,96 @@ function Prediction({ data }: { data: PictureData }) {
   );
 }
 
+type Kind = Omit<Measure, "values" | "domain"> & { factor?: number }; // `factor` from values to the unit of the scale
+
+const MEASURES: Record<MeasureName, Kind> = {
+  rollout: {
+    title: "Rollout",
+    note: "Where information can have come from, through all layers and heads together. It uses neither values nor the class.",
+    unit: "per cent",
+    write: percent,
+  },
+  relevance: {
+    title: "Relevance",
+    note: "Attention weighted by its gradient for the predicted class: what supported it, to first order.",
+    unit: "per cent",
+    write: percent,
+  },
+  shapley: {
+    title: "Shapley values",
+    note: "The effect of the patch on the log-odds of the predicted class, averaged over all orders in which patches can replace black. Exact for up to 12 patches with ink. Blue: for the class.",
+    unit: "log-odds",
+    write: signed,
+    factor: 1,
+  },
+  masking: {
+    title: "Masking",
+    note: "Change of the predicted class’s probability when no token may attend to the patch, in any layer. Orange: it falls.",
+    unit: "points",
+    write: points,
+    factor: 100,
+  },
+};
+
+/** Measures of what the prediction depends on, side by side. */
+function Influences({ data, ink, chosen, choose }: PartProps) {
+  const { influence, reasons, correlations, grid } = data;
+  const layout = grid && layoutOf(data, { on_grid: true, keys: grid.prefix.length + grid.rows * grid.columns });
+  const above = new Array<number>(grid?.prefix.length ?? 0).fill(0);
+  const measures = (Object.keys(MEASURES) as MeasureName[]).map((id) => {
+    const { factor, ...kind } = MEASURES[id];
+    const found = layout && influence[id].values;
+    if (!found) return { ...kind, id, values: null };
+    const values = id === "masking" ? found.map((fall) => -fall) : found; // as a change, so that a fall is negative
+    const domain = factor && roundDomain(largestSize(values) * factor) / factor;
+    return { ...kind, id, factor, domain, values: factor ? [...above, ...values] : values };
+  });
+  const known = measures.filter(({ values }) => values) as Measure[];
+  return (
+    <section class="influence">
+      <h2>What the prediction depends on</h2>
+      <p class="lead">These measures have different meanings; only Shapley values are exact for the question they answer.</p>
+      <div class="maps">
+        {measures.map((measure) =>
+          measure.values && layout ? (
+            <MeasureMap
+              key={measure.id}
+              {...measure}
+              config={layout}
+              ink={ink}
+              address={ink || isDense(layout) ? undefined : data.address}
+              blank={data.picture.blank}
+              chosen={chosen.query < layout.tokens ? chosen.query : 0}
+              scale={chosen.scale}
+              choose={(query) => choose({ query, key: null })}
+            >
+              {measure.domain ? (
+                <SignedScale domain={measure.domain * (measure.factor ?? 1)} unit={` ${measure.unit}`} />
+              ) : (
+                <p class="small">Per cent; uniform is {percent(1 / measure.values.length)}. Colours as above.</p>
+              )}
+            </MeasureMap>
+          ) : (
+            <figure key={measure.id} id={measure.id}>
+              <figcaption>
+                <b>{measure.title}</b> <span class="small">{measure.note}</span>
+              </figcaption>
+              <p class="small missing">Not available: {reasons[measure.id]}.</p>
+            </figure>
+          ),
+        )}
+      </div>
+      {correlations.length > 0 && (
+        <p id="correlations">
+          Spearman’s rank correlation over the patches, from −1 through 0 (unrelated) to 1:{" "}
+          {correlations.map(([a, b, value]) => `${a} and ${b} ${decimal(value)}`).join(", ")}.
+        </p>
+      )}
+      {layout && known.length > 0 && <TableButton text="Table of these maps" {...measureTable("What the prediction depends on", known, layout)} />}
+    </section>
+  );
+}
+
 function Proof({ data: { proofs } }: { data: PictureData }) {
   return (
     <section class="proof">
@@ -102,9 +195,4 @@ function Proof({ data: { proofs } }: { data: PictureData }) {
       </details>
     </section>
   );
-}
-
-/** "99.99 % to 99.65 %". */
-export function change(before: number, after: number): string {
-  return `${percent(before)} to ${percent(after)}`;
 }

@@ -3,54 +3,55 @@
 import type { ComponentChildren } from "preact";
 
 import { VectorCanvas } from "../draw/canvas";
-import { signedColour, css } from "../draw/colours";
+import { css, signedColour } from "../draw/colours";
 import { decimal } from "../draw/numbers";
 
 const WIDTH = 40; // of a column
+const TOKEN_WIDTH = 36;
 const MAX_ZOOM = 1.45; // of bars with few tokens
 const MAX_WRITTEN = 24; // more columns have no numbers
+
+const strong = (value: number): string => css(signedColour(Math.sign(value) * 0.8, 1));
 
 interface VectorProps {
   label: string;
   name: string; // beside the bars: q, k, v
-  kind: "q" | "k" | "v" | "product";
+  kind: "q" | "k" | "v" | "product" | "waterfall"; // in a waterfall, each bar begins where the last one ended
   values: ArrayLike<number>;
-  domain: number;
+  domain?: number; // by default the largest sum
   upTo?: number; // how many are shown; by default all
   height?: number;
 }
 
-/** Columns beside their name, with an axis. */
-function Columns(props: { kind: string; name: string; label: string; count: number; height: number; axis: number; children: ComponentChildren }) {
-  const { count, height, axis } = props;
-  return (
-    <div class={`vector-bars ${props.kind}`}>
-      <span class="name" aria-hidden="true">{props.name}</span>
-      <svg viewBox={`0 0 ${count * WIDTH} ${height}`} role="img" aria-label={props.label}>
-        <line class="axis" x1={0} x2={count * WIDTH} y1={axis} y2={axis} />
-        {props.children}
-      </svg>
-    </div>
-  );
-}
-
-/** The components of a vector as bars with their numbers. */
+/** The components of a vector as bars with their numbers, or as terms of a sum. */
 export function VectorBars({ label, name, kind, values, domain, upTo = values.length, height = 44 }: VectorProps) {
   const count = values.length;
-  const half = height / 2;
+  const sums = [0];
+  for (let i = 0; i < count; i++) sums.push(sums[i] + values[i]);
+  const [low, high] = domain ? [-domain, domain] : [Math.min(...sums), Math.max(...sums, 1e-9)];
+  const top = domain ? 0 : 6; // room for the ends of a sum
+  const y = (value: number): number => ((high - value) / (high - low)) * height;
   return (
-    <Columns kind={kind} name={name} label={label} count={count} height={height + 14} axis={half}>
-      {Array.from(values, (value, i) => {
-        if (i >= upTo) return null;
-        const size = Math.max(0.6, (Math.abs(value) / domain) * half);
-        return (
-          <g key={i}>
-            <rect x={i * WIDTH + 9} width={WIDTH - 18} y={value > 0 ? half - size : half} height={size} rx={1.5} />
-            {count <= MAX_WRITTEN && <text x={i * WIDTH + WIDTH / 2} y={height + 11}>{decimal(value)}</text>}
-          </g>
-        );
-      })}
-    </Columns>
+    <div class={`vector-bars ${kind}`}>
+      <span class="name" aria-hidden="true">{name}</span>
+      <svg viewBox={`0 ${-top} ${count * WIDTH} ${height + (domain ? 14 : 2 * top)}`} role="img" aria-label={label}>
+        <line class="axis" x1={0} x2={count * WIDTH} y1={y(0)} y2={y(0)} />
+        {Array.from(values, (value, i) => {
+          if (i >= upTo) return null;
+          const [from, to] = domain ? [y(0), y(value)] : [y(sums[i]), y(sums[i + 1])];
+          return (
+            <g key={i}>
+              <rect x={i * WIDTH + 9} width={WIDTH - 18} y={Math.min(from, to)} height={Math.max(0.7, Math.abs(from - to))} rx={1.5} style={domain ? undefined : { fill: strong(value) }} />
+              {domain && count <= MAX_WRITTEN && <text x={(i + 0.5) * WIDTH} y={height + 11}>{decimal(value)}</text>}
+              {!domain && <line class="link" x1={(i + 1) * WIDTH - 9} x2={Math.min(count * WIDTH, (i + 1) * WIDTH + 9)} y1={to} y2={to} />}
+            </g>
+          );
+        })}
+        {!domain && upTo > 0 && (
+          <text class="sum" x={Math.min(upTo, count) * WIDTH - 4} y={y(sums[upTo]) + (y(sums[upTo]) > 14 ? -5 : 15)}>{decimal(sums[upTo])}</text>
+        )}
+      </svg>
+    </div>
   );
 }
 
@@ -62,35 +63,6 @@ export function VectorStrip(props: { name: ComponentChildren; values: ArrayLike<
       <VectorCanvas values={props.values} domain={props.domain} />
       {props.children}
     </div>
-  );
-}
-
-/** Numbers that add up: each bar begins where the last one ended. */
-export function Waterfall({ label, values, upTo }: { label: string; values: ArrayLike<number>; upTo: number }) {
-  const sums = Array.from(values).reduce<number[]>((all, value) => [...all, all[all.length - 1] + value], [0]);
-  const [low, high] = [Math.min(...sums), Math.max(...sums, 1e-9)];
-  const height = 78;
-  const y = (value: number): number => 6 + ((high - value) / (high - low || 1)) * (height - 12);
-  const end = values.length * WIDTH;
-  return (
-    <Columns kind="waterfall" name="Σ" label={label} count={values.length} height={height} axis={y(0)}>
-      {Array.from(values, (value, i) => {
-        if (i >= upTo) return null;
-        const [from, to] = [y(sums[i]), y(sums[i + 1])];
-        const fill = css(signedColour(value > 0 ? 0.8 : -0.8, 1));
-        return (
-          <g key={i}>
-            <rect x={i * WIDTH + 9} width={WIDTH - 18} y={Math.min(from, to)} height={Math.max(1, Math.abs(from - to))} style={{ fill }} rx={1.5} />
-            <line class="link" x1={i * WIDTH + WIDTH - 9} x2={Math.min(end, (i + 1) * WIDTH + 9)} y1={to} y2={to} />
-          </g>
-        );
-      })}
-      {upTo > 0 && (
-        <text class="sum" x={Math.min(upTo * WIDTH - 4, end - 4)} y={y(sums[upTo]) + (y(sums[upTo]) > 20 ? -5 : 15)}>
-          {decimal(sums[upTo])}
-        </text>
-      )}
-    </Columns>
   );
 }
 
@@ -110,37 +82,37 @@ interface TokenProps {
 }
 
 /** One bar for each token. The digit beside it offers the same choice to the keyboard. */
-export function TokenBars(props: TokenProps) {
-  const { names, values, domain, signed = false, ghost, now, mark, height = 120 } = props;
+export function TokenBars({ names, values, domain, signed = false, ghost, now, mark, height = 120, pick, hover, ...props }: TokenProps) {
   const share = (value: number): string => (value >= 0.03 ? decimal(value * 100, 0) : "");
   const text = props.text ?? (signed ? (value: number) => decimal(value, 1) : share);
-  const colour = (value: number): string => (signed ? css(signedColour(Math.sign(value) * 0.8, 1)) : "var(--accent)");
-  const width = 36;
-  const count = names.length;
+  const wide = names.length * TOKEN_WIDTH;
   const zero = signed ? height / 2 : height;
-  const scale = (signed ? height / 2 : height) / domain;
   const bar = (value: number): { y: number; height: number } => {
-    const size = Number.isFinite(value) ? Math.min(Math.abs(value) * scale, signed ? height / 2 : height) : 0;
+    const size = Number.isFinite(value) ? Math.min(1, Math.abs(value) / domain) * zero : 0;
     return { y: value > 0 ? zero - size : zero, height: Math.max(size, 0.5) };
   };
+  const line = mark && zero - (mark.value / domain) * zero;
   return (
-    <svg class="token-bars" style={{ maxWidth: `${count * width * MAX_ZOOM}px` }} viewBox={`0 -14 ${count * width} ${height + 42}`} role="img" aria-label={props.label} onPointerLeave={() => props.hover?.(null)}>
-      <line class="axis" x1={0} x2={count * width} y1={zero} y2={zero} />
-      {names.map((name, i) => (
-        <g key={i} class={i === now ? "now" : ""} onClick={() => props.pick?.(i)} onPointerEnter={() => props.hover?.(i)}>
-          <rect class="target" x={i * width} width={width} y={-14} height={height + 42} />
-          {ghost && <rect class="ghost" x={i * width + 5} width={width - 10} {...bar(ghost[i])} />}
-          <rect class="bar" x={i * width + 5} width={width - 10} {...bar(values[i])} style={{ fill: colour(values[i]) }} />
-          <text class="value" x={i * width + width / 2} y={signed && values[i] < 0 ? bar(values[i]).y + bar(values[i]).height + 11 : bar(values[i]).y - 3}>
-            {text(values[i])}
-          </text>
-          <text class="token" x={i * width + width / 2} y={height + 24}>{name}</text>
-        </g>
-      ))}
+    <svg class="token-bars" style={{ maxWidth: `${wide * MAX_ZOOM}px` }} viewBox={`0 -14 ${wide} ${height + 42}`} role="img" aria-label={props.label} onPointerLeave={() => hover?.(null)}>
+      <line class="axis" x1={0} x2={wide} y1={zero} y2={zero} />
+      {names.map((name, i) => {
+        const { y, height: size } = bar(values[i]);
+        const inner = { x: i * TOKEN_WIDTH + 5, width: TOKEN_WIDTH - 10 };
+        const middle = (i + 0.5) * TOKEN_WIDTH;
+        return (
+          <g key={i} class={i === now ? "now" : ""} onClick={() => pick?.(i)} onPointerEnter={() => hover?.(i)}>
+            <rect class="target" x={i * TOKEN_WIDTH} width={TOKEN_WIDTH} y={-14} height={height + 42} />
+            {ghost && <rect class="ghost" {...inner} {...bar(ghost[i])} />}
+            <rect class="bar" {...inner} y={y} height={size} style={{ fill: signed ? strong(values[i]) : "var(--accent)" }} />
+            <text class="value" x={middle} y={signed && values[i] < 0 ? y + size + 11 : y - 3}>{text(values[i])}</text>
+            <text class="token" x={middle} y={height + 24}>{name}</text>
+          </g>
+        );
+      })}
       {mark && (
         <g class="mark">
-          <line x1={0} x2={count * width} y1={zero - mark.value * scale} y2={zero - mark.value * scale} />
-          <text x={0} y={zero - mark.value * scale - 4}>{mark.text}</text>
+          <line x1={0} x2={wide} y1={line} y2={line} />
+          <text x={0} y={line! - 4}>{mark.text}</text>
         </g>
       )}
     </svg>

@@ -2,11 +2,12 @@
 
 import type { ComponentChildren } from "preact";
 
-import { css, shareColour, type Colour } from "../draw/colours";
 import { InkCanvas, TintedCanvas } from "../draw/canvas";
+import { css, shareColour, signedColour, weightColour, type Colour, type ScaleMode } from "../draw/colours";
 import { arcs, isDense, middle, prefixColumns, tokenName, tokenShort, type Arc, type Layout } from "../draw/geometry";
 import { decimal, percent } from "../draw/numbers";
-import { gridEvents, moved } from "./roving";
+import type { TableData } from "./controls";
+import { gridEvents, moved } from "./matrix";
 
 interface Props {
   label: string;
@@ -114,39 +115,44 @@ function neighbour(event: KeyboardEvent, token: number, { grid: [rows, columns],
   return Math.min(first + (next[0] - above) * columns + Math.min(next[1], columns - 1), tokens - 1);
 }
 
-interface MeasureProps {
+/** One number for each token: shares of 100 %, or signed numbers with their domain. */
+export interface Measure {
   id?: string;
   title: string;
   note: string;
-  config: Layout;
-  ink?: Float64Array | null;
-  address?: string;
-  blank: boolean[];
-  chosen: number;
-  values: ArrayLike<number>; // of all tokens
-  signed?: { text: (value: number) => string; colour: (value: number) => Colour }; // by default, shares of 100 %
-  colour?: (share: number) => Colour; // of a share
-  choose: (token: number) => void;
-  children?: ComponentChildren;
+  unit: string;
+  values: ArrayLike<number>;
+  domain?: number; // of signed numbers
+  write: (value: number) => string; // in tables; on maps, shares are whole per cents
 }
 
-/** One number for each patch, over the picture. */
-export function MeasureMap({ id, title, note, config, values, signed, colour = shareColour, children, ...others }: MeasureProps) {
-  const written = (token: number): string => (signed ? signed.text(values[token]) : decimal(values[token] * 100, 0));
+type MapProps = Pick<Props, "config" | "ink" | "address" | "blank" | "chosen" | "choose">;
+
+/** A measure of every patch, over the picture. */
+export function MeasureMap({ id, title, note, values, domain, write, scale = "fixed", children, ...map }: Measure & MapProps & { scale?: ScaleMode; children?: ComponentChildren }) {
+  const { config } = map;
+  const written = (token: number): string => (domain ? write(values[token]) : decimal(values[token] * 100, 0));
   return (
     <figure id={id}>
       <figcaption>
         <b>{title}</b> <span class="small">{note}</span>
       </figcaption>
       <DigitMap
-        {...others}
+        {...map}
         label={title}
-        config={config}
         values={written}
-        tint={(token) => (signed?.colour ?? colour)(values[token])}
-        nameAt={(token) => `${tokenName(token, config)}: ${written(token)}${signed ? "" : " percent"}`}
+        tint={(token) => (domain ? signedColour(values[token], domain) : weightColour(values[token], scale, 1 / config.tokens, 1))}
+        nameAt={(token) => `${tokenName(token, config)}: ${written(token)}${domain ? "" : " percent"}`}
       />
       {children}
     </figure>
   );
+}
+
+export function measureTable(caption: string, measures: Measure[], config: Layout): TableData {
+  return {
+    caption,
+    columns: ["token", ...measures.map(({ title, unit }) => `${title}, ${unit}`)],
+    rows: () => Array.from({ length: config.tokens }, (_, token) => [tokenName(token, config), ...measures.map(({ values, write }) => write(values[token]))]),
+  };
 }

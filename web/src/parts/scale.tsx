@@ -1,8 +1,10 @@
-// Colour scales beside a figure.
+// Weights in figures: their colour scales, and one pair of a query and a key in words.
 
-import { MAX_MULTIPLE, css, shareColour, signedColour, weightColour, type Colour, type ScaleMode } from "../draw/colours";
+import type { ComponentChildren } from "preact";
+
+import { css, MAX_MULTIPLE, shareColour, signedColour, weightColour, type Colour, type ScaleMode } from "../draw/colours";
+import { decimal, exactPercent, multiple, percent } from "../draw/numbers";
 import { Choice } from "./controls";
-import { decimal, exactPercent, percent } from "../draw/numbers";
 
 const STEPS = 32;
 
@@ -11,13 +13,13 @@ interface Props {
   colourAt: (place: number) => Colour; // place from 0 to 1
   marks: { place: number; text: string }[];
   note?: string;
-  warning?: boolean; // whether colours differ from picture to picture
+  kind?: "warning" | "signed"; // a warning if colours differ from picture to picture
 }
 
-function Scale({ label, colourAt, marks, note, warning }: Props) {
+function Scale({ label, colourAt, marks, note, kind }: Props) {
   const stops = Array.from({ length: STEPS + 1 }, (_, i) => css(colourAt(i / STEPS)));
   return (
-    <div class={`scale ${warning ? "warning" : ""}`} role="img" aria-label={`${label}${note ? `; ${note}` : ""}`}>
+    <div class={`scale ${kind ?? ""}`} role="img" aria-label={`${label}${note ? `; ${note}` : ""}`}>
       <span class="ramp" style={{ background: `linear-gradient(to right, ${stops.join()})` }} />
       <span class="marks">
         {marks.map(({ place, text }) => (
@@ -41,7 +43,7 @@ export function WeightScale({ mode, even, largest }: { mode: ScaleMode; even: nu
   const marks = [0, 0.25, 1].map((part) => ({ place: Math.sqrt(part), text: percent(part * top) }));
   if (even < top) marks.push({ place: Math.sqrt(even / top), text: "▲" });
   const note = `▲ uniform weight ${exactPercent(even)}${isStretched ? `. Stretched: brightest is ${percent(largest)}` : ""}`;
-  return <Scale label="Weights from 0 to 100 %" colourAt={(place) => shareColour(place * place)} marks={marks} note={note} warning={isStretched} />;
+  return <Scale label="Weights from 0 to 100 %" colourAt={(place) => shareColour(place * place)} marks={marks} note={note} kind={isStretched ? "warning" : undefined} />;
 }
 
 const MODES: Record<ScaleMode, string> = { fixed: "0–100 %", even: "× uniform", stretched: "Stretched" };
@@ -54,5 +56,29 @@ export function ScaleChoice({ modes, mode, choose }: { modes: readonly ScaleMode
 export function SignedScale({ domain, unit = "" }: { domain: number; unit?: string }) {
   const digits = domain < 1 ? 1 : 0;
   const marks = [-domain, 0, domain].map((value, i) => ({ place: i / 2, text: decimal(value, digits) + unit }));
-  return <Scale label={`From ${decimal(-domain, digits)} (orange) to ${decimal(domain, digits)} (blue)${unit}`} colourAt={(place) => signedColour(2 * place - 1, 1)} marks={marks} />;
+  return <Scale kind="signed" label={`From ${decimal(-domain, digits)} (orange) to ${decimal(domain, digits)} (blue)${unit}`} colourAt={(place) => signedColour(2 * place - 1, 1)} marks={marks} />;
+}
+
+interface PairProps {
+  head: ComponentChildren; // "L3 H2"
+  query: string;
+  key_: string;
+  weight: number;
+  even: number; // the uniform weight
+  verb?: ComponentChildren;
+  uniform?: ComponentChildren;
+}
+
+/** "L3 H2 patch 11 attends to patch 15 with 89 %, 14× the uniform weight." */
+export function Pair({ head, query, key_, weight, even, verb = "attends to", uniform = "uniform weight" }: PairProps) {
+  return (
+    <>
+      <b>{head}</b> {query} {verb} {query === key_ ? "itself" : key_} with <b>{percent(weight)}</b>, {multiple(weight / even)} the {uniform}.
+    </>
+  );
+}
+
+/** The same for assistive technology: "patch 11 attends to patch 15: 89 percent, 14 times the uniform weight". */
+export function pairLabel(query: string, key: string, weight: number, even: number): string {
+  return `${query} attends to ${key}: ${percent(weight).replace("\u202f%", " percent")}, ${multiple(weight / even).replace("×", "")} times the uniform weight`;
 }

@@ -1,15 +1,14 @@
 // Attention between words: the words of a query in a line, and the matrix of all rows.
 
-import { useId, useState } from "preact/hooks";
 import type { ComponentChildren } from "preact";
+import { useId, useState } from "preact/hooks";
 
 import { css, largestSize, shareColour, weightColour, type ScaleMode } from "../draw/colours";
 import { decimal, multiple, percent } from "../draw/numbers";
 import { argmax } from "../engine/arithmetic";
 import { TableButton } from "./controls";
 import { Matrix } from "./matrix";
-import { pairLabel } from "./readout";
-import { ScaleChoice, WeightScale } from "./scale";
+import { pairLabel, ScaleChoice, WeightScale } from "./scale";
 
 export interface WordRow {
   name: string;

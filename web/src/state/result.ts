@@ -1,9 +1,14 @@
-// From a drawing or picture to the forward pass: the numbers that the page shows.
+// The numbers that the page shows: of a drawing or picture, and of the examples, for the self-check and mean
+// measures of heads.
 
+import type { Payload } from "../data/payload";
+import { largestDifference } from "../engine/arithmetic";
 import type { Config } from "../engine/config";
-import { noisy, shuffledOrder } from "../engine/interventions";
+import { meanMeasures, measureHead, type Measures } from "../engine/influence";
+import { noisy, shuffledOrder, TRAINED } from "../engine/interventions";
 import { blankPatches, normalize, reorderPatches } from "../engine/patches";
 import { predictionOf, type Prediction } from "../engine/predict";
+import { encode, forwardText, wordLogits, type TextModel } from "../engine/text";
 import { forward, lens, type Model, type Run } from "../engine/vit";
 import { WARNINGS } from "../preprocess/digits";
 import { rasterise } from "../preprocess/raster";
@@ -93,4 +98,71 @@ function partsThatCount(state: State): unknown[] {
   const local = state.values !== "trained" || (state.masked.length > 0 && state.scope !== "model");
   const place = local ? [state.layer, state.head, state.values, state.scope] : ["", "", "", ""];
   return [strokes, images.length ? images : null, digit, centred, temperature, positions, seed, noise, ...lists, ...place];
+}
+
+const ALLOWED = 1e-5; // from PyTorch's logits
+
+export interface Examples {
+  runs: { label: string; ink: Float64Array; blank: boolean[]; run: Run }[];
+  difference: number; // the largest from PyTorch's logits so far, of drawings and texts
+  done: boolean;
+  failed: boolean;
+}
+
+/** The work in pieces of one example or text. */
+export function planExamples(model: Model, textModel: TextModel, payload: Payload) {
+  const examples: Examples = { runs: [], difference: 0, done: false, failed: false };
+  const check = (logits: ArrayLike<number>, expected: number[]): void => {
+    const difference = largestDifference(logits, expected);
+    examples.difference = Math.max(examples.difference, difference); // NaN stays
+    examples.failed ||= !(difference <= ALLOWED);
+  };
+  const texts = payload.text.checks.map(({ text, logits }) => () => {
+    const { ids } = encode(text, textModel.placeOf);
+    check(wordLogits(textModel, forwardText(textModel, ids), ids.length - 1), logits);
+  });
+  const drawings = payload.examples.map(({ label, strokes }, i) => () => {
+    const ink = inkOf(strokes, model.config);
+    const run = forward(model, normalize(ink, model.config), TRAINED);
+    examples.runs.push({ label, ink, blank: blankPatches(ink, model.config), run });
+    check(run.logits, payload.logits[i]);
+    examples.done = examples.runs.length === payload.examples.length;
+  });
+  return { examples, pieces: [...texts, ...drawings] };
+}
+
+/** The mean measures of each head over the examples, layer by layer. */
+export function usualMeasures({ runs }: Examples, { config }: Model): Measures[] {
+  return Array.from({ length: config.depth * config.numHeads }, (_, i) => {
+    const [layer, head] = [Math.floor(i / config.numHeads), i % config.numHeads];
+    return meanMeasures(runs.map(({ run, blank }) => measureHead(run.layers[layer].heads[head].weights, config, blank)));
+  });
+}
+
+const MIN_REMAINING = 8; // milliseconds for another piece
+
+interface Deadline {
+  timeRemaining: () => number;
+}
+
+/** Runs the pieces one after the other in idle slices; calls `rest` after each slice with their number. Returns a stop. */
+export function whenIdle(pieces: (() => void)[], rest: (done: number) => void): () => void {
+  let next = 0;
+  let stopped = false;
+  const slice = (deadline: Deadline): void => {
+    if (stopped) return;
+    do pieces[next++]();
+    while (next < pieces.length && deadline.timeRemaining() > MIN_REMAINING);
+    rest(next);
+    if (next < pieces.length) later(slice);
+  };
+  if (pieces.length > 0) later(slice);
+  return () => {
+    stopped = true;
+  };
+}
+
+function later(work: (deadline: Deadline) => void): void {
+  if ("requestIdleCallback" in globalThis) requestIdleCallback(work, { timeout: 200 });
+  else setTimeout(() => work({ timeRemaining: () => 0 }), 16);
 }

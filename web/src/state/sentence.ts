@@ -1,7 +1,7 @@
 // The text page's data: the forward pass of a sentence, and variants of the sentence.
 
-import { meanOf } from "../engine/maps";
-import { MASK, encode, forwardText, likeliest, splitWords, type TextModel, type TextRun } from "../engine/text";
+import { meanOf } from "../engine/influence";
+import { encode, forwardText, likeliest, MASK, splitWords, type TextModel, type TextRun } from "../engine/text";
 import { MEAN } from "./state";
 
 export const ENDINGS = ["hungry", "tired", "round", "shiny", "fast", "small"];
@@ -11,40 +11,27 @@ const END = /[.?!]$/;
 const QUESTION = `which one ? the ${MASK} .`;
 const COUNT = 3; // predictions that are shown
 
-/** Whether the question "which one?" can be put, or why not. */
-export type QuestionState = "applies" | "kind" | "unknown" | "causal" | "long";
-
 export interface SentenceResult {
   status: "computed" | "empty" | "long";
   words: string[];
   unknown: string[];
   run: TextRun | null;
-  predictions: { word: string; probability: number }[];
-  question: QuestionState;
+  predictions: { word: string; probability: number }[]; // for the question "which one?"
+  reason: string; // why there are none
 }
 
 export function computeSentence(model: TextModel, sentence: string): SentenceResult {
   const { ids, words, unknown } = encode(sentence, model.placeOf);
-  const isLong = ids.length > model.config.contextLength;
-  if (ids.length === 0 || isLong) {
-    return { status: isLong ? "long" : "empty", words, unknown, run: null, predictions: [], question: "kind" };
-  }
-  const question = questionOf(model, sentence, unknown);
-  const predictions = question === "applies" ? likeliest(model, `${whole(sentence)} ${QUESTION}`, COUNT) : [];
-  return {
-    status: "computed",
-    words,
-    unknown,
-    run: forwardText(model, ids),
-    predictions,
-    question: question === "applies" && predictions.length === 0 ? "long" : question,
-  };
-}
-
-function questionOf({ config }: TextModel, sentence: string, unknown: string[]): QuestionState {
-  if (config.causal) return "causal";
-  if (partsOf(sentence) === null) return "kind";
-  return unknown.length ? "unknown" : "applies";
+  const status = ids.length === 0 ? "empty" : ids.length > model.config.contextLength ? "long" : "computed";
+  if (status !== "computed") return { status, words, unknown, run: null, predictions: [], reason: "" };
+  const obstacle = model.config.causal
+    ? "needs a model that attends to later words, too."
+    : partsOf(sentence) === null
+      ? "needs a sentence like “The dog chased the ball because it was hungry.”"
+      : unknown.length ? "needs known words; one of these is not in the vocabulary." : "";
+  const predictions = obstacle ? [] : likeliest(model, `${whole(sentence)} ${QUESTION}`, COUNT);
+  const reason = `The question “Which one?” ${obstacle || "makes the sentence too long for this model."}`;
+  return { status, words, unknown, run: forwardText(model, ids), predictions, reason };
 }
 
 /** With a full stop. */

@@ -1,35 +1,41 @@
-// The state: the user's choices, which determine the whole page.
+// The state: the user's choices, which determine the whole page, and the part of the address
+// after # that holds it.
 
+import { base64Of, bytesOf } from "../data/payload";
 import type { ScaleMode } from "../draw/colours";
 import type { Config } from "../engine/config";
-import { TRAINED, unscaledTemperature, type Switches } from "../engine/interventions";
-import type { Stroke } from "../preprocess/strokes";
+import { SCOPES, TRAINED, unscaledTemperature, VALUE_MODES, type Switches } from "../engine/interventions";
+import type { TextConfig } from "../engine/text";
+import { WARNINGS } from "../preprocess/digits";
+import { strokesFromText, strokesToText, type Stroke } from "../preprocess/strokes";
 
-/** The stops of the guided path, in order. */
-export const STEPS = [
-  "draw",
-  "pixels",
-  "patches",
-  "tokens",
-  "qkv",
-  "scores",
-  "scale",
-  "softmax",
-  "mix",
-  "join",
-  "heads",
-  "prediction",
-  "gallery",
-] as const;
-/** Pages beside the path. */
-export const PAGES = ["text", "about"] as const;
+/** The stops of the guided path, in order, with names that are short enough for it. */
+const PATH = {
+  draw: "Draw",
+  pixels: "Pixels",
+  patches: "Patches",
+  tokens: "Tokens",
+  qkv: "Query, key, value",
+  scores: "Scores",
+  scale: "Divide by √d",
+  softmax: "Softmax",
+  mix: "Weighted sum",
+  join: "Join heads, MLP",
+  heads: "All heads",
+  prediction: "Prediction",
+  gallery: "Gallery",
+};
+const BESIDE = { text: "Text", about: "About" }; // pages that are no stop of the path
+export const STEP_NAMES = { ...PATH, ...BESIDE };
+export const STEPS = Object.keys(PATH) as Step[];
+export const PAGES = Object.keys(BESIDE) as Step[];
 export const SCALE_MODES = ["fixed", "even", "stretched"] as const;
 export const THEMES = ["auto", "light", "dark"] as const;
 export const MEAN = -1; // instead of a head: the mean of all heads
 export const MAX_LENGTH = 200; // characters of a sentence
 export const TEMPERATURES = { min: 0.1, max: 4 };
 
-export type Step = (typeof STEPS)[number] | (typeof PAGES)[number];
+export type Step = keyof typeof STEP_NAMES;
 
 /** Layers, heads and tokens count from 0. */
 export interface State extends Switches {
@@ -109,4 +115,117 @@ export function themeAfter(theme: State["theme"]): State["theme"] {
 /** The list without the item if it has it, else with it. */
 export function toggled<T>(list: T[], item: T): T[] {
   return list.includes(item) ? list.filter((one) => one !== item) : [...list, item];
+}
+
+/** How a part of the state is written; `read` returns null for invalid text. */
+interface Field {
+  write: (value: any) => string;
+  read: (text: string) => any;
+}
+
+type TextSizes = Pick<TextConfig, "contextLength" | "depth" | "numHeads">;
+
+/** What each case of the gallery sets. */
+export type Cases = Partial<State>[];
+
+function fieldsOf(config: Config, text: TextSizes): Record<keyof State, Field> {
+  return {
+    step: oneOf([...STEPS, ...PAGES]),
+    layer: whole(1, config.depth),
+    head: whole(1, config.numHeads),
+    query: whole(1, config.tokens),
+    key: whole(1, config.tokens),
+    scale: oneOf(SCALE_MODES),
+    attendedBy: truth,
+    strokes: { write: strokesToText, read: strokesFromText },
+    images: listOf(picture(config.inChannels * config.imageShape[0] * config.imageShape[1])),
+    doubts: listOf(whole(1, 100 * WARNINGS.length)),
+    digit: whole(1, 100),
+    centred: truth,
+    temperature: number(TEMPERATURES.min, TEMPERATURES.max),
+    positions: truth,
+    seed: whole(0, 999, 0),
+    removed: listOf(whole(1, config.depth * config.numHeads)),
+    values: oneOf(VALUE_MODES),
+    masked: listOf(whole(1, config.tokens)),
+    scope: oneOf(SCOPES),
+    noisyPatches: listOf(whole(1, config.patches)),
+    noise: number(0, 1),
+    case: whole(0, 99, 0),
+    sentence: { write: String, read: (written) => (written.length <= MAX_LENGTH ? written : null) },
+    word: whole(1, text.contextLength),
+    textLayer: whole(1, text.depth),
+    textHead: whole(0, text.numHeads),
+    theme: oneOf(THEMES),
+  };
+}
+
+/** The differences from the first state, or from that of a case of the gallery, as text for the address. */
+export function stateToHash(state: State, first: State, config: Config, text: TextSizes, cases: Cases = []): string {
+  const written = new URLSearchParams();
+  const base = { ...first, ...cases[state.case - 1] };
+  for (const [name, field] of Object.entries(fieldsOf(config, text))) {
+    const key = name as keyof State;
+    const value = field.write(state[key]);
+    if (value !== field.write(base[key])) written.set(name, value);
+  }
+  return written.toString();
+}
+
+/** The state in a text; missing and invalid parts have their first value. */
+export function stateFromHash(hash: string, first: State, config: Config, text: TextSizes, cases: Cases = []): State {
+  const params = new URLSearchParams(hash.replace(/^#/, ""));
+  const changes = Object.entries(fieldsOf(config, text))
+    .filter(([name]) => params.has(name))
+    .map(([name, field]) => [name, field.read(params.get(name)!)])
+    .filter(([, value]) => value !== null);
+  const read: Partial<State> = Object.fromEntries(changes);
+  const number = cases[(read.case ?? 0) - 1] ? read.case! : 0;
+  return { ...first, ...cases[number - 1], ...read, case: number };
+}
+
+const truth: Field = { write: (value) => String(Number(value)), read: (text) => ({ 0: false, 1: true })[text] ?? null };
+
+function oneOf(names: readonly string[]): Field {
+  return { write: String, read: (text) => (names.includes(text) ? text : null) };
+}
+
+/** An integer, counted from 1 in the address and from 0 in the state. */
+function whole(min: number, max: number, offset = 1): Field {
+  return number(min, max, offset, /^\d{1,4}$/);
+}
+
+function number(min: number, max: number, offset = 0, pattern = /^[\d.]+$/): Field {
+  return {
+    write: (value) => String(value + offset),
+    read: (text) => {
+      const value = pattern.test(text) ? Number(text) : NaN;
+      return value >= min && value <= max ? value - offset : null;
+    },
+  };
+}
+
+function listOf(one: Field): Field {
+  return {
+    write: (values: unknown[]) => values.map(one.write).join("."),
+    read: (text) => {
+      const values = text.split(".").filter(Boolean).map(one.read);
+      return values.includes(null) ? null : values;
+    },
+  };
+}
+
+/** A picture of `length` bytes, in base64 with - and _. */
+function picture(length: number): Field {
+  return {
+    write: (image) => base64Of(image).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", ""),
+    read: (text) => {
+      try {
+        const image = bytesOf(text.replaceAll("-", "+").replaceAll("_", "/"));
+        return image.length === length ? image : null;
+      } catch {
+        return null;
+      }
+    },
+  };
 }

@@ -12,11 +12,8 @@ import type { TextModel } from "../engine/text";
 import type { Model, Run } from "../engine/vit";
 import type { Stroke } from "../preprocess/strokes";
 import { casesOf } from "./cases";
-import { stateFromHash, stateToHash } from "./hash";
-import { whenIdle } from "./idle";
-import { planExamples, usualMeasures } from "./examples";
-import { cachedCompute, type Result } from "./result";
-import { firstState, isUnscaled, STEPS, trainedState, type State, type Step } from "./state";
+import { cachedCompute, planExamples, usualMeasures, whenIdle, type Result } from "./result";
+import { firstState, isUnscaled, stateFromHash, stateToHash, STEPS, trainedState, type State, type Step } from "./state";
 
 const HELD = 250; // milliseconds
 
@@ -219,7 +216,7 @@ export function chosenHead({ result, state }: Store) {
 
 /** The next or previous stop of the path. */
 export function neighbour(step: Step, by: 1 | -1): Step | null {
-  const place = (STEPS as readonly string[]).indexOf(step);
+  const place = STEPS.indexOf(step);
   return place < 0 ? null : (STEPS[place + by] ?? null);
 }
 

@@ -3,7 +3,7 @@
 import { countWeights } from "../data/payload";
 import { decimal, scientific } from "../draw/numbers";
 import { TableButton } from "../parts/controls";
-import { TERMS } from "../parts/terms";
+import { TERMS } from "../parts/term";
 import { useStore } from "../state/store";
 
 const SOURCES = [

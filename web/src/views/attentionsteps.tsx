@@ -6,16 +6,15 @@ import { decimal, exactPercent, multiple, percent, points } from "../draw/number
 import { argmax, norm, row, softmax } from "../engine/arithmetic";
 import { trainedScale } from "../engine/config";
 import { unscaledTemperature } from "../engine/interventions";
-import { TokenBars, VectorBars, VectorStrip, Waterfall } from "../parts/bars";
+import { TokenBars, VectorBars, VectorStrip } from "../parts/bars";
 import { Choice, Player, Slider, TableButton, Toggle, usePlayer } from "../parts/controls";
 import { Formula, Frac } from "../parts/formula";
 import { Matrix } from "../parts/matrix";
+import { pairLabel, ScaleChoice, SignedScale, WeightScale } from "../parts/scale";
 import { Term } from "../parts/term";
-import { pairLabel } from "../parts/readout";
-import { ScaleChoice, SignedScale, WeightScale } from "../parts/scale";
-import { SCALE_MODES, TEMPERATURES, isUnscaled } from "../state/state";
+import { isUnscaled, SCALE_MODES, TEMPERATURES } from "../state/state";
 import { chosenHead, shownPair, useShown, type Store } from "../state/store";
-import { DigitRail, Effect, Frame, Question, Try, sentence, strongest } from "./frame";
+import { DigitRail, Effect, Frame, Question, sentence, strongest, Try } from "./frame";
 
 /** What is shown of a head: a pair of tokens, and the row of the pair's query. */
 function useHead() {
@@ -93,11 +92,11 @@ export function QkvStep() {
         <VectorStrip name={`token, ${embedDim} numbers`} values={input} domain={largestSize(input) || 1} />
       </div>
       {(["q", "k", "v"] as const).map((kind, i) => (
-        <VectorBars key={kind} kind={kind} name={kind} values={vectors[i]} domain={largestSize(...vectors) || 1} height={44} label={`${["Query", "Key", "Value"][i]} of ${token}`} />
+        <VectorBars key={kind} kind={kind} name={kind} values={vectors[i]} domain={largestSize(...vectors) || 1} height={38} label={`${["Query", "Key", "Value"][i]} of ${token}`} />
       ))}
       <div class="row">
         <p class="small">
-          In the formula: <Term name="LN" />, <Term name="bias">b</Term>. {headDim} numbers each. Lengths: ‖q‖ = {decimal(norm(vectors[0]))}, ‖k‖ = {decimal(norm(vectors[1]))}, ‖v‖ = {decimal(norm(vectors[2]))}
+          In the formula: <Term name="W">W<sub>Q</sub>, W<sub>K</sub> and W<sub>V</sub></Term> are three matrices of {embedDim} × {headDim} learnt numbers, other ones in each head; <Term name="LN" />; <Term name="bias">b</Term>. {headDim} numbers each. Lengths: ‖q‖ = {decimal(norm(vectors[0]))}, ‖k‖ = {decimal(norm(vectors[1]))}, ‖v‖ = {decimal(norm(vectors[2]))}
         </p>
         <TableButton
           caption={`Query, key and value of ${token}, ${name}`}
@@ -155,7 +154,7 @@ export function ScoresStep() {
       {!isAsking && (
         <>
           <VectorBars kind="product" name="q·k" values={products} domain={largestSize(products) || 1} upTo={player.at} height={32} label="Products" />
-          <Waterfall values={products} upTo={player.at} label={`Sum of the products: ${decimal(pair.score)}`} />
+          <VectorBars kind="waterfall" name="Σ" values={products} upTo={player.at} height={66} label={`Sum of the products: ${decimal(pair.score)}`} />
           <div class="row">
             <Player player={player} label="Add up the products" text={`${player.at} of ${config.headDim}`} />
             <TableButton

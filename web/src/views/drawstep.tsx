@@ -1,18 +1,19 @@
-// The opening: one sentence, a large pad or picture, and the prediction beside it.
+// The opening: one sentence, a large pad or picture, and the prediction in words and bars.
 
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { InkCanvas } from "../draw/canvas";
 import { arcs, tokenName } from "../draw/geometry";
 import { percent } from "../draw/numbers";
-import { row } from "../engine/arithmetic";
-import { meanOf } from "../engine/maps";
-import { Player, isMotionWanted, usePlayer } from "../parts/controls";
+import { argmax, row } from "../engine/arithmetic";
+import { meanOf } from "../engine/influence";
+import { labelOf } from "../engine/predict";
+import { isMotionWanted, Player, usePlayer } from "../parts/controls";
+import { Bars, Label, sentenceOf } from "../parts/prediction";
 import { Term } from "../parts/term";
-import { WARNINGS, inputsOfPicture } from "../preprocess/digits";
-import { pixelsOf } from "../preprocess/image";
-import { useStore, type Store } from "../state/store";
-import { Predicted } from "./predicted";
+import { WARNINGS } from "../preprocess/digits";
+import { inputsFromWorker } from "../preprocess/worker";
+import { earlyShares, useStore, type Store } from "../state/store";
 import { DigitRail, WayOn } from "./frame";
 import { Pad } from "./pad";
 
@@ -55,9 +56,13 @@ function Seen() {
   const { at } = player;
   const picture = images.length ? images : strokes;
   const known = useRef(picture);
+  const section = useRef<HTMLElement>(null);
   useEffect(() => {
     const isChosen = images.length > 0 || payload.examples.some((example) => example.strokes === strokes);
-    if (isChosen && picture !== known.current && isMotionWanted()) player.set(0, true);
+    if (isChosen && picture !== known.current && isMotionWanted()) {
+      player.set(0, true);
+      section.current?.scrollIntoView({ block: "nearest", behavior: "smooth" });
+    }
     known.current = picture;
   }, [picture]);
   useEffect(() => {
@@ -78,7 +83,7 @@ function Seen() {
     .slice(-MAX_LINES);
   const top = lines.at(-1);
   return (
-    <section class="seen" aria-label="Model input">
+    <section ref={section} class="seen" aria-label="Model input">
       <h3>Model input</h3>
       {at > 0 ? (
         <DigitRail
@@ -167,12 +172,13 @@ function PictureButton({ read, error }: { read: (file: Blob) => void; error: str
 
 const PAD_SIDE = 600; // pixels are enough for the pad
 
-/** The address of a picture of this width. */
-async function addressOf(file: Blob, width: number): Promise<string> {
-  const bitmap = await createImageBitmap(file, { resizeWidth: width });
+/** The address of a picture, in at most this width. */
+async function addressOf(file: Blob): Promise<string> {
+  const bitmap = await createImageBitmap(file);
   const canvas = document.createElement("canvas");
-  Object.assign(canvas, { width, height: bitmap.height });
-  canvas.getContext("2d")?.drawImage(bitmap, 0, 0);
+  const scale = Math.min(1, PAD_SIDE / bitmap.width);
+  Object.assign(canvas, { width: scale * bitmap.width, height: scale * bitmap.height });
+  canvas.getContext("2d")?.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   return canvas.toDataURL();
 }
 
@@ -182,14 +188,13 @@ function usePictures(store: Store): { isOver: boolean; error: string; read: (fil
   const [error, setError] = useState("");
   const read = async (file: Blob): Promise<void> => {
     try {
-      const pixels = await pixelsOf(file);
-      const inputs = inputsOfPicture(pixels, store.config);
+      const inputs = await inputsFromWorker(file, store.model);
       const problem = inputs.length === 0 ? "No digit was found in this picture." : "";
       setError(problem);
       if (problem) return store.say(problem);
       const doubts = inputs.flatMap(({ warnings }, i) => warnings.map((warning) => i * WARNINGS.length + warning));
       const images = inputs.map((input) => input.pixels);
-      store.photo.value = { images, address: await addressOf(file, Math.min(pixels.width, PAD_SIDE)) };
+      store.photo.value = { images, address: await addressOf(file) };
       store.set({ images, doubts, digit: 0, strokes: [] });
       store.say("Picture opened.");
     } catch {
@@ -215,4 +220,42 @@ function usePictures(store: Store): { isOver: boolean; error: string; read: (fil
     return () => until.abort();
   }, []);
   return { isOver, error, read: (file) => void read(file) };
+}
+
+const MAX_BARS = 10;
+
+export function Predicted() {
+  const store = useStore();
+  const { config: { classNames, readsDigits }, result, flow } = store;
+  const { status, predictions, digit, prediction } = result.value;
+  const early = earlyShares(store);
+  const shares = early ?? prediction?.probabilities;
+  const order = classNames.map((_, i) => i);
+  if (shares && order.length > MAX_BARS) order.sort((a, b) => shares[b] - shares[a]);
+  const classes = order.slice(0, MAX_BARS).map((i) => ({ name: classNames[i], share: shares?.[i] ?? null }));
+  const leading = early ? argmax(early) : prediction && prediction.status !== "rejected" ? prediction.best : -1;
+  const missing = status === "small" ? "Very small: draw larger." : readsDigits ? "Draw a digit, or choose an example." : "Choose, paste or drop a picture.";
+  const words = early
+    ? `If the model ended after layer ${flow.value}: ${classNames[leading]}, ${percent(early[leading])}.`
+    : prediction ? sentenceOf(prediction, classNames, readsDigits) : missing;
+  const label = early ? classNames[leading] : labelOf(predictions, classNames, readsDigits) || "–";
+  return (
+    <section class="predicted" aria-label="Prediction">
+      <Label status={early ? "confident" : (prediction?.status ?? "empty")} name={label} />
+      {predictions.length > 1 && (
+        <p class="several">
+          {predictions.length} digits: <b>{labelOf(predictions, classNames, true)}</b>. Follow{" "}
+          {predictions.map((one, i) => (
+            <button type="button" key={i} aria-pressed={i === digit} onClick={() => store.set({ digit: i })}>
+              {labelOf([one], classNames, true)}
+            </button>
+          ))}
+        </p>
+      )}
+      <p class="prediction-words">
+        {words} {!early && prediction?.status === "rejected" && <Term name="certainty">What is certainty?</Term>}
+      </p>
+      <Bars classes={classes} best={order.indexOf(leading)} />
+    </section>
+  );
 }

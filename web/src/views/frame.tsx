@@ -4,15 +4,14 @@ import type { ComponentChildren } from "preact";
 
 import { headName, tokenName, type Arc } from "../draw/geometry";
 import { percent } from "../draw/numbers";
-import { DigitMap } from "../parts/digitmap";
 import { argmax, row } from "../engine/arithmetic";
 import type { Prediction } from "../engine/predict";
 import { Choice } from "../parts/controls";
-import { Pair } from "../parts/readout";
+import { DigitMap } from "../parts/digitmap";
+import { Pair } from "../parts/scale";
 import { Term } from "../parts/term";
-import { STEPS, type Step } from "../state/state";
+import { STEP_NAMES, STEPS } from "../state/state";
 import { chosenHead, neighbour, shownPair, useStore, type Store } from "../state/store";
-import { STEP_NAMES } from "./strip";
 
 interface FrameProps {
   title: string;
@@ -28,7 +27,7 @@ export function Frame({ title, text, formula, rail = <DigitRail />, children }: 
   return (
     <>
       <div class="step-head">
-        <p class="place">{(STEPS as readonly Step[]).indexOf(step) + 1} of {STEPS.length}</p>
+        <p class="place">{STEPS.indexOf(step) + 1} of {STEPS.length}</p>
         <h2 tabIndex={-1}>{title}</h2>
         <WayOn />
         <p class="lead">{text}</p>

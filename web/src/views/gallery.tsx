@@ -2,22 +2,21 @@
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
-import { roundDomain, signedColour } from "../draw/colours";
-import { tokenName } from "../draw/geometry";
+import { largestSize, roundDomain } from "../draw/colours";
 import { percent, signed } from "../draw/numbers";
-import { lastLayer, rollout } from "../engine/maps";
+import { lastLayer, planShapley, rollout } from "../engine/influence";
 import { logOdds } from "../engine/predict";
-import { planShapley } from "../engine/influence";
-import { DigitMap, MeasureMap } from "../parts/digitmap";
 import { TableButton } from "../parts/controls";
+import { DigitMap, MeasureMap, measureTable, type Measure } from "../parts/digitmap";
 import { SignedScale } from "../parts/scale";
 import { Term } from "../parts/term";
 import { casesOf } from "../state/cases";
-import { whenIdle } from "../state/idle";
+import { whenIdle } from "../state/result";
 import { trainedState } from "../state/state";
 import { useShown, useStore } from "../state/store";
-import { Predicted } from "./predicted";
+import { Predicted } from "./drawstep";
 import { Effect, Try, WayOn } from "./frame";
+import { Drawing } from "./pad";
 
 export function Gallery() {
   const store = useStore();
@@ -30,7 +29,7 @@ export function Gallery() {
         <h2 tabIndex={-1}>{config.readsDigits ? "Gallery: six cases, three things to keep" : "Three things to keep"}</h2>
         <WayOn />
       </div>
-      <div class="step-body gallery">
+      <div class={`step-body gallery ${open ? "" : "unchosen"}`}>
         <div class="cards" role="group" aria-label="Cases">
           {cases.map((one, i) => (
             <button
@@ -40,6 +39,7 @@ export function Gallery() {
               aria-pressed={one === open}
               onClick={() => store.set({ ...trainedState(), ...one.state(store.payload, config), case: i + 1 })}
             >
+              <Drawing strokes={one.state(store.payload, config).strokes ?? []} />
               <b>{one.title}</b>
               <span>{one.question}</span>
             </button>
@@ -101,21 +101,23 @@ function Maps() {
   const common = useMap();
   const masking = store.influence.value?.masked.map((after) => (after ? logOdds(after, best) - logOdds(run.probabilities, best) : 0));
   const shapley = useShapley(best);
-  const shares = [
-    { title: "Last layer", note: "mean attention to each patch", values: lastLayer(run, config) },
-    { title: "Rollout", note: "attention multiplied through all layers", values: rollout(run, config) },
+  const total = shapley.total.toLocaleString("en-GB");
+  const shares = { unit: "per cent", write: percent };
+  const domain = roundDomain(Math.max(0.1, largestSize(masking ?? [], shapley.values ?? [])));
+  const effects = { unit: "log-odds", write: signed, domain };
+  const measures: Measure[] = [
+    { title: "Last layer", note: "mean attention to each patch", values: lastLayer(run, config), ...shares },
+    { title: "Rollout", note: "attention multiplied through all layers", values: rollout(run, config), ...shares },
   ];
-  const effects = [
-    ...(masking ? [{ title: "Masking", note: "change of the log-odds if nothing attends to the patch", values: masking }] : []),
-    ...(shapley.values ? [{ title: "Exact Shapley values", note: `mean effect of the patch over all ${shapley.total.toLocaleString("en-GB")} sets of patches`, values: [...new Array(numPrefixTokens).fill(0), ...shapley.values] }] : []),
-  ];
-  const domain = roundDomain(Math.max(0.1, ...effects.flatMap(({ values }) => values.map(Math.abs))));
-  const scale = { text: signed, colour: (value: number) => signedColour(value, domain) };
+  if (masking) measures.push({ title: "Masking", note: "change of the log-odds if nothing attends to the patch", values: masking, ...effects });
+  if (shapley.values) {
+    const values = [...new Array(numPrefixTokens).fill(0), ...shapley.values];
+    measures.push({ title: "Exact Shapley values", note: `mean effect of the patch over all ${total} sets of patches`, values, ...effects });
+  }
   return (
     <>
       <div class="maps">
-        {shares.map((measure) => <MeasureMap key={measure.title} {...common} {...measure} />)}
-        {effects.map((measure) => <MeasureMap key={measure.title} {...common} {...measure} signed={scale} />)}
+        {measures.map((measure) => <MeasureMap key={measure.title} {...common} {...measure} />)}
       </div>
       {!shapley.values && (
         <Try>
@@ -123,26 +125,14 @@ function Maps() {
             Compute exact Shapley values
           </button>
           <span class="small">
-            {shapley.done === null
-              ? `${shapley.total.toLocaleString("en-GB")} forward passes, here in the browser`
-              : `${shapley.done.toLocaleString("en-GB")} of ${shapley.total.toLocaleString("en-GB")}`}
+            {shapley.done === null ? `${total} forward passes, here in the browser` : `${shapley.done.toLocaleString("en-GB")} of ${total}`}
           </span>
         </Try>
       )}
       <div class="row">
         <p class="small"><Term name="rollout">Rollout</Term> and last layer: per cent; uniform is {percent(1 / tokens)}. Masking and <Term name="Shapley value">Shapley values</Term>: <Term name="log-odds" /> of {config.classNames[best]}.</p>
-        {effects.length > 0 && <SignedScale domain={domain} />}
-        <TableButton
-          caption="Measures of every patch"
-          columns={["patch", ...shares.map(({ title }) => title), ...effects.map(({ title }) => `${title}, log-odds`)]}
-          rows={() =>
-            Array.from({ length: tokens }, (_, token) => [
-              tokenName(token, config),
-              ...shares.map(({ values }) => percent(values[token])),
-              ...effects.map(({ values }) => signed(values[token])),
-            ])
-          }
-        />
+        {measures.length > 2 && <SignedScale domain={domain} />}
+        <TableButton {...measureTable("Measures of every patch", measures, config)} />
       </div>
     </>
   );

@@ -3,7 +3,7 @@
 import { headName } from "../draw/geometry";
 import { decimal, percent, signed } from "../draw/numbers";
 import { argmax } from "../engine/arithmetic";
-import { measureHead, type Measures } from "../engine/maps";
+import { measureHead, type Measures } from "../engine/influence";
 import { logOdds } from "../engine/predict";
 import { Table, TableButton, Toggle } from "../parts/controls";
 import { Term } from "../parts/term";

@@ -14,11 +14,10 @@ import { Term } from "../parts/term";
 import { Player, Slider, TableButton, Toggle, usePlayer } from "../parts/controls";
 import { Formula } from "../parts/formula";
 import { SignedScale } from "../parts/scale";
-import { CANVAS } from "../preprocess/strokes";
 import { toggled } from "../state/state";
 import { useShown } from "../state/store";
 import { Change, DigitRail, Effect, Frame, Question, Try } from "./frame";
-import { Strokes } from "./pad";
+import { Drawing } from "./pad";
 
 export function PixelsStep() {
   const { store, config, ink, inputs, strokes, images, centred } = useShown();
@@ -44,9 +43,7 @@ export function PixelsStep() {
           {images.length ? (
             <InkCanvas ink={inputs[0]} config={config} class="slide" label="Picture" />
           ) : (
-            <svg class="slide" viewBox={`0 0 ${CANVAS} ${CANVAS}`} role="img" aria-label="Your drawing">
-              <Strokes strokes={strokes} />
-            </svg>
+            <Drawing strokes={strokes} label="Your drawing" />
           )}
           {readsDigits && images.length === 0 && (
             <Try>
@@ -199,7 +196,7 @@ export function TokensStep() {
         {patch >= 0 && (
           <div class="strip-row">
             <span>pixels of patch {patch + 1}</span>
-            <NumberCanvas class="vector" width={length} height={1} values={ink}
+            <NumberCanvas class="vector pixels-of" width={length} height={1} values={ink}
               colourAt={(i) => (config.inChannels === 1 ? inkColour(pixels, i, config) : GROUND.map((c) => c + (255 - c) * pixels[i]) as Colour)} />
           </div>
         )}

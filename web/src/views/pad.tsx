@@ -151,8 +151,17 @@ export function Pad() {
   );
 }
 
+/** A picture of a drawing. */
+export function Drawing({ strokes, label }: { strokes: Stroke[]; label?: string }) {
+  return (
+    <svg class="slide" viewBox={`0 0 ${CANVAS} ${CANVAS}`} role="img" aria-label={label} aria-hidden={!label}>
+      <Strokes strokes={strokes} />
+    </svg>
+  );
+}
+
 /** A drawing, as on the pad. */
-export function Strokes({ strokes }: { strokes: Stroke[] }) {
+function Strokes({ strokes }: { strokes: Stroke[] }) {
   return (
     <g class="strokes" stroke-width={PEN}>
       {strokes.map((stroke, i) => (

@@ -3,33 +3,15 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 
-import { shareColour, signedColour, largestSize } from "../draw/colours";
 import { InkCanvas, NumberCanvas } from "../draw/canvas";
+import { largestSize, shareColour, signedColour } from "../draw/colours";
 import { headName } from "../draw/geometry";
 import { percent } from "../draw/numbers";
 import { labelOf } from "../engine/predict";
-import { STEPS, type Step } from "../state/state";
+import { gridEvents, moved } from "../parts/matrix";
+import { STEP_NAMES, STEPS, type Step } from "../state/state";
 import { useStore } from "../state/store";
-import { gridEvents, moved } from "../parts/roving";
 
-/** Names of the stops, short enough for the path. */
-export const STEP_NAMES: Record<Step, string> = {
-  draw: "Draw",
-  pixels: "Pixels",
-  patches: "Patches",
-  tokens: "Tokens",
-  qkv: "Query, key, value",
-  scores: "Scores",
-  scale: "Divide by √d",
-  softmax: "Softmax",
-  mix: "Weighted sum",
-  join: "Join heads, MLP",
-  heads: "All heads",
-  prediction: "Prediction",
-  gallery: "Gallery",
-  text: "Text",
-  about: "About",
-};
 const IN_LAYERS: Step[] = ["qkv", "scores", "scale", "softmax", "mix", "join", "heads"];
 const IN_HEAD: Step[] = ["qkv", "scores", "scale", "softmax", "mix"];
 
@@ -71,7 +53,7 @@ export function Strip() {
       <Flow />
       <Part steps={["tokens"]} to="tokens" label="Tokens" note={`${config.tokens} × ${embedDim} numbers`}>
         {tokens ? (
-          <NumberCanvas lazy class="square" width={embedDim} height={config.tokens} values={tokens} colourAt={(i) => signedColour(tokens[i], domain)} />
+          <NumberCanvas lazy class="square dim" width={embedDim} height={config.tokens} values={tokens} colourAt={(i) => signedColour(tokens[i], domain)} />
         ) : (
           <span class="none square" />
         )}
@@ -129,9 +111,9 @@ function Stops({ steps }: { steps: Step[] }) {
           class="stop"
           aria-current={step === now ? "step" : undefined}
           title={STEP_NAMES[step]}
-          data-stop={(STEPS as readonly Step[]).indexOf(step)}
+          data-stop={STEPS.indexOf(step)}
           tabIndex={step === now ? 0 : -1}
-          aria-label={`${(STEPS as readonly Step[]).indexOf(step) + 1} ${STEP_NAMES[step]}${step === now ? ": you are here" : ""}`}
+          aria-label={`${STEPS.indexOf(step) + 1} ${STEP_NAMES[step]}${step === now ? ": you are here" : ""}`}
         >
           <span class="dot" aria-hidden="true" />
           {steps.length > 1 && <span class="stop-name" aria-hidden="true">{STEP_NAMES[step]}</span>}

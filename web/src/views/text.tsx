@@ -6,18 +6,11 @@ import { countWeights } from "../data/payload";
 import { percent } from "../draw/numbers";
 import { row } from "../engine/arithmetic";
 import { splitWords } from "../engine/text";
-import { Choice } from "../parts/controls";
+import { Choice, numbered } from "../parts/controls";
 import { WordAttention } from "../parts/words";
 import { ENDINGS, computeSentence, ending, lastWord, pronounIn, swapped, weightsOf, type SentenceResult } from "../state/sentence";
 import { MAX_LENGTH, MEAN, SCALE_MODES } from "../state/state";
 import { useStore } from "../state/store";
-
-const REASONS = {
-  kind: "The question “Which one?” needs a sentence like “The dog chased the ball because it was hungry.”",
-  unknown: "The question “Which one?” needs known words; one of these is not in the vocabulary.",
-  causal: "The question “Which one?” needs a model that attends to later words, too.",
-  long: "With the question “Which one?”, the sentence is too long for this model.",
-};
 
 export function TextPage() {
   const store = useStore();
@@ -62,13 +55,13 @@ function SentenceField({ result }: { result: SentenceResult }) {
         )}
         <Choice
           label="Layer"
-          options={Array.from({ length: depth }, (_, value) => ({ value, text: `L${value + 1}` }))}
+          options={numbered("L", depth)}
           value={textLayer}
           choose={(value) => store.set({ textLayer: value })}
         />
         <Choice
           label="Head"
-          options={[{ value: MEAN, text: "Mean", name: "Mean of all heads" }, ...Array.from({ length: numHeads }, (_, value) => ({ value, text: `H${value + 1}` }))]}
+          options={[{ value: MEAN, text: "Mean", name: "Mean of all heads" }, ...numbered("H", numHeads)]}
           value={textHead}
           choose={(value) => store.set({ textHead: value })}
         />
@@ -82,7 +75,7 @@ function SentenceField({ result }: { result: SentenceResult }) {
   );
 }
 
-function Words({ result: { words, run, question, predictions } }: { result: SentenceResult }) {
+function Words({ result: { words, run, reason, predictions } }: { result: SentenceResult }) {
   const store = useStore();
   const { textLayer, textHead, word, scale } = store.state.value;
   const weights = weightsOf(run!, textLayer, textHead);
@@ -100,9 +93,9 @@ function Words({ result: { words, run, question, predictions } }: { result: Sent
       modes={SCALE_MODES}
       setScale={(mode) => store.set({ scale: mode })}
     >
-      {question === "applies"
+      {predictions.length
         ? `“Which one?” The model predicts: ${predictions.map(({ word: name, probability }) => `${name} ${percent(probability)}`).join(", ")}.`
-        : REASONS[question]}
+        : reason}
     </WordAttention>
   );
 }

@@ -9,6 +9,7 @@ import re
 import stat
 import warnings
 from io import BytesIO
+from math import gcd
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,7 @@ MAX_COEFFICIENTS = 120_000_000  # which a JPEG of several scans holds in memory,
 MAX_READS = 500_000  # of blocks and tags, which are decoded one by one in Python
 DRAFT_PIXELS = 4_000_000
 REDUCED_BY = "reduced_by"  # in the `info` of an image that was decoded at a fraction of its size
+MAX_SCAN = 32  # pixels on the longer side of a scan that may have been enlarged
 GREY_SIDE = 1024  # larger images are averaged down by a whole factor when they become grey
 MAX_UNIFORM_STD = 0.1  # standard deviation below which the visible part counts as one colour
 
@@ -299,11 +301,23 @@ def to_grey(image: Image.Image) -> Grey:
         image: A loaded image in one of the modes that `load_image` returns.
 
     Returns:
-        float32 in [0, 1], at most 2047 pixels on a side: larger images are averaged down.
+        float32 in [0, 1], at most 2047 pixels on a side: larger images are averaged down. A scan of
+        at most 32 pixels that was enlarged by repeating each pixel has its own size again.
 
     Raises:
         ImageError: If pixels are NaN or infinite.
     """
+    grey = _luminance(image)
+    changes = [
+        np.flatnonzero((grey[1:] != grey[:-1]).any(axis=1)) + 1,
+        np.flatnonzero((grey[:, 1:] != grey[:, :-1]).any(axis=0)) + 1,
+    ]
+    step = gcd(*grey.shape, *(int(np.gcd.reduce(places)) for places in changes))
+    is_scan = min(map(len, changes)) > 0 and max(grey.shape) <= step * MAX_SCAN
+    return np.ascontiguousarray(grey[::step, ::step]) if is_scan and step > 1 else grey
+
+
+def _luminance(image: Image.Image) -> Grey:
     if image.mode in _BIT_DEPTH_16:
         return np.asarray(_reduced(image) / 65535, dtype=np.float32)
     if image.mode == "I":

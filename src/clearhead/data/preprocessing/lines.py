@@ -8,11 +8,11 @@ run of ink across the line is longer than the line is thick, and is kept.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from numpy import ndarray
 from scipy import ndimage
 
-Mask = Bool[ndarray, "height width"]
+from clearhead.data.preprocessing.pixels import Mask, median, stroke_width
 
 MAX_SLOPE = 0.18  # about 10 degrees
 MAX_THICKNESS, MIN_LENGTH = 0.07, 0.1  # of the longer side
@@ -58,12 +58,6 @@ class Runs:
         return np.asarray((self.top + self.bottom - 1) / 2)
 
 
-def median(values: Float[ndarray, " values"] | Int[ndarray, " values"]) -> float:
-    """The median; NumPy's takes several times as long for few values."""
-    ordered = np.sort(values)
-    return float((ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2)
-
-
 def without_lines(mask: Mask, outside: Mask) -> Mask:
     """The mask without printed lines.
 
@@ -104,8 +98,7 @@ def _width_if_cropped(mask: Mask) -> float:
     boxes = enumerate(ndimage.find_objects(labels), 1)
     high = [(n, box) for n, box in boxes if box[0].stop - box[0].start >= MIN_CROP * len(mask)]
     parts = (np.pad(labels[box] == number, 1) for number, box in high)
-    widths = (4 * ndimage.distance_transform_edt(part)[part].mean() - 2 for part in parts)
-    return float(min(widths, default=np.inf))
+    return min(map(stroke_width, parts), default=float(np.inf))
 
 
 def _runs(mask: Mask) -> Runs:

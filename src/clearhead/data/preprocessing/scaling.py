@@ -8,12 +8,19 @@ indices.
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from numpy import ndarray
 from PIL import Image
-from scipy import ndimage
 
-from clearhead.data.preprocessing.ink import Grey, padded, sliding
+from clearhead.data.preprocessing.pixels import (
+    Grey,
+    box_of,
+    cropped,
+    padded,
+    side_length,
+    sliding,
+    stroke_width,
+)
 
 SIDE, INK_SIDE, CENTRE = 28, 20, 14.0
 MIN_INK = 0.15  # fainter ink is ignored when the size is measured
@@ -34,9 +41,7 @@ def _to_ink_side(ink: Grey) -> Grey:
     """
     ink = _scaled_to(ink, 4 * INK_SIDE) if max(ink.shape) > 4 * INK_SIDE else ink
     unit = max(ink.shape) / INK_SIDE
-    # In a band of width w, the mean distance to the nearest pixel outside is (w + 2) / 4.
-    inside = ink > 0.3 * ink.max()
-    width = (4 * float(ndimage.distance_transform_edt(inside)[inside].mean()) - 2) / unit
+    width = stroke_width(ink > 0.3 * ink.max()) / unit
     if unit > 2 and width < MIN_STROKE:
         radius = (NORMAL_STROKE - width) / 2 * unit
         ink = cropped(_dilated(ink / ink.max(), radius))
@@ -102,7 +107,8 @@ def _centred(ink: Grey) -> Float[ndarray, "28 28"]:
     for axis, solid in enumerate(box_of(ink > MIN_INK)):
         mass = ink.sum(axis=1 - axis)
         middle = float((mass * np.arange(len(mass))).sum() / mass.sum())
-        place.append(min(max(round(CENTRE - middle), -solid.start), SIDE - solid.stop))
+        shift = round(round(CENTRE - middle, 4))  # symmetric ink is often half a pixel from 14.0
+        place.append(min(max(shift, -solid.start), SIDE - solid.stop))
     top, left = (SIDE + shift for shift in place)
     canvas[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
     return canvas[SIDE:-SIDE, SIDE:-SIDE]
@@ -135,24 +141,3 @@ def area_weights(inputs: int, outputs: int) -> Float[ndarray, "outputs inputs"]:
     weights = np.maximum(overlap, 0) * (outputs / inputs)
     weights.flags.writeable = False  # shared by all callers
     return np.asarray(weights)
-
-
-def side_length(side: slice) -> int:
-    """Of one side of a box."""
-    return int(side.stop - side.start)
-
-
-def cropped(values: ndarray) -> ndarray:
-    """The values within the bounding box of all that is not 0."""
-    return values[box_of(values)]
-
-
-def box_of(values: ndarray) -> tuple[slice, slice]:
-    """Rows and columns of the bounding box of all that is not 0."""
-    filled = values if values.dtype == bool else values != 0
-    rows, columns = (np.asarray(filled.any(axis=axis)) for axis in (1, 0))
-    return _span(rows), _span(columns)
-
-
-def _span(filled: Bool[ndarray, " length"]) -> slice:
-    return slice(int(filled.argmax()), len(filled) - int(filled[::-1].argmax()))

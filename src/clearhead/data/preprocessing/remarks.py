@@ -1,0 +1,127 @@
+"""Signs that ink is not one digit."""
+
+from functools import lru_cache
+from itertools import combinations
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from numpy import ndarray
+from scipy import ndimage
+
+from clearhead.data.preprocessing.ink import Ink
+from clearhead.data.preprocessing.pixels import Mask, padded, side_length
+from clearhead.data.preprocessing.scaling import SIDE
+
+MAX_LOOPS, MIN_LOOP = 2, 0.008  # a loop's area relative to the bounding box
+MIN_DOT, MAX_DOT, MAX_DOT_GAP = 0.05, 0.4, 0.4  # relative to the height of the stroke
+MAX_BREADTH = 0.3  # of a single stroke: deviation of the ink across it, relative to that along it
+# At most 1 in 500 ones of MNIST's training digits is beyond each of these.
+MIN_SLANT, MAX_SLANT, MAX_BEND = -48.0, 32.0, 0.17
+MIN_BRACKET_BEND, MAX_BRACKET_SLANT = 0.08, 8.0  # the second in degrees
+# Of strokes that are printed or drawn with a ruler: deviation of the middles of rows from a line or
+# a parabola in pixels, and of the ink of rows, relative to its mean.
+MAX_DEVIATION, MAX_UNEVENNESS = 0.12, 0.05
+MIN_RULED_SLANT, MAX_RULED_BREADTH = 10.0, 0.15  # a printed 1 is upright and thin
+MIN_ROW, MIN_ROWS = 0.25, 10  # ink of a row that counts, in pixels; such rows of a stroke
+LOOPS_SEEN = 32  # side of the ink in pixels; in smaller images noise makes loops
+MAX_POLYGON_MARGIN = 0.2  # from a polygon's inside to each end of the ink, relative to the ink
+MIN_INSIDE = 12  # of each side of the inside
+DIRECTIONS = 16
+# Area of the largest polygon with so many corners in a loop, relative to the loop's convex hull.
+# Of an ellipse it is 0.64 and 0.76; of 317 zeros of MNIST at most 0.84 and 0.93.
+MIN_SHARE = {4: 0.9, 5: 0.955}
+MAX_FILLED = 0.85  # of its bounding box; printed zeros may be rectangles
+
+
+def is_slash(pixels: UInt8[ndarray, "28 28"]) -> bool:
+    """Whether this is a single stroke, but slanted, bent or straight as writers do not draw a 1."""
+    ys, xs = np.nonzero(pixels)
+    weights = pixels[ys, xs] / pixels.sum(dtype=float)
+    points = np.stack([xs - weights @ xs, ys - weights @ ys])
+    variances, axes = np.linalg.eigh((weights * points) @ points.T)
+    breadth = np.sqrt(max(0.0, variances[0]) / variances[1])
+    if breadth >= MAX_BREADTH:
+        return False
+    across, along = axes.T @ points
+    bend = abs(weights @ (across * along**2)) / variances[1] ** 1.5
+    right, down = axes[:, 1]
+    slant = np.degrees(np.arctan2(right * np.sign(down), abs(down)))
+    if bend > MAX_BEND or not MIN_SLANT < slant < MAX_SLANT:
+        return True
+    if bend > MIN_BRACKET_BEND and abs(slant) < MAX_BRACKET_SLANT:
+        return _deviation(pixels, 2)[0] < MAX_DEVIATION
+    deviation, unevenness = _deviation(pixels, 1)
+    is_ruled = deviation < MAX_DEVIATION and unevenness < MAX_UNEVENNESS
+    return is_ruled and bool(abs(slant) > MIN_RULED_SLANT or breadth > MAX_RULED_BREADTH)
+
+
+def _deviation(pixels: UInt8[ndarray, "28 28"], degree: int) -> tuple[float, float]:
+    """Of the middles of rows from a line or a parabola, and of the rows' ink from its mean."""
+    ink = pixels.sum(axis=1) / 255
+    rows = np.flatnonzero(ink > MIN_ROW)[1:-1]
+    if len(rows) < MIN_ROWS:
+        return np.inf, np.inf
+    middles = pixels[rows] @ np.arange(SIDE) / (255 * ink[rows])
+    errors = middles - np.polyval(np.polyfit(rows, middles, degree), rows)
+    return float(np.sqrt(np.mean(errors**2))), float(ink[rows].std() / ink[rows].mean())
+
+
+def has_dot(ink: Ink, group: Mask) -> bool:
+    """Whether a round component is above or below a stroke, as in i, ! and ?."""
+    if len(ink.boxes) == 1:
+        return False
+    boxes = [ink.boxes[number] for number in np.unique(ink.parts[group])]
+    rows, columns = max(boxes, key=lambda box: side_length(box[0]))
+    high = side_length(rows)
+    for box in ink.boxes.values():
+        small, large = sorted(map(side_length, box))
+        gap = max(box[0].start - rows.stop, rows.start - box[0].stop)
+        is_within = columns.start <= (box[1].start + box[1].stop) / 2 <= columns.stop
+        is_round = MIN_DOT * high < large < min(MAX_DOT * high, 2 * small)
+        if is_within and is_round and 0 < gap < MAX_DOT_GAP * high:
+            return True
+    return False
+
+
+def num_loops(core: Mask) -> int:
+    """The areas that strokes enclose."""
+    if max(core.shape) < LOOPS_SEEN:
+        return 0
+    labels, _ = ndimage.label(~padded(core, 1))
+    areas = np.bincount(labels.ravel())[1:]
+    return int((areas >= MIN_LOOP * core.size).sum()) - 1  # without the outside
+
+
+def is_polygon(core: Mask) -> bool:
+    """Whether ink, cut to its bounding box, is the outline of a polygon without upright sides."""
+    labels, _ = ndimage.label(~padded(core, 1))
+    areas = np.bincount(labels.ravel())
+    areas[[0, labels[0, 0]]] = 0
+    if not areas.any():
+        return False
+    inside = labels == areas.argmax()
+    ys, xs = np.nonzero(inside)
+    low, high = (np.array([bound(ys), bound(xs)]) for bound in (np.min, np.max))
+    sides, margin = high + 1 - low, MAX_POLYGON_MARGIN * np.array(core.shape)
+    is_whole = (low - 1 <= margin).all() and (core.shape - high <= margin).all()
+    if not is_whole or min(sides) < MIN_INSIDE or len(ys) >= MAX_FILLED * sides.prod():
+        return False
+    angles = 2 * np.pi * np.arange(DIRECTIONS) / DIRECTIONS
+    points = np.stack([xs, ys], axis=1)
+    extreme = points[(points @ np.stack([np.cos(angles), np.sin(angles)])).argmax(axis=0)]
+    return any(
+        _areas(extreme[_choices(count)]).max() >= share * _areas(extreme[None])[0]
+        for count, share in MIN_SHARE.items()
+    )
+
+
+@lru_cache(maxsize=len(MIN_SHARE))
+def _choices(count: int) -> Int[ndarray, "choices count"]:
+    return np.array(list(combinations(range(DIRECTIONS), count)))
+
+
+def _areas(corners: Int[ndarray, "polygons count 2"]) -> Float[ndarray, " polygons"]:
+    """By the shoelace formula."""
+    x, y = np.moveaxis(corners, 2, 0)
+    after = np.roll(x, -1, axis=1), np.roll(y, -1, axis=1)
+    return np.asarray(np.abs((x * after[1] - y * after[0]).sum(axis=1)) / 2)
