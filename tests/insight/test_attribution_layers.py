@@ -79,7 +79,7 @@ def test_tokentm_includes_the_factors_of_a_layer_scale(options: dict[str, Any]) 
 
 
 def test_tokentm_allows_for_rounding_beside_the_small_factors_of_a_new_layer_scale() -> None:
-    from timm.layers import LayerScale
+    from timm.layers.layer_scale import LayerScale
 
     model = vit()
     for block in model.blocks:
