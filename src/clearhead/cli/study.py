@@ -3,7 +3,7 @@
 import inspect
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -84,7 +84,7 @@ class Plan:
         known, studies = _published_spreads(), _load_studies(self.names)
         plans = [(x, plan_study(x, self.budget, known.get(x.name, {}))) for x in studies]
         if self.json:
-            print_json({study.name: [x.to_dict() for x in plan] for study, plan in plans})
+            print_json({study.name: [asdict(x) for x in plan] for study, plan in plans})
             return 0
         for study, plan in plans:
             print_line(f"{study.claim:<4} {study.question}")
