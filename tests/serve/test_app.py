@@ -60,7 +60,7 @@ def test_several_digits_come_with_their_boxes(server: ServerThread, model: Image
     ]
     assert all(len(digit["probabilities"]) == 10 for digit in result["digits"])
     explained = server.request("POST", "/v1/explain", encoded(page)).json()
-    assert explained["digits"] == []
+    assert explained["digits"] == [{key: explained[key] for key in result["digits"][0]}]
     assert len(explained["attention"]) == 15
 
 
@@ -134,7 +134,7 @@ def test_layers_and_heads_can_be_selected(server: ServerThread) -> None:
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("/v1/explain?layers=3", "layers.0: Input should be less than 3, got '3'"),
+        ("/v1/explain?layers=3", "layers.0: Input should be less than 3 (counted from 0), got '3'"),
         ("/v1/explain?layers=0&heads=-1", "heads.0: Input should be greater than or equal to 0"),
         ("/v1/explain?heads=x", "heads.0: Input should be a valid integer"),
         ("/v1/explain?layers=0&layers=1&layers=2&layers=0", "layers: List should have at most 3"),

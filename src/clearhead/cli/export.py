@@ -7,6 +7,8 @@ from tyro.conf import Positional, arg
 
 from clearhead.cli.evaluate import DATA_HINT, trained_on
 from clearhead.cli.options import MODEL_HELP, AsJson
+from clearhead.cli.output import fetching, print_json, print_line
+from clearhead.errors import ConfigError
 from clearhead.inference._names import ExportFormat, Precision
 
 if TYPE_CHECKING:
@@ -40,8 +42,6 @@ def export(
     printed too.
     """
     from clearhead import inference
-    from clearhead.cli.output import fetching, print_json, print_line
-    from clearhead.errors import ConfigError
     from clearhead.inference._export import SUFFIXES
     from clearhead.models import load
     from clearhead.models.pretrained import ImageModel

@@ -190,7 +190,12 @@ class _Pool:
         )
 
     def submit(self, lines: bytes) -> Future[bytes]:
-        future: Future[bytes] = self.executor.submit(_classify, lines)
+        future: Future[bytes]
+        try:
+            future = self.executor.submit(_classify, lines)
+        except BrokenExecutor as error:  # a process has ended since the last result
+            future = Future()
+            future.set_exception(error)
         return future
 
     def shutdown(self) -> None:

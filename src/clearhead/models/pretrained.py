@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeAlias, TypeVar
 
@@ -306,7 +307,18 @@ def missing_folder(source: str) -> str:
     text = source if source.isprintable() else repr(source)
     if Path(source).exists():
         return f"{text} is a file; a model is a folder"
-    return f"there is no folder {text}"
+    return f"there is no folder {text}{similar_folder(source)}"
+
+
+def similar_folder(source: str) -> str:
+    """The end of a message about a missing folder: a similar one beside it, or nothing."""
+    path = Path(source)
+    try:
+        beside = {x.name: str(path.parent / x.name) for x in path.parent.iterdir() if x.is_dir()}
+    except OSError:
+        return ""
+    nearest = get_close_matches(path.name, beside, n=1)
+    return f"; did you mean {beside[nearest[0]]}?" if nearest else ""
 
 
 def _check_hub_name(source: str) -> None:
@@ -319,8 +331,9 @@ def _check_hub_name(source: str) -> None:
         )
     if is_path(source) or Path(source).exists():
         raise CheckpointError(f"{missing_folder(source)}; {wanted}")
-    if source.count("/") != 1:
-        raise CheckpointError(f"no model at {source!r}: {wanted}")
+    similar = similar_folder(source)
+    if similar or source.count("/") != 1:
+        raise CheckpointError(f"no model at {source!r}{similar or f': {wanted}'}")
 
 
 def _digest(saved: dict[str, Any]) -> str:

@@ -65,6 +65,10 @@ class Application:
         self.service.is_ready = False
         self.draining = True
 
+    def stop(self) -> None:
+        """End the model processes at once; a start that waits for them goes on without them."""
+        self.service.pool.stop()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] != "http":
@@ -284,7 +288,9 @@ async def _refused(request: Request, error: Any) -> Response:
 async def _invalid(_: Request, error: Any) -> Response:
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"][1:]))
-    return JSONResponse({"error": f"{where}: {first['msg']}, got {first['input']!r}"}, 422)
+    base = " (counted from 0)" if first["type"] in ("less_than", "greater_than_equal") else ""
+    text = f"{where}: {first['msg']}{base}, got {first['input']!r}"
+    return JSONResponse({"error": text}, 422)
 
 
 async def _disconnected(_: Request, __: Any) -> Response:
