@@ -163,6 +163,10 @@ class _Task:
     def baseline(self) -> Baseline:
         return self.given_baseline or default_baseline(self.model)
 
+    @property
+    def replacement(self) -> dict[str, Any]:
+        return {"grid": self.grid, "baseline": self.baseline, "score": self.score}
+
     @cached_property
     def trace(self) -> _Trace:
         y, _, recording = scored(self.model, self.images, self.classes, layers=self.layers)
@@ -237,13 +241,7 @@ def _integrated_gradients(task: _Task) -> Tensor:
 
 def _occlusion(task: _Task) -> Tensor:
     single = torch.eye(task.grid.num_patches, dtype=torch.bool).expand(len(task.images), -1, -1)
-    options: Any = {"grid": task.grid, "baseline": task.baseline, "score": task.score}
-    return subset_falls(task.model, task.images, single, task.classes, **options)
-
-
-def _shapley(task: _Task) -> Tensor:
-    options: Any = {"grid": task.grid, "baseline": task.baseline, "score": task.score}
-    return shapley(task.model, task.images, classes=task.classes, **options).values
+    return subset_falls(task.model, task.images, single, task.classes, **task.replacement)
 
 
 def _random(task: _Task) -> Tensor:
@@ -252,7 +250,7 @@ def _random(task: _Task) -> Tensor:
 
 
 _METHODS: dict[str, Callable[[_Task], Tensor]] = {
-    SHAPLEY: _shapley,
+    SHAPLEY: lambda x: shapley(x.model, x.images, classes=x.classes, **x.replacement).values,
     "occlusion": _occlusion,
     "integrated gradients": _integrated_gradients,
     "gradient × input": _gradient_times_input,

@@ -14,9 +14,6 @@ from clearhead.inference import evaluation_mode
 # Returns logits, or an object that has them as `.logits`.
 Model = Callable[..., Any]
 
-# Called with the number of steps that are done, and of all steps.
-Progress = Callable[[int, int], None]
-
 # Makes the context in which a batch of that many images is run, such as an intervention.
 Around = Callable[[int], AbstractContextManager[None]]
 

@@ -205,6 +205,6 @@ def check_same_tokens(new: Tensor, old: Tensor, name: str) -> None:
     """Raise `InputError` if a layer attends to other tokens than the one before it."""
     if new.shape != old.shape:
         raise InputError(
-            f"{name} has (batch, tokens, tokens) {tuple(new.shape)}, the layer before it "
+            f"{name} has weights of shape {tuple(new.shape)}, the layer before it "
             f"{tuple(old.shape)}; choose layers over the same tokens: capture(layers=...)"
         )
