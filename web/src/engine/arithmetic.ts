@@ -32,8 +32,8 @@ export function linear(x: Float64Array, rows: number, { weight, bias }: Linear, 
   const result = zeros(rows * outputs);
   const wholeRows = rows - (rows % 4);
   const wholeOutputs = outputs - (outputs % 2);
-  for (let output = 0; output < wholeOutputs; output += 2) {
-    for (let row = 0; row < wholeRows; row += 4) {
+  for (let row = 0; row < wholeRows; row += 4) {
+    for (let output = 0; output < wholeOutputs; output += 2) {
       block(x, row * inputs, inputs, weight, output * inputs, result, row * outputs + output, outputs);
     }
   }
