@@ -11,7 +11,7 @@ from numpy.random import Generator
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from tests.data.preprocessing.drawings import FONTS, load_font
-from tests.data.preprocessing.scenes import NO_DIGITS, SCENES, Scene, enlarged, paper, written
+from tests.data.preprocessing.scenes import NO_DIGITS, SCENES, Scene, crop, enlarged, paper, written
 
 SEGMENTS = {
     "a": (0, 0, 1, 0),
@@ -165,9 +165,17 @@ def _smudged(digit: ndarray, random: Generator) -> ndarray:
     return np.asarray(image.filter(ImageFilter.GaussianBlur(random.uniform(0.3, 2))))
 
 
+def _repeated(digit: ndarray, random: Generator) -> ndarray:
+    """A coarse scan, enlarged by repeating each pixel."""
+    small = crop(digit, random, side=int(random.integers(8, 20)))
+    return small.repeat(step := int(random.integers(2, 12)), 0).repeat(step, 1)
+
+
 DRAWN: dict[str, Scene] = {
     "number": partial(_printed, lines=1, length=4),
     "number with marks": partial(_printed, lines=1, length=5, marks=".,:-+AE?!"),
+    "number with slashes": partial(_printed, lines=1, length=5, marks="/()" * 3),
+    "long number": partial(_printed, lines=1, length=14),
     "sheet of numbers": partial(_printed, lines=3, length=3),
     "tight digit": partial(_printed, lines=1, length=1, tight=True),
     "tight strip": partial(_printed, lines=1, length=4, tight=True),
@@ -186,6 +194,7 @@ DRAWN: dict[str, Scene] = {
     "two digits, one above the other": partial(_two, below=True),
     "remains of a frame": _framed,
     "scan in uneven light": _sloped,
+    "scan enlarged by whole pixels": _repeated,
     "smudged": _smudged,
 }
 KINDS = SCENES | NO_DIGITS | DRAWN

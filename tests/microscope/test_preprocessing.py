@@ -61,13 +61,13 @@ def others(digit: Digit) -> list[Digit]:
 def answers(prediction: Prediction) -> list[int]:
     """Status, class and box of each digit that was found; a doubt about all is one about each."""
     digits = prediction.digits or (prediction,)
-    are_doubtful = prediction.status == "doubtful" and not any(one.warnings for one in digits)
+    of_all = {*prediction.warnings}.difference(*(one.warnings for one in digits))
     return [
         number
         for one in digits
         if one.box
         for number in (
-            STATUSES.index("doubtful" if are_doubtful else one.status),
+            STATUSES.index("doubtful" if one.label and of_all else one.status),
             int(np.argmax(one.probabilities)),
             *one.box,
         )

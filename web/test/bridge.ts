@@ -9,12 +9,12 @@ import { readConfig } from "../src/engine/config";
 import { lastLayer, measureHead, planShapley, rollout } from "../src/engine/influence";
 import { TRAINED, type Switches } from "../src/engine/interventions";
 import { blankPatches, normalize } from "../src/engine/patches";
-import { certaintyOf, predictionOf } from "../src/engine/predict";
+import { certaintyOf } from "../src/engine/predict";
 import { buildTextModel, encode, forwardText, wordLogits } from "../src/engine/text";
 import { buildModel, forward, lens, type Run } from "../src/engine/vit";
-import { WARNINGS, digitAndParts, type Digit } from "../src/preprocess/digits";
+import { digitAndParts, type Digit } from "../src/preprocess/digits";
 import { factorOf, fitted, reduced, toGrey, type Pixels } from "../src/preprocess/image";
-import { inputsOf } from "../src/preprocess/picture";
+import { inputsOf, predictionFor } from "../src/preprocess/picture";
 import { rasterise } from "../src/preprocess/raster";
 import { digitsOf, type Stroke } from "../src/preprocess/strokes";
 
@@ -110,7 +110,7 @@ const functions: Record<string, (argument: any) => ArrayLike<number>[]> = {
     inputsOf(pixelsOf(picture), model!).map(({ pixels, box, warnings }) => {
       const ink = Float64Array.from(pixels, (value) => value / 255);
       const [run] = passed([Array.from(normalize(ink, model!.config))]);
-      const { status, best } = predictionOf(run.logits, ink, model!.config, warnings.map((warning) => WARNINGS[warning]));
+      const { status, best } = predictionFor(run.logits, ink, model!.config, warnings);
       return [["confident", "doubtful", "rejected"].indexOf(status), best, ...box];
     }),
   fitted: ({ pixels, size, channels }) => [

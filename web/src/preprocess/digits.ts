@@ -1,13 +1,13 @@
 // The digits in a picture as MNIST has them, as in clearhead.data.preprocessing.digits: light ink on
 // 28 × 28 black pixels, the longer side of the ink 20 pixels, its centre of mass in the middle.
 
-import {
-  any, around, boxOf, clamped, cropped, heightOf, hull, label, labelFree, longer, made, mapped, maskOf, near, padded,
-  rounded, sideOf, strokeWidth, widthOf, type Box, type Grid,
-} from "./arrays";
-import { downsample, scaleOf } from "./image";
+import { MAX_PIECES, groupOf, groupsOf, inReadingOrder, type Group } from "./groups";
 import { SMALL_SIDE, findInk, type Ink } from "./ink";
-import { isPolygon } from "./polygons";
+import {
+  any, around, boxOf, clamped, cropped, downsample, heightOf, hull, label, longer, made, mapped, maskOf, near, reduction,
+  rounded, sideOf, widthOf, type Box, type Grid,
+} from "./pixels";
+import { MAX_LOOPS, hasDot, isPolygon, isSlash, numLoops } from "./remarks";
 import { SIDE, asInMnist } from "./scaling";
 import { cuts, mayBeSeveral } from "./touching";
 
@@ -20,26 +20,17 @@ export const WARNINGS = [
   "A single stroke, more slanted or bent than a 1: a slash or a bracket?",
   "A figure with straight sides?",
   "Digits that touch, or a letter?",
+  "Too few pixels to estimate the certainty.",
 ];
-export const [SEVERAL, TOO_SMALL, MANY_LOOPS, DOTTED, SLASH, POLYGON, TOUCHING] = WARNINGS.keys();
+export const [SEVERAL, TOO_SMALL, MANY_LOOPS, DOTTED, SLASH, POLYGON, TOUCHING, COARSE] = WARNINGS.keys();
 
 const WORK_SIDE = 128; // of the longer side (up to twice that) when ink is searched
 const MIN_SEEN = 48; // of a digit's longer side in that; a smaller one is searched again in a crop
 const MIN_SIDE = 6; // of the ink
-const MIN_HEIGHT = 0.35; // of the highest digit
 const MAX_ASPECT = 2.2; // width of a digit, relative to its height
 const [MIN_SEGMENT, MAX_SEGMENT] = [0.6, 1.4]; // height and width of touching digits, relative to all ink
 const SEGMENT_SIDE = 64; // of the longer side (up to twice that) of ink that is cut
 const MAX_DIGITS = 100; // a picture of more parts is no text of digits
-const MAX_PIECES = 4; // of a digit whose strokes are interrupted
-const MAX_GAP = 0.8; // in an interrupted stroke, relative to its width
-const [MAX_PIECE, MAX_PIECES_ASPECT] = [0.75, 1.1]; // length of its pieces and width, relative to the height
-const [MAX_BAR, MAX_BAR_GAP] = [0.5, 0.5]; // width, and gap between two, relative to their height
-const [MAX_LOOPS, MIN_LOOP] = [2, 0.008]; // a loop's area relative to the bounding box
-const LOOPS_SEEN = 32; // side of the ink; in smaller pictures noise makes loops
-const [MIN_DOT, MAX_DOT, MAX_DOT_GAP] = [0.05, 0.4, 0.4]; // relative to the height of the stroke
-const MAX_BREADTH = 0.3; // of a single stroke, relative to its length; both as standard deviations
-const [MIN_SLANT, MAX_SLANT, MAX_BEND] = [-48, 32, 0.17]; // of a 1, by nearly all writers
 
 export interface Digit {
   pixels: Uint8Array; // the model input, 0 to 255
@@ -57,12 +48,6 @@ export interface Segment {
   digit: Digit;
 }
 
-/** The components of one digit. */
-interface Group {
-  mask: Grid;
-  box: Box;
-}
-
 const BLANK: Digit = { pixels: new Uint8Array(SIDE * SIDE), box: [0, 0, 0, 0], warnings: [], found: false, parts: [], segments: [] };
 
 /** All that a picture may show: one digit, and several; together as one, these are blank if they are too many or too wide. */
@@ -72,7 +57,7 @@ export function digitAndParts(grey: Grid): Digit {
   const groups = groupsOf(ink);
   const isSmall = longer(grey) <= SMALL_SIDE; // a scan
   const whole = groupOf(ink, [...ink.boxes.keys()]);
-  const withSegments = (group: Group, digit: Digit): Digit => ({ ...digit, segments: isSmall ? [] : segmentsOf(ink.values, group, scaleOf(grey, WORK_SIDE)) });
+  const withSegments = (group: Group, digit: Digit): Digit => ({ ...digit, segments: isSmall ? [] : segmentsOf(ink.values, group, reduction(grey, WORK_SIDE)) });
   if (groups.length === 1) return withSegments(groups[0], cutOut(grey, ink, isSmall ? whole : groups[0]));
   if (groups.length > MAX_DIGITS) {
     const digit = cutOut(grey, ink, groups[0]);
@@ -83,18 +68,13 @@ export function digitAndParts(grey: Grid): Digit {
   return { ...(groups.length <= MAX_PIECES && !isWide(together.box) ? cutOut(grey, ink, together) : BLANK), parts };
 }
 
-function groupOf({ parts, boxes }: Ink, numbers: number[]): Group {
-  const chosen = new Set(numbers);
-  return { mask: maskOf(parts, (number) => chosen.has(number)), box: hull(numbers.map((number) => boxes.get(number)!)) };
-}
-
 /** The parts between two cuts that may be digits, not all of the ink. */
 function segmentsOf(ink: Grid, { mask, box }: Group, factor: number): Segment[] {
   const core = cropped(mask, box);
   if (!mayBeSeveral(core.width, core.height)) return [];
   const close = near(core, 2).values;
   const full = mapped(cropped(ink, box), (value, i) => (close[i] ? value : 0));
-  const scale = factor * scaleOf(full, SEGMENT_SIDE);
+  const scale = factor * reduction(full, SEGMENT_SIDE);
   const values = downsample(full, SEGMENT_SIDE);
   const { width, height } = values;
   const found = cuts(values);
@@ -126,43 +106,9 @@ function cutOut(grey: Grid, ink: Ink, group: Group): Digit {
   return { ...digit, warnings: [...digit.warnings, ...remarks.filter(([, isTrue]) => isTrue).map(([warning]) => warning)] };
 }
 
-/** Whether this is a single stroke, but slanted or bent more than a 1 is by writers. */
-function isSlash(pixels: Uint8Array): boolean {
-  const mass = pixels.reduce((sum, value) => sum + value, 0);
-  const mean = (of: (x: number, y: number) => number): number =>
-    pixels.reduce((sum, value, i) => (value ? sum + value * of(i % SIDE, Math.floor(i / SIDE)) : sum), 0) / mass;
-  const [left, top] = [mean((x) => x), mean((_, y) => y)];
-  const [across, down] = [mean((x) => (x - left) ** 2), mean((_, y) => (y - top) ** 2)];
-  const both = mean((x, y) => (x - left) * (y - top));
-  const spread = Math.hypot(across - down, 2 * both);
-  const largest = (across + down + spread) / 2;
-  if ((across + down - spread) / 2 >= MAX_BREADTH ** 2 * largest) return false;
-  const slant = Math.atan2(2 * both, down - across) / 2; // from the vertical
-  const [sin, cos] = [Math.sin(slant), Math.cos(slant)];
-  const bend = mean((x, y) => ((x - left) * cos - (y - top) * sin) * ((x - left) * sin + (y - top) * cos) ** 2);
-  const degrees = (slant * 180) / Math.PI;
-  return Math.abs(bend) > MAX_BEND * largest ** 1.5 || degrees <= MIN_SLANT || degrees >= MAX_SLANT;
-}
-
-/** Whether a round component is above or below the highest stroke, as in i, ! and ?. */
-function hasDot({ boxes, parts }: Ink, { mask }: Group): boolean {
-  if (boxes.size === 1) return false;
-  const numbers = new Set(parts.values.filter((_, i) => mask.values[i]));
-  const own = [...boxes].filter(([number]) => numbers.has(number)).map(([, box]) => box);
-  const [left, top, right, bottom] = own.reduce((a, b) => (heightOf(b) > heightOf(a) ? b : a));
-  const high = bottom - top;
-  return [...boxes.values()].some((box) => {
-    const [small, large] = [Math.min(widthOf(box), heightOf(box)), sideOf(box)];
-    const gap = Math.max(box[1] - bottom, top - box[3]);
-    const middle = (box[0] + box[2]) / 2;
-    const isRound = MIN_DOT * high < large && large < Math.min(MAX_DOT * high, 2 * small);
-    return left <= middle && middle <= right && isRound && gap > 0 && gap < MAX_DOT_GAP * high;
-  });
-}
-
 /** The ink of a digit; if it is small, from a crop of the picture around it. */
 function measured(grey: Grid, ink: Ink, { mask, box }: Group): Digit {
-  const factor = scaleOf(grey, WORK_SIDE);
+  const factor = reduction(grey, WORK_SIDE);
   const reach = sideOf(box);
   if (factor === 1 || reach > MIN_SEEN) return digitOf(ink.values, mask, [0, 0], factor);
   const window = clamped(around(box, 0.4 * reach).map((at) => rounded(at * factor)) as Box, grey);
@@ -171,7 +117,7 @@ function measured(grey: Grid, ink: Ink, { mask, box }: Group): Digit {
   const closer = findInk(downsample(crop, WORK_SIDE / 2), ink.dark);
   if (closer) {
     // What was found nearby belongs to the digit only if it was found in the whole picture, too.
-    const scale = scaleOf(crop, WORK_SIDE / 2);
+    const scale = reduction(crop, WORK_SIDE / 2);
     const wider = near(mask, 1);
     const core = made(closer.parts.width, closer.parts.height, (x, y) => {
       const u = Math.min(Math.floor((x * scale + left) / factor), mask.width - 1);
@@ -208,100 +154,7 @@ function strokes(ink: Grid, core: Grid, reach: number): Grid {
   return maskOf(labels, (number, i) => close[i] && touched.has(number));
 }
 
-/** The areas that strokes enclose. */
-function numLoops(core: Grid): number {
-  if (longer(core) < LOOPS_SEEN) return 0;
-  return labelFree(core).areas.filter((area) => area > 0 && area >= MIN_LOOP * core.values.length).length - 1; // without the outside
-}
-
 /** Whether two digits may touch. */
 function isWide(box: Box): boolean {
   return widthOf(box) > MAX_ASPECT * heightOf(box);
-}
-
-/** The components of each digit, the largest first; dots, commas and minus signs left out. */
-function groupsOf(ink: Ink): Group[] {
-  const pieces = interrupted(ink).map((numbers) => ({ numbers, box: hull(numbers.map((number) => ink.boxes.get(number)!)) }));
-  const groups: (typeof pieces)[] = [];
-  for (const piece of pieces.sort((a, b) => sideOf(b.box) - sideOf(a.box))) {
-    const group = groups.find((one) => one.some((other) => belongTogether(piece.box, other.box)));
-    if (group) group.push(piece);
-    else groups.push([piece]);
-  }
-  const found = groups.map((group) => groupOf(ink, group.flatMap(({ numbers }) => numbers)));
-  const tallest = Math.max(...found.map(({ box }) => heightOf(box)));
-  return found.filter(({ box }) => heightOf(box) >= MIN_HEIGHT * tallest);
-}
-
-/**
- * The pieces of each stroke that is interrupted, as in displays, stencils and dot matrices: the gaps are narrower than
- * the strokes, and each piece is shorter than a digit.
- */
-function interrupted(ink: Ink): number[][] {
-  const { parts, boxes } = ink;
-  if (boxes.size < 2) return [[...boxes.keys()]];
-  const mask = maskOf(parts, Boolean);
-  const width = strokeWidth(padded(mask, 1));
-  const joined = label(near(mask, Math.max(1, rounded((MAX_GAP * width) / 2)))).labels;
-  const labelOf = new Map<number, number>();
-  parts.values.forEach((number, i) => number && labelOf.set(number, joined.values[i]));
-  for (const [upper, lower] of stackedBars(ink)) {
-    const [one, other] = [labelOf.get(upper)!, labelOf.get(lower)!];
-    for (const [number, its] of labelOf) if (its === other) labelOf.set(number, one);
-  }
-  const numbers = [...boxes.keys()];
-  const sets = [...new Set(numbers.map((number) => labelOf.get(number)))].map((its) => numbers.filter((number) => labelOf.get(number) === its));
-  return sets.flatMap((set) => {
-    const all = set.map((number) => boxes.get(number)!);
-    const box = hull(all);
-    const isOne = Math.max(...all.map(sideOf)) <= MAX_PIECE * heightOf(box) && widthOf(box) <= MAX_PIECES_ASPECT * heightOf(box);
-    return isOne ? [set] : set.map((number) => [number]);
-  });
-}
-
-/** Upright bars of one length, one above the other, if nothing as high is a digit. */
-function stackedBars({ boxes }: Ink): [number, number][] {
-  const isBar = (box: Box): boolean => widthOf(box) <= MAX_BAR * heightOf(box);
-  const isAlike = (box: Box, high: number): boolean => 0.8 * high <= heightOf(box) && heightOf(box) <= 1.25 * high;
-  const bars = [...boxes].filter(([, box]) => isBar(box));
-  return bars.flatMap(([upper, above]) =>
-    bars
-      .filter(([lower, below]) => {
-        const high = heightOf(above);
-        const gap = below[1] - above[3];
-        const isAbove = Math.abs(above[0] - below[0]) <= widthOf(above) + 0.25 * high;
-        return lower !== upper && isAbove && isAlike(below, high) && gap >= 0 && gap <= MAX_BAR_GAP * high && ![...boxes.values()].some((box) => isAlike(box, high) && !isBar(box));
-      })
-      .map(([lower]): [number, number] => [upper, lower]),
-  );
-}
-
-/** Whether two components are strokes of one digit: near each other, or pieces of a broken stroke. */
-export function belongTogether(part: Box, other: Box): boolean {
-  const larger = Math.max(sideOf(part), sideOf(other));
-  const gapX = Math.max(part[0] - other[2], other[0] - part[2]);
-  const gapY = Math.max(part[1] - other[3], other[1] - part[3]);
-  if (Math.max(gapX, gapY) < 0) return true;
-  const heights = [heightOf(part), heightOf(other)];
-  if (Math.min(sideOf(part), sideOf(other)) < 0.6 * larger) {
-    const isBar = 2 * heights[0] < widthOf(part);
-    const isHigh = part[3] < other[1] + 0.3 * heights[1];
-    return Math.max(gapX, gapY) < (isBar && isHigh ? 0.25 : 0.15) * larger;
-  }
-  if (gapY < 0 && Math.min(...heights) < 0.8 * Math.max(...heights) && gapX < 0.08 * larger) return true;
-  const both = hull([part, other]);
-  const isStacked = gapX < -0.5 * Math.min(widthOf(part), widthOf(other));
-  return isStacked && gapY < 0.08 * larger && (widthOf(both) < 0.4 * larger || heightOf(both) < 2 * widthOf(both));
-}
-
-/** Lines from top to bottom, in a line from left to right. */
-function inReadingOrder(digits: Digit[]): Digit[] {
-  const lines: Digit[][] = [];
-  for (const digit of [...digits].sort((a, b) => a.box[1] + a.box[3] - b.box[1] - b.box[3])) {
-    const middle = (digit.box[1] + digit.box[3]) / 2;
-    const line = lines[lines.length - 1];
-    if (line?.some(({ box }) => box[1] <= middle && middle <= box[3])) line.push(digit);
-    else lines.push([digit]);
-  }
-  return lines.flatMap((line) => line.sort((a, b) => a.box[0] - b.box[0]));
 }

@@ -1,18 +1,20 @@
 // Pictures as arrays: decoding, luminance, averages over areas, and resizing as Pillow does.
 
 import type { Size } from "../engine/config";
-import { grid, longer, made, mapped, median, transposed, type Grid } from "./arrays";
+import { grid, longer, mapped, median, thinned, transposed, type Grid } from "./pixels";
 
 /** As ImageData: red, green, blue and alpha of each pixel, 0 to 255. */
 export interface Pixels {
   width: number;
   height: number;
   data: Uint8ClampedArray;
+  of?: { width: number; height: number }; // the size before it was averaged down
 }
 
 const MAX_UNIFORM_STD = 0.1; // standard deviation below which the visible part counts as one colour
 const DRAFT_PIXELS = 4_000_000; // larger JPEGs are decoded at a half, a quarter or an eighth of their size
 const GREY_SIDE = 1024; // larger pictures are averaged down by a whole factor when they become grey
+const MAX_SCAN = 32; // pixels on the longer side of a scan that may have been enlarged
 const STRIP = 1 << 20; // pixels that are copied at once
 
 /** The upright pixels of a file that the browser can decode, averaged down as in Python. */
@@ -32,7 +34,7 @@ export async function pixelsOf(file: Blob, isGrey: boolean): Promise<Pixels> {
     data.set(reduced(strip, factor).data, (4 * wide * top) / factor);
   }
   bitmap.close();
-  return { width: wide, height: high, data };
+  return { width: wide, height: high, data, of: { width, height } };
 }
 
 /** By which a picture is averaged down. */
@@ -66,7 +68,7 @@ export function reduced({ width, height, data }: Pixels, factor: number): Pixels
       small[to + 3] = Math.floor(alpha / ((right - x * factor) * (bottom - y * factor)) + 0.5);
     }
   }
-  return { width: wide, height: high, data: small };
+  return { width: wide, height: high, data: small, of: { width, height } };
 }
 
 /**
@@ -82,7 +84,7 @@ export function toGrey({ width, height, data }: Pixels): Grid {
     alpha[i] = data[at + 3] / 255;
     isOpaque &&= data[at + 3] === 255;
   }
-  if (isOpaque) return grey;
+  if (isOpaque) return inOwnSize(grey);
   const shown = grey.values.filter((_, i) => alpha[i] > 0.5);
   if (shown.length === 0) return mapped(grey, () => 1);
   const mean = shown.reduce((sum, value) => sum + value, 0) / shown.length;
@@ -90,27 +92,25 @@ export function toGrey({ width, height, data }: Pixels): Grid {
   const coverage = alpha.reduce((sum, value) => sum + value, 0) / alpha.length;
   const isUniform = std < MAX_UNIFORM_STD || coverage < MAX_UNIFORM_STD;
   const background = isUniform ? (mean < 0.5 ? 1 : 0) : median(shown);
-  return mapped(grey, (value, i) => value * alpha[i] + background * (1 - alpha[i]));
+  return inOwnSize(mapped(grey, (value, i) => value * alpha[i] + background * (1 - alpha[i])));
 }
 
-/** By which `downsample` makes an image smaller. */
-export function scaleOf(image: Grid, side: number): number {
-  return Math.max(1, Math.floor(longer(image) / side));
-}
-
-/** Averages over squares of pixels, so that the longer side is `side` to twice that. */
-export function downsample(image: Grid, side: number): Grid {
-  const factor = scaleOf(image, side);
-  if (factor === 1) return image;
-  const { width, height, values } = image;
-  return made(Math.ceil(width / factor), Math.ceil(height / factor), (x, y) => {
-    let all = 0;
-    for (let v = y * factor; v < (y + 1) * factor; v++) {
-      const row = Math.min(v, height - 1) * width;
-      for (let u = x * factor; u < (x + 1) * factor; u++) all += values[row + Math.min(u, width - 1)];
+/** A small scan that was enlarged by repeating each pixel, as it was. */
+function inOwnSize(grey: Grid): Grid {
+  const gcd = (a: number, b: number): number => (b ? gcd(b, a % b) : a);
+  let step = gcd(grey.width, grey.height);
+  for (const { width, height, values } of [grey, transposed(grey)]) {
+    if (longer(grey) > step * MAX_SCAN || step === 1) return grey;
+    let isUniform = true;
+    for (let y = 1; y < height; y++) {
+      const before = values.subarray((y - 1) * width, y * width);
+      if (values.subarray(y * width, (y + 1) * width).every((value, x) => value === before[x])) continue;
+      isUniform = false;
+      step = gcd(y, step);
     }
-    return all / factor ** 2;
-  });
+    if (isUniform) return grey;
+  }
+  return longer(grey) <= step * MAX_SCAN ? thinned(grey, step) : grey;
 }
 
 /** Area averages where the image shrinks; bicubic, clipped to 0 … 1, where it grows. */

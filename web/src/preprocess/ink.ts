@@ -1,11 +1,11 @@
 // Ink in a picture: 0 on paper, 1 inside the darkest (or lightest) stroke, as in clearhead.data.preprocessing.ink.
 
-import {
-  above, any, around, cropped, grid, heightOf, highest, hull, inSquare, label, labelFree, longer, lowest, made, mapped, maskOf,
-  mean, median, near, padded, quantile, rounded, sideOf, strokeWidth, sum, thinned, widthOf, type Box, type Components, type Grid,
-} from "./arrays";
-import { downsample } from "./image";
+import { MIN_SCAN, keptParts } from "./components";
 import { withoutLines } from "./lines";
+import {
+  above, any, closing, cropped, downsample, grid, heightOf, highest, inSquare, label, labelFree, leastSquares, longer, lowest, made, mapped,
+  maskOf, mean, median, near, padded, quantile, residual, strokeWidth, sum, thinned, widthOf, type Box, type Grid,
+} from "./pixels";
 
 export interface Ink {
   values: Grid;
@@ -24,20 +24,11 @@ const MIN_THIN = 0.15; // of the range of grey: height of thin structures that s
 const MIN_CONTRAST = 0.08;
 const GREY_LEVEL = 1 / 255;
 const MIN_SIGNAL = 6; // difference of ink from paper, in standard deviations of the noise
-const MIN_LENGTH = 0.025; // of a component that shows that the digit does not touch the border
-const MIN_WIDTH = 0.012; // of strokes; narrower ones at the border are remains of a desk's edge
 const MIN_STROKES = 7; // length of strokes in widths; what is shorter may be a sheet
 const MIN_ELONGATION = 2.7; // the same; what is shorter is a solid patch
 const MIN_FILLED = 0.65; // share of its bounding box that a sheet fills
-const MAX_ALONG_EDGE = 0.8; // share of a stroke that may be where desk and paper meet
-const MIN_BESIDE_EDGE = 0.2; // length of strokes, relative to such an edge
 const MAX_OUTSIDE = 0.9; // share of the image that may be beside the paper
 const MIN_FADING = 0.3; // contrast of strokes, relative to that of lines that hid them
-const MIN_SCAN = 16; // smaller images have no frame
-const [MIN_CROPPED, MAX_CROPPED] = [0.6, 2.2]; // height relative to others, and aspect, of cropped digits
-const MAX_CROP_MARGIN = 0.04; // from the ink of a tight crop to each side, relative to it
-const BORDER = 0.12; // of each side, where the remains of a frame may be
-const MAX_PARTS = 40;
 
 /** Separates ink from paper, lines, and what is beside the paper; null without ink. Whether it is dark may be known. */
 export function findInk(image: Grid, dark?: boolean): Ink | null {
@@ -92,7 +83,7 @@ function evenlyLit(grey: Grid): Grid {
   if (rangeOf(border.map(([value]) => value)) < MIN_SLOPE * span) return grey;
   let known = border;
   let plane: number[] = [];
-  const error = (row: number[]): number => Math.abs(plane.reduce((left, factor, n) => left - factor * row[n + 1], row[0]));
+  const error = (row: number[]): number => Math.abs(residual(row, plane));
   for (let turn = 0; turn < 3; turn++) { // each without what differs, which is the ink of neighbours
     plane = leastSquares(known);
     const limit = 3 * median(known.map(error)) + GREY_LEVEL;
@@ -100,21 +91,6 @@ function evenlyLit(grey: Grid): Grid {
   }
   if (!(median(border.map(error)) < MAX_ROUGHNESS * span)) return grey;
   return made(width, height, (x, y) => Math.min(1, Math.max(0, values[y * width + x] - plane[1] * place(y, height) - plane[2] * place(x, width))));
-}
-
-/** The factors of three columns that give the first one, by Gauss–Jordan elimination of the normal equations. */
-function leastSquares(rows: number[][]): number[] {
-  const product = (a: number, b: number): number => rows.reduce((all, row) => all + row[a] * row[b], 0);
-  const system = [1, 2, 3].map((a) => [...[1, 2, 3].map((b) => product(a, b)), product(a, 0)]);
-  system.forEach((row, n) => {
-    const pivot = row[n] || 1;
-    for (let m = 0; m < 4; m++) row[m] /= pivot;
-    for (const other of system) {
-      const factor = other === row ? 0 : other[n];
-      for (let m = 0; m < 4; m++) other[m] -= factor * row[m];
-    }
-  });
-  return system.map((row) => row[3]);
 }
 
 /** The strokes on a solid patch: it is the sheet, on a desk that is darker or lighter. */
@@ -176,83 +152,6 @@ function strokes(grey: Grid, background: Grid, dark: boolean, isFree: boolean): 
   return null;
 }
 
-/** The components without specks and, if others are as long, without those at the border, where a neighbour or a desk is. */
-function keptParts({ labels, boxes, areas }: Components, mask: Grid, grey: Grid, outside: Grid, isFree: boolean): number[] {
-  const { width, height } = mask;
-  const size = longer(mask);
-  const numbers = boxes.map((_, number) => number).slice(1);
-  if (!isFree && size >= MIN_SCAN && hugsBorder(mask)) return [];
-  if (numbers.length <= (isFree ? 0 : 1)) return numbers;
-  const lengths = boxes.map(sideOf);
-  const longest = (chosen: number[]): number => Math.max(0, ...chosen.map((number) => lengths[number]));
-  const within = numbers.filter((number) => boxes[number][0] > 0 && boxes[number][1] > 0 && boxes[number][2] < width && boxes[number][3] < height);
-  const cropped = tightlyCropped(boxes, within, mask);
-  let free = numbers.filter((number) => within.includes(number) || cropped.has(number));
-  let candidates = free;
-  if (isFree) {
-    const limit = 0.3 * longest(free);
-    free = free.filter(
-      (number) => !within.includes(number) || (areas[number] >= 4 && (lengths[number] <= limit || !isCut(labels, number, boxes[number], grey))),
-    );
-    const [on, off] = [near(outside, 1).values, near(maskOf(outside, (value) => !value), 1).values];
-    const [beside, alongEdge] = [areas.map(() => 0), areas.map(() => 0)];
-    labels.values.forEach((number, i) => {
-      beside[number] += outside.values[i];
-      alongEdge[number] += on[i] * off[i]; // where desk and paper meet
-    });
-    const onDesk = (number: number): boolean => beside[number] > 0.5 * areas[number];
-    const onPaper = free.filter((number) => !onDesk(number));
-    if (longest(onPaper) >= MIN_LENGTH * size) free = onPaper;
-    const most = longest(free);
-    free = free.filter((number) => alongEdge[number] <= MAX_ALONG_EDGE * areas[number]);
-    const solid = numbers.filter((number) => areas[number] > MIN_WIDTH * size * lengths[number] && !onDesk(number));
-    if (longest(free) < MIN_BESIDE_EDGE * most || most < MIN_LENGTH * size || most < 0.4 * longest(solid)) return [];
-    candidates = free;
-  } else if (longest(free) < 0.4 * longest(numbers)) candidates = numbers;
-  const limit = 0.01 * Math.max(...candidates.map((number) => areas[number]));
-  const kept = candidates.filter((number) => areas[number] >= limit);
-  return kept.length > (isFree ? MAX_PARTS : MAX_PARTS / 4) ? [] : kept;
-}
-
-/**
- * Which components are digits of a text that is cropped tightly, as far as others are free. Those at the border are as
- * high as the others, and the ink reaches two opposite sides of a single line of text, or all four sides.
- */
-function tightlyCropped(boxes: Box[], free: number[], { width, height }: Grid): Set<number> {
-  const tallest = Math.max(0, ...free.map((number) => heightOf(boxes[number])));
-  if (!tallest) return new Set();
-  const isLine = width > height && tallest >= MIN_CROPPED * height;
-  const digits = boxes.flatMap((box, number) => {
-    const high = heightOf(box);
-    const isAlike = number > 0 && high >= MIN_CROPPED * tallest && MIN_CROPPED * high <= tallest && widthOf(box) <= MAX_CROPPED * high;
-    return isAlike && (isLine || high <= MIN_CROPPED * height) ? [number] : []; // of several lines, each is lower than the remains of a frame
-  });
-  const [left, top, right, bottom] = digits.length ? hull(digits.map((number) => boxes[number])) : [width, height, 0, 0];
-  const [across, down] = [MAX_CROP_MARGIN * width, MAX_CROP_MARGIN * height];
-  const isTight = left <= across && top <= down && right >= width - across && bottom >= height - down;
-  return new Set(isLine || isTight ? digits : []);
-}
-
-/** Whether nearly all ink is at the border, as the remains of a frame. */
-function hugsBorder(mask: Grid): boolean {
-  const [x, y] = [rounded(mask.width * BORDER), rounded(mask.height * BORDER)];
-  return sum(cropped(mask, [x, y, mask.width - x, mask.height - y]).values) < 0.15 * sum(mask.values);
-}
-
-/** Whether a component continues, as dark, beyond the edge that the background gives it. */
-function isCut(labels: Grid, number: number, box: Box, grey: Grid): boolean {
-  const window = around(box, 3);
-  const nearby = cropped(labels, window);
-  const part = maskOf(nearby, (one) => one === number);
-  const [far, close] = [near(part, 3).values, near(part, 2).values];
-  const { values } = cropped(grey, window);
-  const ring = values.filter((_, i) => far[i] && !close[i] && !nearby.values[i]);
-  if (!ring.length) return false;
-  const level = median(values.filter((_, i) => part.values[i]));
-  const limit = Math.fround(level + 0.3 * (median(ring) - level));
-  return ring.filter((value) => value < limit).length > 0.08 * ring.length;
-}
-
 /** Whether the ink is darker than the paper: by its share of the picture and border, and by width. */
 function isDarkOnLight(grey: Grid): [boolean, boolean] {
   const small = downsample(grey, THUMB_SIDE);
@@ -272,12 +171,6 @@ function isDarkOnLight(grey: Grid): [boolean, boolean] {
   if (Math.max(...thin.map(highest)) < MIN_THIN * (highest(smooth.values) - lowest(smooth.values))) return [byShare, byShare];
   const [ofDark, ofLight] = thin.map((one) => sum(one.map((value) => value * value)));
   return [byShare, ofDark >= ofLight];
-}
-
-/** The grey closing by a square (Serra 1982), wider than any stroke. Beyond the border it is dark. */
-function closing(grey: Grid, share: number): Grid {
-  const window = Math.max(3, rounded(share * longer(grey)) | 1);
-  return inSquare(inSquare(padded(grey, window - 1), window, true), window, false);
 }
 
 /**

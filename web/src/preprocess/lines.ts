@@ -1,7 +1,7 @@
 // Printed lines in a mask of ink, as in clearhead.data.preprocessing.lines: rules, squares, frames and
 // the cells of forms. A line is straight, long and thin, and ends at the border or at another line.
 
-import { cropped, heightOf, label, longer, maskOf, median, padded, rounded, strokeWidth, transposed, type Grid } from "./arrays";
+import { cropped, heightOf, label, longer, maskOf, median, padded, rounded, strokeWidth, transposed, type Grid } from "./pixels";
 
 /** y = offset + slope · x for x from `start` to `stop`; for columns, x and y are exchanged. */
 interface Line {

@@ -2,14 +2,17 @@
 // decided by what the model predicts for each.
 
 import { softmax } from "../engine/arithmetic";
+import type { Config } from "../engine/config";
 import { TRAINED } from "../engine/interventions";
 import { normalize } from "../engine/patches";
 import { predictionOf, type Prediction } from "../engine/predict";
 import { forward, type Model } from "../engine/vit";
-import { SEVERAL, TOUCHING, WARNINGS, digitAndParts, type Digit } from "./digits";
+import { COARSE, SEVERAL, SLASH, TOUCHING, WARNINGS, digitAndParts, type Digit } from "./digits";
 import { fitted, pixelsOf, toGrey, type Pixels } from "./image";
+import { hull, sideOf, type Box } from "./pixels";
 
 const MIN_CERTAINTY = 0.3; // of digits that touch
+const MAX_COARSE = 10; // pixels on the longer side of ink whose certainty cannot be estimated
 
 export type Input = Pick<Digit, "pixels" | "warnings" | "box">;
 
@@ -26,14 +29,30 @@ export async function inputsOfFile(file: Blob, model: Model): Promise<Input[]> {
 
 export function inputsOf(pixels: Pixels, model: Model): Input[] {
   const { config } = model;
-  if (config.readsDigits) return predicted(digitAndParts(toGrey(pixels)), model).map(({ input }) => input);
-  const box: Input["box"] = [0, 0, pixels.width, pixels.height];
+  const { width, height } = pixels.of ?? pixels;
+  if (config.readsDigits) {
+    const grey = toGrey(pixels);
+    return predicted(placed(digitAndParts(grey), width / grey.width, height / grey.height), model).map(({ input }) => input);
+  }
+  const box: Box = [0, 0, width, height];
   return [{ pixels: fitted(pixels, config.imageShape, config.inChannels), warnings: [], box }];
+}
+
+/** With boxes in pixels of the whole picture. */
+function placed(digit: Digit, across: number, down: number): Digit {
+  const [left, top, right, bottom] = digit.box;
+  const inner = (one: Digit): Digit => placed(one, across, down);
+  return {
+    ...digit,
+    box: [Math.floor(left * across), Math.floor(top * down), Math.ceil(right * across), Math.ceil(bottom * down)],
+    parts: digit.parts.map(inner),
+    segments: digit.segments.map((segment) => ({ ...segment, digit: inner(segment.digit) })),
+  };
 }
 
 function predicted(digit: Digit, model: Model): Predicted[] {
   const whole = oneOrTouching(digit, model);
-  return digit.parts.length ? oneOrSeveral(whole, digit.parts.flatMap((part) => predicted(part, model))) : whole;
+  return digit.parts.length ? oneOrSeveral(whole, digit.parts.map((part) => predicted(part, model))) : whole;
 }
 
 /** Doubtful if one of the digits is not confident, rejected if all are. */
@@ -42,19 +61,30 @@ export function statusOf(digits: Pick<Predicted, "prediction">[]): Prediction["s
   return statuses.size === 1 ? [...statuses][0] : statuses.size ? "doubtful" : "rejected";
 }
 
-/** The predictions for all of a picture as one digit, or for its parts. Parts that are not all digits, but together look like one, are pieces of one. */
-function oneOrSeveral(whole: Predicted[], several: Predicted[]): Predicted[] {
-  const [one, all] = [statusOf(whole), statusOf(several)];
-  if (one === "confident" && all === "confident") {
-    const areSideBySide = several.every(({ input }, n) => n === 0 || input.box[0] >= several[n - 1].input.box[2]);
+/**
+ * The predictions for all of a picture as one digit, or for its parts. Parts that are not all digits, but together look
+ * like one, are pieces of one. Slashes and brackets are left out.
+ */
+function oneOrSeveral(whole: Predicted[], parts: Predicted[][]): Predicted[] {
+  const all = parts.flat();
+  const digits = all.filter(({ input }) => !input.warnings.includes(SLASH));
+  const several = digits.length && digits.length < all.length ? warned(digits, SLASH) : all;
+  const [one, other] = [statusOf(whole), statusOf(several)];
+  if (one === "confident" && other === "confident") {
+    const boxes = parts.map((part) => hull(part.map(({ input }) => input.box)));
+    const areSideBySide = boxes.every((box, n) => n === 0 || box[0] >= boxes[n - 1][2]);
     return warned(areSideBySide ? several : whole, SEVERAL);
   }
-  return one === "confident" || (all === "rejected" && one !== "rejected") ? whole : several;
+  return one === "confident" || (other === "rejected" && one !== "rejected") ? whole : several;
 }
 
 /** The same digits with a reason to doubt them. */
 function warned(digits: Predicted[], warning: number): Predicted[] {
-  return digits.map((digit) => ({ ...digit, input: { ...digit.input, warnings: [warning] } }));
+  return digits.map(({ input, prediction, softened }) => ({
+    input: { ...input, warnings: [...input.warnings, warning] },
+    prediction: { ...prediction, status: prediction.status === "rejected" ? "rejected" : "doubtful" },
+    softened,
+  }));
 }
 
 /** The prediction for ink that is one digit; or several, if it falls into segments that are all confident and, if the whole is confident, as certain as that. */
@@ -91,6 +121,14 @@ function predictedOne(input: Digit, model: Model): Predicted {
   const { config } = model;
   const ink = Float64Array.from(input.pixels, (value) => value / 255);
   const { logits } = forward(model, normalize(ink, config), TRAINED);
-  const prediction = predictionOf(logits, ink, config, input.warnings.map((warning) => WARNINGS[warning]));
-  return { input, prediction, softened: Math.max(...softmax(logits.map((logit) => logit / config.thresholdTemperature))) };
+  const softened = Math.max(...softmax(logits.map((logit) => logit / config.thresholdTemperature)));
+  const one = { input, prediction: predictionFor(logits, ink, config, input.warnings), softened };
+  const isCoarse = sideOf(input.box) <= MAX_COARSE && one.prediction.status === "rejected";
+  return isCoarse ? warned([{ ...one, prediction: { ...one.prediction, status: "doubtful" } }], COARSE)[0] : one;
+}
+
+/** As `predictionOf`, with numbers of warnings; a coarse digit is not rejected. */
+export function predictionFor(logits: number[], ink: Float64Array, config: Config, warnings: number[]): Prediction {
+  const settings = warnings.includes(COARSE) ? { ...config, rejectedBelow: 0 } : config;
+  return predictionOf(logits, ink, settings, warnings.map((warning) => WARNINGS[warning]));
 }

@@ -5,7 +5,7 @@
 // browser is not used, because its filters differ.
 
 import type { Size } from "../engine/config";
-import { grid, sideOf, type Grid } from "./arrays";
+import { grid, sideOf, type Grid } from "./pixels";
 import { centred as toMiddle } from "./scaling";
 import { CANVAS, boxOf, type Point, type Stroke } from "./strokes";
 

@@ -2,7 +2,7 @@
 // 20 pixels, its centre of mass in the middle, in one width of strokes.
 
 import type { Size } from "../engine/config";
-import { boxOf, cropped, grid, highest, longer, made, mapped, maskOf, padded, rounded, sideOf, sliding, strokeWidth, type Grid } from "./arrays";
+import { boxOf, cropped, grid, highest, longer, made, mapped, maskOf, padded, rounded, sideOf, sliding, strokeWidth, type Grid } from "./pixels";
 import { resizeArea } from "./image";
 
 export const SIDE = 28;

@@ -1,7 +1,7 @@
 // Strokes: polylines on a canvas of 280 × 280 units, and the digits that they form.
 
-import { around, heightOf, hull, sideOf, type Box } from "./arrays";
-import { belongTogether } from "./digits";
+import { around, heightOf, hull, sideOf, type Box } from "./pixels";
+import { belongTogether } from "./groups";
 
 export type Point = [number, number];
 export type Stroke = Point[];

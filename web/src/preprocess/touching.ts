@@ -1,7 +1,7 @@
 // Where digits that touch may be parted, as in clearhead.data.preprocessing.touching: a cut is the path from top
 // to bottom through the least ink. Which of the parts between cuts are digits is decided by the classifier.
 
-import { made, mean, rounded, thinned, type Grid } from "./arrays";
+import { made, mean, rounded, thinned, type Grid } from "./pixels";
 
 const [MIN_ASPECT, MAX_ASPECT] = [0.8, 5]; // width of digits that may touch, relative to their height
 const MIN_WIDTH = 10;

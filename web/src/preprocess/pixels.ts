@@ -10,6 +10,8 @@ export interface Grid {
 /** Left, top, right and bottom; the last two are exclusive. */
 export type Box = [number, number, number, number];
 
+const MIN_SHARE = 0.375; // of `side` in `downsample`, for the shorter side
+
 export function grid(width: number, height: number, values: Float32Array = new Float32Array(width * height)): Grid {
   return { width, height, values };
 }
@@ -115,9 +117,35 @@ export function quantile(ordered: Float32Array, share: number): number {
   return ordered[rounded(share * (ordered.length - 1))];
 }
 
+/** The factor by which `downsample` reduces an image. */
+export function reduction({ width, height }: Grid, side: number): number {
+  return Math.max(1, Math.min(Math.floor(Math.max(width, height) / side), Math.floor(Math.min(width, height) / (MIN_SHARE * side))));
+}
+
+/** Averages over squares of pixels, so that the longer side is `side` to twice that; longer if the shorter one would have too few pixels. */
+export function downsample(image: Grid, side: number): Grid {
+  const factor = reduction(image, side);
+  if (factor === 1) return image;
+  const { width, height, values } = image;
+  return made(Math.ceil(width / factor), Math.ceil(height / factor), (x, y) => {
+    let all = 0;
+    for (let v = y * factor; v < (y + 1) * factor; v++) {
+      const row = Math.min(v, height - 1) * width;
+      for (let u = x * factor; u < (x + 1) * factor; u++) all += values[row + Math.min(u, width - 1)];
+    }
+    return all / factor ** 2;
+  });
+}
+
 /** What is at most `reach` pixels away along each axis (dilation by a square). */
 export function near(mask: Grid, reach: number): Grid {
   return inSquare(padded(mask, reach), 2 * reach + 1, true);
+}
+
+/** The grey closing by a square (Serra 1982), wider than any stroke. Beyond the border it is dark. */
+export function closing(grey: Grid, share: number): Grid {
+  const window = Math.max(3, rounded(share * longer(grey)) | 1);
+  return inSquare(inSquare(padded(grey, window - 1), window, true), window, false);
 }
 
 /** The maximum or minimum in each square of `window` × `window` pixels. */
@@ -199,4 +227,24 @@ export function strokeWidth({ width, height, values }: Grid): number {
     }
   }
   return (4 * total) / count - 2;
+}
+
+/** The factors of the other columns of rows that give the first one, by Gauss–Jordan elimination of the normal equations. */
+export function leastSquares(rows: number[][]): number[] {
+  const columns = rows[0].map((_, n) => n).slice(1);
+  const product = (a: number, b: number): number => rows.reduce((all, row) => all + row[a] * row[b], 0);
+  const system = columns.map((a) => [...columns.map((b) => product(a, b)), product(a, 0)]);
+  system.forEach((row, n) => {
+    const pivot = row[n] || 1;
+    for (let m = 0; m < row.length; m++) row[m] /= pivot;
+    for (const other of system) {
+      const factor = other === row ? 0 : other[n];
+      for (let m = 0; m < row.length; m++) other[m] -= factor * row[m];
+    }
+  });
+  return system.map((row) => row[columns.length]);
+}
+
+export function residual(row: number[], factors: number[]): number {
+  return factors.reduce((left, factor, n) => left - factor * row[n + 1], row[0]);
 }
