@@ -17,7 +17,7 @@ const MAX_COARSE = 10; // pixels on the longer side of ink whose certainty canno
 
 export type Input = Pick<Digit, "pixels" | "warnings" | "box">;
 
-interface Predicted {
+export interface Predicted {
   input: Input;
   prediction: Prediction;
   softened: number; // probability of the label, with the thresholds' temperature
@@ -73,7 +73,7 @@ export function statusOf(digits: Pick<Predicted, "prediction">[]): Prediction["s
  * The predictions for all of a picture as one digit, or for its parts. Parts that are not all digits, but together look
  * like one, are pieces of one. Slashes and brackets are left out.
  */
-function oneOrSeveral(whole: Predicted[], parts: Predicted[][]): Predicted[] {
+export function oneOrSeveral(whole: Predicted[], parts: Predicted[][]): Predicted[] {
   const all = parts.flat();
   const digits = all.filter(({ input }) => !input.warnings.includes(SLASH));
   const several = digits.length && digits.length < all.length ? warned(digits, SLASH) : all;
