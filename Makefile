@@ -80,8 +80,9 @@ picture: .venv/dev.stamp ## make the pictures of the microscope for README and l
 	$(BIN)/python docs/microscope_picture.py
 	$(BIN)/python -m docs.learn.pictures
 
+SEED := 0
 attribution-benchmark: .venv/dev.stamp ## attribution methods against exact values: docs/attribution.md, over an hour
-	$(BIN)/python benchmarks/attribution.py
+	$(BIN)/python benchmarks/attribution.py --seed $(SEED)
 
 bench: .venv/dev.stamp ## engines and libraries compared: docs/engines.md, about 10 minutes on an idle machine
 	$(BIN)/python -m benchmarks.engines

@@ -123,12 +123,12 @@ def exact_values(model: nn.Module, images: Tensor, grid: Grid) -> dict[str, Shap
 
 
 @torch.no_grad()
-def measure(name: str, start: int, path: Path) -> None:
+def measure(name: str, start: int, seed: int, path: Path) -> None:
     """Measure all methods on the digits of one part, and write the results."""
     torch.set_num_threads(1)
     model: Any = ch.load(name)
     grid, black = grid_of(model), Baseline.black(model.config)
-    images = ch.data.normalize(digits(start), model.config)
+    images = ch.data.normalize(digits(start, seed), model.config)
     exact = exact_values(model, images, grid)
     truth = exact["log-odds"]
     values, classes = truth.values, truth.classes
@@ -199,22 +199,22 @@ def areas(
     return deleted.areas, inserted.reversed().areas
 
 
-def digits(start: int) -> Tensor:
-    """Test digits of one part, from a fixed random order."""
+def digits(start: int, seed: int) -> Tensor:
+    """Test digits of one part, from the random order of this seed."""
     test = ch.load_dataset("mnist", "test")
-    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))
     return test.images[order[start : start + CHUNK]]
 
 
 @torch.no_grad()
-def measure_baselines(name: str, number: int, path: Path) -> None:
+def measure_baselines(name: str, number: int, seed: int, path: Path) -> None:
     """Compare the exact values of one digit against mean and blurred pixels with those of black.
 
     No patch equals these baselines, so there are 2¹⁶ coalitions.
     """
     torch.set_num_threads(1)
     model: Any = ch.load(name)
-    images = ch.data.normalize(digits(number)[:1], model.config)
+    images = ch.data.normalize(digits(number, seed)[:1], model.config)
     truth, among = shapley(model, images), attribute(INK, model, images) > 0
     results = {}
     for other in BASELINES:
@@ -225,10 +225,10 @@ def measure_baselines(name: str, number: int, path: Path) -> None:
     print(f"{name}: other baselines of digit {number}", flush=True)
 
 
-def trained(seeds: int, out: Path) -> list[str]:
-    """Models of the recipe `quick` with several seeds, trained where they are missing."""
+def trained(seeds: range, out: Path) -> list[str]:
+    """Models of the recipe `quick` with these seeds, trained where they are missing."""
     names = []
-    for seed in range(seeds):
+    for seed in seeds:
         folder = out / f"quick-{seed}"
         if not (folder / "model.safetensors").exists():
             ch.train("quick", seed=seed, out=folder)
@@ -250,19 +250,25 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", default=["digits"], help="names or folders")
     parser.add_argument("--quick-seeds", type=int, default=3, help="models of `quick` to train")
     parser.add_argument(
+        "--seed", type=int, default=0, help="the first of their seeds; also orders the digits"
+    )
+    parser.add_argument(
         "--baseline-digits", type=int, default=10, help="for mean and blurred baselines"
     )
     parser.add_argument("--jobs", type=int, default=2, help="processes (default: 2)")
     parser.add_argument("--out", type=Path, default=Path("runs/attribution"))
     options = parser.parse_args()
-    names = [*options.models, *trained(options.quick_seeds, options.out)]
+    seed = options.seed
+    seeds = range(seed, seed + options.quick_seeds)
+    names = [*options.models, *trained(seeds, options.out)]
     options.out.mkdir(parents=True, exist_ok=True)
     digests = [digest(name) for name in names]
     models = list(zip(names, digests, strict=True))
 
-    def parts(kind: str, starts: range) -> list[tuple[str, int, Path]]:
+    def parts(kind: str, starts: range) -> list[tuple[str, int, int, Path]]:
+        order = f"-{seed}" if seed else ""
         return [
-            (name, start, options.out / f"{kind}-{weights}-{start}.json")
+            (name, start, seed, options.out / f"{kind}-{weights}-{start}{order}.json")
             for start in starts
             for name, weights in models
         ]
@@ -273,11 +279,11 @@ def main() -> None:
         delayed(function)(*part)
         for function, some in ((measure, measured), (measure_baselines, baselines))
         for part in some
-        if not part[2].exists()
+        if not part[-1].exists()
     ]
     Parallel(n_jobs=options.jobs)(tasks)
     results = [
-        [json.loads(path.read_text()) for n, _, path in measured if n == name] for name in names
+        [json.loads(path.read_text()) for n, *_, path in measured if n == name] for name in names
     ]
     Report(names, results, [json.loads(path.read_text()) for *_, path in baselines]).write()
 
@@ -485,7 +491,7 @@ class Report:
 def draw_maps(figure: Any, name: str, methods: list[str]) -> None:
     """One digit and its maps, each on its own scale around 0."""
     model: Any = ch.load(name)
-    pixels = digits(0)[EXAMPLE : EXAMPLE + 1]
+    pixels = digits(0, 0)[EXAMPLE : EXAMPLE + 1]
     images = ch.data.normalize(pixels, model.config)
     grid = grid_of(model)
     panels = figure.subplots(2, (len(methods) + 2) // 2).ravel()

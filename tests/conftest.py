@@ -15,6 +15,8 @@ from jaxtyping import config as jaxtyping_config
 from clearhead.errors import FetchError
 from tests import checked_shapes as checked_shapes
 
+pytest_plugins = ["tests.time_limit"]
+
 # The tests' tensors are too small for a second thread. Child processes inherit this.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -83,7 +83,9 @@ def test_the_description_in_a_help_is_paragraphs_of_one_line(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*name.split(), "--help"]) == 0
-    described = re.split(r"\n\W*(?:positional arguments|options)\W", capsys.readouterr().out)[0]
+    described = re.split(
+        r"\n\W*(?:positional arguments|options|commands|recipes)\W", capsys.readouterr().out
+    )[0]
     usage, *paragraphs = described.strip().split("\n\n")
     assert usage.startswith(f"usage: clearhead {name}")
     assert paragraphs
@@ -117,10 +119,10 @@ def test_an_argument_with_a_default_is_shown_as_optional(
         ("serve --port abc", "--port: expected a whole number, got 'abc'"),
         ("serve --port 99999", "port must be an integer from 0 to 65535, got 99999"),
         ("train", f"expected one of {', '.join(RECIPES)}; run `clearhead train --help` for help"),
-        ("train qiuck --out x", ", ".join(RECIPES)),
+        ("train qiuck --out x", "unknown recipe 'qiuck'; did you mean quick?"),
         ("train quick", "--out FOLDER"),
         ("train tiny --out x", "--data TEXT"),
-        ("train -- tiny", "--out FOLDER"),
+        ("train -- tiny", "unknown option '--'"),
         ("train quick --out x --model.depht 3", "--model.depth INT"),
         ("train quick --out x --epochs 0", "epochs must be an integer of at least 1, got 0"),
         ("train quick --out x --warmup y", "expected a number, got 'y'"),
@@ -132,7 +134,8 @@ def test_an_argument_with_a_default_is_shown_as_optional(
         ("study plan :", "expected a study as MODULE:OBJECT, got ':'"),
         ("study plan ..x:y", "expected a study as MODULE:OBJECT, got '..x:y'"),
         ("train quick --out x --model.image-size=y", "expected one or two whole numbers, got 'y'"),
-        ("study rum", "list, plan, describe, register, run, report"),
+        ("study", "expected one of list, plan, describe, register, run, report"),
+        ("study zzz", "expected one of list, plan, describe, register, run, report"),
         ("study run --json", "--json"),
         ("study run --workers 1.5", "expected a whole number, got '1.5'"),
         ("study run", "expected either studies by name (`clearhead study list`) or --all"),
@@ -276,13 +279,16 @@ def test_closed_output_ends_the_program_quietly() -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
-def test_a_full_disk_behind_the_output_is_one_line_that_names_it() -> None:
+@pytest.mark.parametrize("environment", [BUFFERED, BUFFERED | {"PYTHONUNBUFFERED": "1"}])
+def test_a_full_disk_behind_the_output_is_one_line_that_names_it(
+    environment: dict[str, str],
+) -> None:
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(
             [sys.executable, "-m", "clearhead", "study", "list"],
             stdout=full,
             stderr=subprocess.PIPE,
-            env=BUFFERED,
+            env=environment,
             check=False,
         )
     expected = b"clearhead: standard output: No space left on device\n"

@@ -29,12 +29,14 @@ def shard(tmp_path: Path) -> Path:
 def test_a_folder_is_listed_by_name_with_its_subfolders_and_archives(
     tmp_path: Path, shard: Path
 ) -> None:
-    for name in ("b.png", "a/z.JPG", "a/y.webp", "c/notes.txt", ".hidden/h.png", ".h.png"):
+    names = ("b10.png", "b9.png", "b.png", "a/z.JPG", "a/y.webp", "c/notes.txt", ".h/h.png")
+    for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     left_out: list[str] = []
     refs = list(list_pictures([str(tmp_path)], on_left_out=left_out.append))
-    expected = ["a/y.webp", "a/z.JPG", "b.png", "shard-0.tar/x/b.png", "shard-0.tar/x/a.png"]
+    inside = ["shard-0.tar/x/b.png", "shard-0.tar/x/a.png"]
+    expected = ["a/y.webp", "a/z.JPG", "b9.png", "b10.png", "b.png", *inside]
     assert [ref.name for ref in refs] == [f"{tmp_path}/{name}" for name in expected]
     assert left_out == [f"{tmp_path}/c/notes.txt"]
 
@@ -42,12 +44,14 @@ def test_a_folder_is_listed_by_name_with_its_subfolders_and_archives(
 def test_a_pattern_stands_for_its_sorted_matches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("2.png", "1.png", "sub/3.png", "[x].png"):
+    for name in ("2.png", "11.png", "1.png", "sub/3.png", "[x].png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     monkeypatch.chdir(tmp_path)
-    names = [ref.name for ref in list_pictures(["?.png", "**/3.png", "[x].png", "missing.png"])]
-    assert names == ["1.png", "2.png", "sub/3.png", "[x].png", "missing.png"]
+    names = [
+        ref.name for ref in list_pictures(["[0-9]*.png", "**/3.png", "[x].png", "missing.png"])
+    ]
+    assert names == ["1.png", "2.png", "11.png", "sub/3.png", "[x].png", "missing.png"]
     (ref,) = list_pictures(["none*.png"])
     assert "no file matches" in ref.error
 

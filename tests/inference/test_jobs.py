@@ -82,6 +82,7 @@ def test_every_input_has_one_row_in_every_format(model: ImageModel, tmp_path: Pa
     for row in rows:
         if row["image"] in expected:
             prediction = predict(model, expected[row["image"]]).to_dict()
+            assert row.pop("digits") == [{key: row[key] for key in prediction.pop("digits")[0]}]
             assert row.pop("probabilities") == pytest.approx(prediction.pop("probabilities"))
             for key in ("probability", "runner_up_probability"):
                 assert row.pop(key) == pytest.approx(prediction.pop(key))

@@ -22,6 +22,7 @@ from clearhead.data.preprocessing.digits import NO_DIGIT, SEVERAL, SLASH, TOO_SM
 from clearhead.errors import ConfigError, ImageError, InputError
 from clearhead.inference import (
     LOW_CONFIDENCE,
+    NOT_CALIBRATED,
     NOT_RECOGNISED,
     Prediction,
     certainty_features,
@@ -139,6 +140,12 @@ def test_every_kind_of_source_gives_the_same_prediction(model: ImageModel, tmp_p
     ]
     expected = predict(model, drawn(2)).label
     assert [predict(model, source).label for source in sources] == [expected] * len(sources)
+
+
+def test_no_prediction_is_confident_without_calibration() -> None:
+    prediction = predict(constant_model(0.999, doubtful_below=1.0), drawn(2))
+    assert (prediction.status, prediction.warnings) == ("doubtful", (NOT_CALIBRATED,))
+    assert prediction.label == "3"
 
 
 @pytest.mark.parametrize(

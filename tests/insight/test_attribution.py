@@ -20,11 +20,9 @@ from clearhead.insight.relevance import class_relevance
 from clearhead.insight.weights import value_norms
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import capture
-from tests.torchvision_operators import TORCHVISION
 
 from .reference import cell, oblong_images, oblong_model, plain_logits, transformers_vit
 
-__all__ = ["TORCHVISION"]
 GRID, BASELINE = Grid(5, 3), Baseline(value=(0.3, -0.2))
 TARGETS = torch.tensor([3, 0, 10])
 

@@ -203,5 +203,5 @@ def test_wrong_inputs_are_refused(
 
 
 def test_layers_of_different_shapes_are_refused() -> None:
-    with pytest.raises(InputError, match="choose layers of one shape"):
+    with pytest.raises(InputError, match="choose layers over the same tokens"):
         measure_records([*random_weights(heads=2), *random_weights(heads=3)], GRID)

@@ -28,15 +28,16 @@ from .reference import oblong_images, oblong_model, plain_logits
 GRID, BASELINE = Grid(5, 3), Baseline(value=(0.3, -0.2))
 
 
-def test_correlations_are_spearmans_with_ties() -> None:
+@pytest.mark.parametrize("limited", [False, True])
+def test_correlations_are_spearmans_with_ties_among_some_patches_or_all(limited: bool) -> None:
     generator = torch.Generator().manual_seed(1)
     one = torch.randint(0, 5, (7, 16), generator=generator).double()
     other = torch.rand(7, 16, generator=generator)
-
-    result = rank_correlations(one, other)
-
+    among = torch.rand(7, 16, generator=generator) > 0.4 if limited else None
+    result = rank_correlations(one, other, among=among)
     for image in range(7):
-        expected = spearmanr(one[image].numpy(), other[image].numpy()).statistic
+        some = slice(None) if among is None else among[image]
+        expected = spearmanr(one[image][some].numpy(), other[image][some].numpy()).statistic
         assert float(result[image]) == pytest.approx(float(expected))
     assert rank_correlations(torch.ones(2, 16), torch.rand(2, 16)).tolist() == [0.0, 0.0]
 
@@ -45,46 +46,17 @@ def test_partial_correlations_follow_the_formula() -> None:
     generator = torch.Generator().manual_seed(4)
     given = torch.randint(0, 6, (7, 16), generator=generator).double()  # with ties, as ink has
     one, other = (given + 3 * torch.rand(7, 16, generator=generator) for _ in range(2))
-
     result = partial_rank_correlations(one, other, given)
-
     for image in range(7):
         x, y, z = (part[image].numpy() for part in (one, other, given))
         xy, xz, yz = (float(spearmanr(*pair).statistic) for pair in ((x, y), (x, z), (y, z)))
         expected = (xy - xz * yz) / ((1 - xz**2) * (1 - yz**2)) ** 0.5
         assert float(result[image]) == pytest.approx(expected)
-
-
-def test_little_correlation_remains_if_it_is_due_to_the_control() -> None:
-    generator = torch.Generator().manual_seed(5)
-    given = torch.rand(200, 17, generator=generator)
-    one, other = (given + 0.5 * torch.rand(200, 17, generator=generator) for _ in range(2))
-
-    assert float(rank_correlations(one, other).mean()) > 0.6
-    left = float(partial_rank_correlations(one, other, given).mean())  # ranks are not quite lines
-    assert abs(left) < 0.15
-    assert partial_rank_correlations(given.exp(), other, given).tolist() == [0.0] * 200
-
-
-def test_a_constant_control_changes_nothing() -> None:
-    one, other = torch.rand(2, 3, 16, generator=torch.Generator().manual_seed(6)).unbind()
-
-    result = partial_rank_correlations(one, other, torch.ones(3, 16))
-
-    torch.testing.assert_close(result, rank_correlations(one, other))
-
-
-def test_correlations_can_be_limited_to_some_patches() -> None:
-    generator = torch.Generator().manual_seed(7)
-    one, other = torch.rand(2, 5, 16, generator=generator).unbind()
-    among = torch.rand(5, 16, generator=generator) > 0.4
-
-    result = rank_correlations(one, other, among=among)
-
-    for image in range(5):
-        first, second = (x[image][among[image]].numpy() for x in (one, other))
-        expected = spearmanr(first, second).statistic
-        assert float(result[image]) == pytest.approx(float(expected))
+    many = torch.rand(200, 17, generator=generator)  # whose residuals are rounding
+    left = partial_rank_correlations(many.exp(), torch.rand_like(many), many)
+    assert left.tolist() == [0.0] * 200
+    unchanged = partial_rank_correlations(one, other, torch.ones(7, 16))
+    torch.testing.assert_close(unchanged, rank_correlations(one, other))
 
 
 def test_top_agreement_is_the_share_of_common_patches() -> None:
@@ -143,12 +115,10 @@ def test_additive_maps_have_no_infidelity_and_full_sensitivity() -> None:
         sensitivity_n(one, subsets.roll(1, 0).roll(1, 1) & subsets, falls)
 
 
-def test_randomised_models_lose_what_was_learned_from_the_output_downwards() -> None:
+def test_randomised_models_lose_all_that_was_learned() -> None:
     model, images = oblong_model("class"), oblong_images(2)
     before = {name: x.clone() for name, x in model.named_parameters()}
-    every, last = randomised(model, 0), randomised(model, 0, layers=1)
-    changed = [n for n, x in last.named_parameters() if not torch.equal(x, before[n])]
-    assert changed == ["head.weight", "head.bias"]
+    every = randomised(model, 0)
     assert all(not torch.equal(x, before[name]) for name, x in every.named_parameters())
     assert all(torch.equal(x, before[name]) for name, x in model.named_parameters())
     assert torch.equal(every(images), randomised(model, 0)(images))

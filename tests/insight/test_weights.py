@@ -114,48 +114,36 @@ def test_the_stages_have_the_scale_of_their_head() -> None:
     torch.testing.assert_close(stages.scaled, stages.scores * stages.scale)
 
 
-def test_norms_are_weight_times_norm_of_value(recording: Recording) -> None:
-    record = recording[1]
-    weights, value = record.weights.numpy(), record.value.numpy()
-    vectors = weights[..., None] * value[:, :, None]
-    np.testing.assert_allclose(value_norms(record, None), np.sqrt((vectors**2).sum(axis=-1)))
-
-
-def test_with_the_projection_norms_are_those_added_to_the_residual_stream(
-    recording: Recording,
-) -> None:
+def test_norms_are_those_of_what_is_added_to_the_residual_stream(recording: Recording) -> None:
     record, projection = recording[1], oblong_model("class").get_submodule("blocks.1.attn.proj")
     assert isinstance(projection, nn.Linear)
-    result = value_norms(record, projection)
+    result, without = value_norms(record, projection), value_norms(record, None)
     weight = projection.weight.detach().numpy()
     for head in range(2):
-        projected = record.value[:, head].numpy() @ weight[:, 7 * head : 7 * head + 7].T
-        vectors = record.weights[:, head].numpy()[..., None] * projected[:, None]
-        np.testing.assert_allclose(result[:, head], np.linalg.norm(vectors, axis=-1))
+        value, shares = record.value[:, head].numpy(), record.weights[:, head].numpy()[..., None]
+        projected = value @ weight[:, 7 * head : 7 * head + 7].T
+        for found, vectors in ((result, projected), (without, value)):
+            expected = np.linalg.norm(shares * vectors[:, None], axis=-1)
+            np.testing.assert_allclose(found[:, head], expected)
     assert torch.equal(result, value_norms(record, projection.weight))
     with pytest.raises(InputError, match=r"heads · value_dim = 14\), .* got \(14, 13\)"):
         value_norms(record, torch.zeros(14, 13))
 
 
-def test_norms_are_those_of_the_weights_after_a_mixing_of_heads() -> None:
+def test_norms_are_those_of_mixed_weights_and_of_shared_values() -> None:
     query, key, value = torch.randn(3, 2, 3, 5, 4).unbind()
     mixing = torch.randn(3, 3)  # some weights become negative
     with capture() as recording:
-        weights = torch.softmax(query @ key.mT, dim=-1)
-        mixed = torch.einsum("gh,bhqk->bgqk", mixing, weights)
+        mixed = torch.einsum("gh,bhqk->bgqk", mixing, torch.softmax(query @ key.mT, dim=-1))
         mixed @ value
     expected = mixed.abs() * value.norm(dim=-1)[..., None, :]
     torch.testing.assert_close(value_norms(recording[0], None), expected)
-
-
-def test_grouped_queries_share_their_values() -> None:
-    query, key, value = torch.randn(2, 6, 5, 4), torch.randn(2, 3, 5, 4), torch.randn(2, 3, 5, 4)
     with capture() as recording:
-        nn.functional.scaled_dot_product_attention(query, key, value, enable_gqa=True)
-    result, weights = value_norms(recording[0], None), recording[0].weights
-    for head in range(6):
-        expected = weights[:, head] * value[:, head // 2].norm(dim=-1)[:, None]
-        torch.testing.assert_close(result[:, head], expected)
+        nn.functional.scaled_dot_product_attention(
+            query.repeat(1, 2, 1, 1), key, value, enable_gqa=True
+        )
+    shared = value.repeat_interleave(2, dim=1).norm(dim=-1)[..., None, :]
+    torch.testing.assert_close(value_norms(recording[0], None), recording[0].weights * shared)
 
 
 @pytest.mark.unchecked

@@ -18,9 +18,7 @@ def test_each_configuration_builds_its_model(config: ImageModelConfig, kind: typ
     model = build(config)
     assert type(model) is kind
     assert model.config is config
-    logits = model(torch.zeros(2, 1, 28, 28))
-    assert logits.shape == (2, 10)
-    assert isinstance(logits, torch.Tensor)
+    assert model(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -32,18 +30,20 @@ def test_shipped_models_are_loaded_by_name(name: str) -> None:
     assert logits.shape == (2, config.num_classes)
 
 
-def test_an_unknown_name_is_an_error() -> None:
-    with pytest.raises(CheckpointError, match="no model at 'letters'"):
-        load("letters")
-
-
 @pytest.mark.parametrize(
-    ("name", "near"), [("digit", "digits"), ("sentences_causal", "sentences-causal")]
+    ("name", "message"),
+    [
+        ("letters", "no model at 'letters': give a folder"),
+        ("digit", "no model at 'digit'; did you mean digits?"),
+        ("sentences_causal", "no model at 'sentences_causal'; did you mean sentences-causal?"),
+    ],
 )
-def test_a_similar_name_is_suggested(name: str, near: str) -> None:
+def test_an_unknown_name_is_an_error_and_a_similar_one_is_suggested(
+    name: str, message: str
+) -> None:
     with pytest.raises(CheckpointError) as caught:
         load(name)
-    assert str(caught.value) == f"no model at {name!r}; did you mean {near}?"
+    assert str(caught.value).startswith(message)
 
 
 def test_a_folder_or_a_name_on_the_hub_is_preferred_to_a_similar_name(

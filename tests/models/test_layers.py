@@ -3,8 +3,9 @@
 That block and encoder compute what timm's do is tested with the whole model, in test_vit.
 """
 
-import math
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,17 +37,15 @@ def test_dropout_of_the_mlp_acts_after_both_layers_and_in_training_alone() -> No
     assert Block(15, 5, dropout=0.3).attn.dropout == 0.3
 
 
-def make_encoder() -> Encoder:
+def make_encoder(**settings: Any) -> Encoder:
     torch.manual_seed(0)
     return Encoder.from_config(
-        ViTConfig(embed_dim=14, num_heads=7, depth=3, mlp_ratio=2.5)
+        ViTConfig(embed_dim=14, num_heads=7, depth=3, mlp_ratio=2.5, **settings)
     ).double()
 
 
 def test_an_encoder_passes_its_settings_to_every_block() -> None:
-    encoder = Encoder.from_config(
-        ViTConfig(embed_dim=14, num_heads=7, depth=3, dropout=0.25, attention_scale="learned")
-    )
+    encoder = make_encoder(dropout=0.25, attention_scale="learned")
     assert len(encoder) == 3
     for block in encoder:
         assert isinstance(block, Block)
@@ -88,30 +87,12 @@ def test_the_patch_embedding_equals_its_convolution_in_values_and_gradients() ->
         torch.testing.assert_close(gradient, same, atol=1e-11, rtol=0)
 
 
-def test_grid_positions_are_sines_and_cosines_of_column_and_row() -> None:
-    """Quarters: sin and cos of the column, then sin and cos of the row; w_k = 10000^(-k / 5)."""
-    found = sincos_grid(20, (3, 7))
-    assert found.shape == (1, 21, 20)
-    for row in range(3):
-        for column in range(7):
-            for k in range(5):
-                frequency = 10_000 ** (-k / 5)
-                expected = [
-                    wave(position * frequency)
-                    for position in (column, row)
-                    for wave in (math.sin, math.cos)
-                ]
-                quarters = found[0, 7 * row + column, k::5].double()
-                torch.testing.assert_close(
-                    quarters, torch.tensor(expected, dtype=torch.float64), atol=1e-6, rtol=0
-                )
-
-
-def test_sequence_positions_are_sines_and_then_cosines() -> None:
-    found = sincos_sequence(10, 7)
-    assert found.shape == (1, 7, 10)
-    for position in range(7):
-        for k in range(5):
-            angle = position * 10_000 ** (-k / 5)
-            assert abs(float(found[0, position, k]) - math.sin(angle)) < 1e-6
-            assert abs(float(found[0, position, 5 + k]) - math.cos(angle)) < 1e-6
+def test_positions_are_sines_and_cosines() -> None:
+    """Quarters of a grid: sin and cos of the column, then of the row; w_k = 10000^(-k / 5)."""
+    frequencies = 10_000.0 ** (-np.arange(5) / 5)
+    rows, columns = (x.reshape(-1, 1) * frequencies for x in np.mgrid[:3, :7])
+    expected = np.concatenate([np.sin(columns), np.cos(columns), np.sin(rows), np.cos(rows)], 1)
+    np.testing.assert_allclose(sincos_grid(20, (3, 7)), expected[None], atol=1e-6)
+    angles = np.arange(7)[:, None] * frequencies
+    expected = np.concatenate([np.sin(angles), np.cos(angles)], 1)
+    np.testing.assert_allclose(sincos_sequence(10, 7), expected[None], atol=1e-6)

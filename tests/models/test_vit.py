@@ -73,6 +73,7 @@ def test_the_same_weights_in_timm_give_the_same_logits_and_gradients(
     theirs, images = timms(ours), images_for(ours)
     found, expected = ours(images), theirs(images)
     assert found.shape == (3, 13)
+    assert ours(images[:0]).shape == (0, 13)
     torch.testing.assert_close(found, expected, atol=1e-10, rtol=0)
     direction = torch.arange(39.0, dtype=torch.float64).reshape(3, 13).sin()
     (found * direction).sum().backward()
@@ -136,14 +137,18 @@ def test_key_dropout_hides_that_share_of_keys_from_queries_while_training() -> N
     assert all((record.weights > 0).all() for record in recording.values())
 
 
-def test_grid_and_prefix_tokens_are_attributes() -> None:
-    model = build(pool="class")
-    assert (model.grid, model.num_prefix_tokens) == ((5, 3), 1)
-    assert model.embedded(images_for(model)).shape == (3, 16, 20)
-    assert (build().grid, build().num_prefix_tokens) == ((5, 3), 0)
-    registers = build(pool="class", num_registers=2, patch_overlap=1)
-    assert (registers.grid, registers.num_prefix_tokens) == ((5, 3), 3)
-    assert registers.embedded(images_for(registers)).shape == (3, 18, 20)
+@pytest.mark.parametrize(
+    ("settings", "prefix"),
+    [
+        ({}, 0),
+        ({"pool": "class"}, 1),
+        ({"pool": "class", "num_registers": 2, "patch_overlap": 1}, 3),
+    ],
+)
+def test_grid_and_prefix_tokens_are_attributes(settings: dict[str, Any], prefix: int) -> None:
+    model = build(**settings)
+    assert (model.grid, model.num_prefix_tokens) == ((5, 3), prefix)
+    assert model.embedded(images_for(model)).shape == (3, 15 + prefix, 20)
 
 
 def test_fixed_positions_are_saved_but_not_trained_and_the_class_token_has_none() -> None:
@@ -177,13 +182,6 @@ def test_initial_weights_are_small_and_determined_by_the_seed() -> None:
             assert name == "pos_embed" or x.abs().max() <= 0.04, name
         elif name.endswith("bias") and name != "patch_embed.proj.bias":
             assert not x.any(), name
-
-
-def test_an_image_alone_and_among_others_gives_the_same_logits() -> None:
-    model = build()
-    images = images_for(model, 2)
-    torch.testing.assert_close(model(images[1:]), model(images)[1:], atol=1e-12, rtol=0)
-    assert model(images[:0]).shape == (0, 13)
 
 
 @pytest.mark.slow

@@ -376,12 +376,21 @@ def test_an_exported_program_is_recorded(fused: bool) -> None:
         assert compiled.names == expected.names
 
 
-@pytest.mark.filterwarnings("ignore:.*nested tensor")
-def test_layers_of_torch_in_a_compiled_graph_are_recorded() -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"src_key_padding_mask": torch.tensor([[False] * 5, [False] * 3 + [True] * 2])},
+        {"mask": nn.Transformer.generate_square_subsequent_mask(5)},  # read by a graph break
+    ],
+    ids=["plain", "padding", "causal"],
+)
+def test_layers_of_torch_in_a_compiled_graph_are_recorded(options: Any) -> None:
     layer = nn.TransformerEncoderLayer(12, 2, 8, dropout=0.0, batch_first=True)
-    model = nn.TransformerEncoder(layer, 2)
-    expected, plain = recorded(model)
-    recording, output = recorded(torch.compile(model, backend="aot_eager"))
+    model = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+    expected, plain = recorded(lambda x: model(x, **options))
+    compiled = torch.compile(model, backend="aot_eager")
+    recording, output = recorded(lambda x: compiled(x, **options))
     torch.testing.assert_close(output, plain)
     assert_same(recording, expected)
     assert recording.names == expected.names == ("layers.0.self_attn", "layers.1.self_attn")

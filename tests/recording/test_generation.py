@@ -194,6 +194,20 @@ def test_steps_may_repeat_the_keys_that_the_first_step_shares_among_heads() -> N
     )
 
 
+@pytest.mark.parametrize("prompt", [7, 1])
+def test_a_module_may_compute_two_attentions_in_each_step(prompt: int) -> None:
+    model = llama("DiffLlamaForCausalLM")
+    model.set_attn_implementation("sdpa")
+    with ch.capture() as recording:
+        model.generate(PROMPT[:, :prompt], max_new_tokens=NEW, min_new_tokens=NEW, do_sample=False)
+    joined = recording.generated()
+    joined.verify()
+    assert joined.names == recording.names[:4]
+    for number, record in enumerate(joined.records):
+        last = recording[f"{record.name.partition('#')[0]}#{2 * NEW - 1 + number % 2}"].weights
+        assert_close(record.weights[:, :, -1:], last, torch.float32)
+
+
 def test_changed_queries_of_an_earlier_step_are_noticed() -> None:
     q, k, v = torch.randn(3, 1, 1, 4, 8)
     first, attend = q[..., :1, :].clone(), torch.nn.functional.scaled_dot_product_attention

@@ -4,6 +4,7 @@ import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,6 +95,11 @@ def scores_per_query(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 def dot_products(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     scores = [torch.stack([torch.dot(row, column) for column in k]) for row in q]
     return torch.stack([(row.softmax(-1)[:, None] * v).sum(0) for row in scores])
+
+
+def scaled_dot_products(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    scores = [torch.stack([torch.dot(row, column) * SCALE for column in k]) for row in q]
+    return torch.stack([row.softmax(-1) @ v for row in scores])
 
 
 def largest_scores(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -204,6 +210,9 @@ NOT_RECORDED: dict[str, tuple[Code, str]] = {
     ),
     "sigmoid": (lambda q, k, v: (q @ k.mT).sigmoid() @ v, "sigmoid"),
     "squares": (squares, "pow"),
+    "tanh": (lambda q, k, v: (q @ k.mT).tanh() @ v, "tanh"),
+    "softplus": (lambda q, k, v: F.normalize(F.softplus(q @ k.mT), p=1, dim=-1) @ v, "softplus"),
+    "scaled dot products": (of_one_head(scaled_dot_products), "dot"),
 }
 
 
@@ -287,6 +296,47 @@ def test_nothing_is_said_of_other_softmaxes(code: str) -> None:
     assert recording.unseen == ()
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        lambda weights, outputs: (outputs * weights[..., None]).sum(-2),
+        lambda weights, outputs: (weights[..., None, :] @ outputs).squeeze(-2),
+        lambda weights, outputs: torch.einsum("bhqe,bhqed->bhqd", weights, outputs),
+    ],
+    ids=["sum", "matmul", "einsum"],
+)
+@pytest.mark.parametrize("chosen", [4, 2])
+def test_gates_of_several_layers_are_not_taken_for_attention(code: Any, chosen: int) -> None:
+    layers = [(nn.Linear(13, 4).double(), nn.Linear(13, 13).double()) for _ in range(2)]
+    with ch.capture() as recording:
+        x = F.scaled_dot_product_attention(Q, K, V)
+        for gates, linear in layers:
+            logits, _ = gates(x).topk(chosen)
+            outputs = torch.stack([linear(x) * n for n in range(chosen)], -2)
+            x = F.layer_norm(x + linear(code(logits.softmax(-1), outputs)), (13,))
+    assert recording.names == ("attention",)
+
+
+def test_a_learned_matrix_of_transitions_is_not_taken_for_attention() -> None:
+    transitions, state = nn.Parameter(normal(5, 5)), normal(2, 5).softmax(-1)
+    with ch.capture() as recording:
+        F.scaled_dot_product_attention(Q, K, V)
+        for _ in range(3):
+            state = (state @ transitions.softmax(-1)) * LOW[:2, :5].exp()
+    assert recording.unseen == ()
+
+
+def test_pooling_by_additive_attention_is_named() -> None:
+    hidden, heads = nn.Linear(13, 4).double(), nn.Linear(4, 2).double()
+
+    def run() -> None:
+        x = F.scaled_dot_product_attention(Q, K, V)
+        heads(hidden(x).tanh()).mT.softmax(-1) @ x
+
+    with pytest.warns(UserWarning, match="queries and keys"), ch.capture():
+        run()
+
+
 def test_one_softmax_that_weights_two_values_is_one_record() -> None:
     def code(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         weights = (q @ k.mT * SCALE).softmax(-1)
@@ -337,6 +387,26 @@ def test_parts_of_one_attention_are_not_shown_as_a_whole() -> None:
         model[1](Q, K, V)
         model[1](Q[:, :, :3], K, V)
     assert len(recording) == 4
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_heads_in_a_loop_are_not_shown_as_several_attentions(fused: bool) -> None:
+    attend = F.scaled_dot_product_attention if fused else explicit
+    layer = Attention(
+        lambda q, k, v: torch.stack([attend(q[:, i], k[:, i], v[:, i]) for i in range(3)], 1)
+    )
+    model = nn.ModuleList([layer, Attention(explicit)])
+    with pytest.warns(UserWarning, match="3 parts"), ch.capture() as recording:
+        [x(Q, K, V) for x in model]
+    assert recording.names == ("Attention#4",)
+
+
+def test_two_attentions_of_the_same_queries_are_recorded() -> None:
+    layer = Attention(lambda q, k, v: explicit(q, k, v) + explicit(q, k.cos(), v.cos()))
+    with ch.capture() as recording:
+        layer(Q, K, V)
+    assert recording.names == ("Attention", "Attention#2")
+    assert recording.unseen == ()
 
 
 @pytest.mark.filterwarnings("ignore:.*chain_matmul")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pydantic
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from clearhead.data.preprocessing.digits import NO_DIGIT
 from clearhead.errors import ConfigError
@@ -49,18 +49,18 @@ def test_http_and_python_give_the_same_prediction(server: ServerThread, model: I
 
 
 def test_several_digits_come_with_their_boxes(server: ServerThread, model: ImageModel) -> None:
-    page = Image.new("L", (200, 60), 240)
-    for number in range(3):
-        page.paste(drawn(number), (10 + 60 * number, 5))
+    page = Image.new("L", (240, 90), 255)
+    for left in (10, 90, 170):
+        ImageDraw.Draw(page).line([(left, 10), (left + 40, 13), (left + 15, 70)], 0, width=7)
     result = server.predict(encoded(page)).json()
     expected = predict(model, page)
-    assert (result["label"], len(result["digits"])) == (expected.label, len(expected.digits))
+    assert (result["label"], len(result["digits"]), len(expected.digits)) == (expected.label, 3, 3)
     assert [digit["box"] for digit in result["digits"]] == [
         [*x.box] for x in expected.digits if x.box
     ]
     assert all(len(digit["probabilities"]) == 10 for digit in result["digits"])
     explained = server.request("POST", "/v1/explain", encoded(page)).json()
-    assert explained["digits"] == []
+    assert explained["digits"] == [{key: explained[key] for key in result["digits"][0]}]
     assert len(explained["attention"]) == 15
 
 
@@ -134,7 +134,7 @@ def test_layers_and_heads_can_be_selected(server: ServerThread) -> None:
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("/v1/explain?layers=3", "layers.0: Input should be less than 3, got '3'"),
+        ("/v1/explain?layers=3", "layers.0: Input should be less than 3 (counted from 0), got '3'"),
         ("/v1/explain?layers=0&heads=-1", "heads.0: Input should be greater than or equal to 0"),
         ("/v1/explain?heads=x", "heads.0: Input should be a valid integer"),
         ("/v1/explain?layers=0&layers=1&layers=2&layers=0", "layers: List should have at most 3"),

@@ -4,15 +4,23 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from clearhead.errors import ClearheadError
 from clearhead.microscope import shipped_page
 from clearhead.models.pretrained import ImageModel
+from clearhead.serve import ServeConfig, make_app, run
+from clearhead.serve._bodies import BodyDecoder
+from clearhead.serve._pool import _Worker
+from clearhead.serve._run import ENVIRONMENT
+from clearhead.serve.app import Application
 
 from .command import Command, count_of, descendants, is_running
 from .server import Client, ServerThread, png, post, status_of, wait_until
@@ -78,6 +86,50 @@ def test_an_interrupt_completes_requests_without_delay(model: ImageModel) -> Non
         server.thread.join(20)
         assert not server.thread.is_alive()
     assert server.server.interrupted
+
+
+class Copy:
+    """In place of a model: what a model process does in place of unpickling it."""
+
+    def __init__(self, function: Callable[..., object], argument: object) -> None:
+        self.call = function, (argument,)
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+def with_processes(app: Application, *, copy: Copy) -> Application:
+    decode = BodyDecoder(app.service.model.config, max_images=1, body_limit=1)
+    app.service.pool.start = partial(_Worker, decode, copy)  # type: ignore[arg-type]
+    return app
+
+
+def test_a_signal_ends_a_server_whose_model_process_hangs_at_its_start(model: ImageModel) -> None:
+    server = ServerThread(model)
+    pool = with_processes(server.app, copy=Copy(time.sleep, 900)).service.pool
+    server.thread.start()
+    wait_until(lambda: any(worker.process.pid for worker in pool.workers))
+    server.server.handle_exit(signal.SIGINT, None)
+    server.thread.join(30)
+    server.listener.close()
+    assert not server.thread.is_alive()
+    assert server.server.interrupted
+    assert not any(worker.process.is_alive() for worker in pool.workers)
+
+
+def test_a_server_whose_model_processes_end_at_their_start_is_an_error(
+    model: ImageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)  # `run` sets them
+    config = ServeConfig(port=0, model_processes=1)
+
+    def make() -> Application:
+        return with_processes(make_app(model, config), copy=Copy(os._exit, 1))
+
+    # not in the main thread, where an open browser keeps an event loop
+    with ThreadPoolExecutor(1) as threads, pytest.raises(ClearheadError, match="could not start"):
+        threads.submit(run, make, config).result()
 
 
 @pytest.fixture(scope="module")

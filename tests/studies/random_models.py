@@ -1,9 +1,17 @@
-"""Images and classifiers with random numbers."""
+"""Trials, images and classifiers with random numbers."""
+
+from typing import Any
 
 import torch
 
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
+from clearhead.studies.table import Trial
+
+
+def trial(condition: str = "x", *, seed: int = 3, **settings: Any) -> Trial:
+    """A trial of no study."""
+    return Trial(study="x", condition=condition, seed=seed, settings=settings)
 
 
 def random_images(count: int) -> torch.Tensor:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -5,7 +7,7 @@ from matplotlib.figure import Figure
 from clearhead.errors import InputError
 from clearhead.studies._panels import Curves, draw_findings
 from clearhead.studies.claims.c01_score_variance import STUDY
-from clearhead.studies.hypotheses import Bound, Difference, Equivalence, Sample
+from clearhead.studies.hypotheses import bound, difference, equivalence
 from clearhead.studies.table import Cell, Outcome, Table, Trial
 from clearhead.studies.verdict import judge_samples
 
@@ -14,11 +16,13 @@ A, B = Cell("a", "x"), Cell("b", "x")
 
 def test_every_comparison_has_a_row_with_interval_mean_and_predicted_range() -> None:
     hypotheses = (
-        Difference("more", "points", A, B, margin=0.5),
-        Equivalence("equal", "points", A, B, margin=0.25),
-        Bound("below", "points", A, high=3.0),
+        difference("more", "points", A, B, margin=0.5),
+        equivalence("equal", "points", A, B, margin=0.25),
+        bound("below", "points", A, high=3.0),
     )
-    findings = judge_samples([Sample.of(x, (1.9, 2.0, 2.1, 2.0, 1.9, 2.1)) for x in hypotheses])
+    findings = judge_samples(
+        [replace(x, values=(1.9, 2.0, 2.1, 2.0, 1.9, 2.1)) for x in hypotheses]
+    )
 
     figure = draw_findings(findings)
 
@@ -37,9 +41,9 @@ def test_every_comparison_has_a_row_with_interval_mean_and_predicted_range() -> 
 
 
 def test_a_comparison_that_was_not_measured_cannot_be_drawn() -> None:
-    hypothesis = Difference("more", "points", A, B, margin=0.5)
+    hypothesis = difference("more", "points", A, B, margin=0.5)
     with pytest.raises(InputError, match="more: expected an estimate"):
-        draw_findings(judge_samples([Sample.of(hypothesis)]))
+        draw_findings(judge_samples([hypothesis]))
 
 
 def test_a_measure_with_several_curves_has_a_mean_for_each() -> None:

@@ -16,23 +16,22 @@ import pytest
 
 from clearhead.errors import ConfigError, CorruptDataError
 from clearhead.studies import (
-    Bound,
     Cell,
-    Difference,
-    Equivalence,
-    Estimate,
-    Exact,
-    NonInferiority,
     Outcome,
     Paper,
     PartVerdict,
     Planned,
     Results,
-    Sample,
     StudyReport,
     StudyResult,
     Verdict,
+    bound,
+    difference,
+    equivalence,
+    estimate,
+    exact,
     judge_samples,
+    non_inferiority,
     read_published,
     report_studies,
     write_study_report,
@@ -277,28 +276,28 @@ def test_numbers_p_values_and_predicted_ranges_as_text() -> None:
     assert [number(x) for x in values] == ["", "0", "−1.23", "12,346", "1e−07"]
     assert [p_value(p) for p in (None, 1.0, 0.0156, 1e-9)] == ["", "1", "0.016", "<0.0001"]
     cell = Cell("a", "x")
-    exact = [
-        Exact("", "%", (cell,), low=0, high=2),
-        Exact("", "1", (cell,), low=0),
-        Exact("", "s", (cell,), high=2),
+    exacts = [
+        exact("", "%", cell, low=0, high=2),
+        exact("", "1", cell, low=0),
+        exact("", "s", cell, high=2),
     ]
-    findings = judge_samples([Sample.of(x, (1.0, 1.0)) for x in exact])
+    findings = judge_samples([replace(x, values=(1.0, 1.0)) for x in exacts])
     assert [predicted(x) for x in findings] == ["0 to 2 %", "at least 0", "at most 2 s"]
     compared = (
-        Difference("", "s", cell, margin=1),
-        Equivalence("", "s", cell, margin=1),
-        NonInferiority("", "s", cell, margin=1),
-        Bound("", "s", cell, high=2),
-        Estimate("", "s", cell),
+        difference("", "s", cell, margin=1),
+        equivalence("", "s", cell, margin=1),
+        non_inferiority("", "s", cell, margin=1),
+        bound("", "s", cell, high=2),
+        estimate("", "s", cell),
     )
-    texts = [predicted(x) for x in judge_samples(map(Sample.of, compared))]
+    texts = [predicted(x) for x in judge_samples(compared)]
     assert texts == ["above 1 s", "within ± 1 s", "above −1 s", "below 2 s", ""]
     part = PartVerdict(name="part", outcome="mixed", findings=findings, sensitivity={})
     head, rows = evidence_table([part])
     assert head == ("part", "outcome", "n", "predicted", *head[4:])
     assert not {"p", "p against", "effect size", "note"} & set(head)
     assert rows[0] == ("part", "by construction", "2", "0 to 2 %", "1 %", "1 to 1")
-    _, _, raw = raw_table(Sample.of(exact[0], (1.0,) * 101))
+    _, _, raw = raw_table(replace(exacts[0], values=(1.0,) * 101))
     assert (raw[99], len(raw)) == (("100", "1.0"), 100)
 
 
@@ -311,9 +310,9 @@ def test_the_decisive_result_is_the_first_that_speaks_against_the_claim(
 ) -> None:
     offsets = np.linspace(-0.1, 0.1, 12)
     samples = [
-        Sample.of(
-            Difference(name, "1", Cell("a", "x"), margin=5.0),
-            tuple((mean + offsets).tolist()),
+        replace(
+            difference(name, "1", Cell("a", "x"), margin=5.0),
+            values=tuple((mean + offsets).tolist()),
         )
         for name, mean in zip(("one", "two"), means, strict=True)
     ]

@@ -6,17 +6,16 @@ import pytest
 
 from clearhead.errors import ConfigError, InputError
 from clearhead.studies.hypotheses import (
-    Bound,
-    Difference,
-    Equivalence,
-    Estimate,
-    Exact,
     Hypothesis,
-    NonInferiority,
-    Sample,
+    bound,
+    difference,
+    equivalence,
+    estimate,
+    exact,
+    non_inferiority,
 )
 from clearhead.studies.study import Grid, Paper, Part, PerBudget, Study, Summary
-from clearhead.studies.table import Budget, Cell, Outcome, Series, Table, Trial, Values
+from clearhead.studies.table import Budget, Cell, Outcome, Table, Trial, Values
 
 
 def outcome(condition: str, seed: int, score: float, **settings: object) -> Outcome:
@@ -47,7 +46,7 @@ def test_a_cell_has_one_number_per_seed_in_the_order_of_seeds(
     measure: Any, values: tuple[float, ...]
 ) -> None:
     cell = Cell("a", measure, {"size": 3})
-    assert TABLE.series(cell) == Series((1, 2), values)
+    assert TABLE.series(cell) == dict(zip((1, 2), values, strict=True))
 
 
 def test_a_cell_needs_outcomes_and_only_one_per_seed() -> None:
@@ -58,7 +57,7 @@ def test_a_cell_needs_outcomes_and_only_one_per_seed() -> None:
 
 
 def test_a_comparison_pairs_by_seed_and_refuses_other_seeds() -> None:
-    comparison = Difference(
+    comparison = difference(
         "b minus a", "1", Cell("b", "score"), Cell("a", "score", {"size": 3}), margin=1.0
     )
     assert comparison.sample(TABLE).values == (9.0, 18.0)
@@ -70,7 +69,7 @@ def test_a_comparison_pairs_by_seed_and_refuses_other_seeds() -> None:
 
 @pytest.mark.parametrize("shift", [-3, -1, 1, 2])
 def test_one_condition_measured_again_with_shifted_seeds_is_refused(shift: int) -> None:
-    comparison = Difference("b minus a", "1", Cell("b", "score"), Cell("a", "score"), margin=1.0)
+    comparison = difference("b minus a", "1", Cell("b", "score"), Cell("a", "score"), margin=1.0)
 
     def outcomes(shift: int, noise: float) -> Table:
         seeds = range(100, 112)
@@ -84,7 +83,7 @@ def test_one_condition_measured_again_with_shifted_seeds_is_refused(shift: int) 
 
 
 def test_few_distinct_values_are_no_shifted_copy() -> None:
-    comparison = Difference("b minus a", "1", Cell("b", "score"), Cell("a", "score"), margin=1.0)
+    comparison = difference("b minus a", "1", Cell("b", "score"), Cell("a", "score"), margin=1.0)
     shares = [0.0, 0.5, 0.5, 1.0, 0.5, 0.5]
     rows = [outcome("a", seed, x) for seed, x in enumerate(shares)]
     rows += [outcome("b", seed, x) for seed, x in enumerate([*shares[1:], 1.0])]
@@ -92,7 +91,7 @@ def test_few_distinct_values_are_no_shifted_copy() -> None:
 
 
 def test_a_side_may_be_a_constant_or_the_best_level_of_a_setting() -> None:
-    comparison = Difference(
+    comparison = difference(
         "best a, against 5", "1", Cell("a", "score", best_of="size"), 5, margin=1.0
     )
     rows = [outcome("a", seed, 10.0 * size - seed, size=size) for seed in (1, 2) for size in (3, 4)]
@@ -102,42 +101,42 @@ def test_a_side_may_be_a_constant_or_the_best_level_of_a_setting() -> None:
 @pytest.mark.parametrize(
     ("kind", "fields", "region"),
     [
-        (Difference, {"margin": 2.0}, (2.0, inf)),
-        (NonInferiority, {"margin": 2.0}, (-2.0, inf)),
-        (Equivalence, {"margin": 2.0}, (-2.0, 2.0)),
-        (Bound, {"low": 1.0}, (1.0, inf)),
-        (Bound, {"low": 1.0, "high": 2.0}, (1.0, 2.0)),
-        (Estimate, {}, (-inf, inf)),
+        (difference, {"margin": 2.0}, (2.0, inf)),
+        (non_inferiority, {"margin": 2.0}, (-2.0, inf)),
+        (equivalence, {"margin": 2.0}, (-2.0, 2.0)),
+        (bound, {"low": 1.0}, (1.0, inf)),
+        (bound, {"low": 1.0, "high": 2.0}, (1.0, 2.0)),
+        (estimate, {}, (-inf, inf)),
     ],
 )
 def test_each_type_predicts_its_range(
     kind: Any, fields: dict[str, float], region: tuple[float, float]
 ) -> None:
-    hypothesis = kind(name="", unit="", first=Cell("a", "score"), **fields)
+    hypothesis = kind("", "", Cell("a", "score"), **fields)
     assert hypothesis.region == region
-    doubled = Sample.of(hypothesis).scaled(2).region
+    doubled = hypothesis.scaled(2).region
     assert doubled == (tuple(2 * x for x in region) if "margin" in fields else region)
 
 
 @pytest.mark.parametrize(
     ("kind", "fields", "message"),
     [
-        (Difference, {"margin": 0.0}, "margin must be above 0, got 0.0"),
-        (Bound, {}, "expected low < high"),
-        (Bound, {"low": 2.0, "high": 1.0}, "expected low < high"),
-        (Estimate, {"second": Cell("a", "score")}, "both sides are the same cell, a"),
+        (difference, {"margin": 0.0}, "margin must be above 0, got 0.0"),
+        (bound, {}, "expected low < high"),
+        (bound, {"low": 2.0, "high": 1.0}, "expected low < high"),
+        (estimate, {"second": Cell("a", "score")}, "both sides are the same cell, a"),
     ],
 )
 def test_a_hypothesis_that_predicts_nothing_is_refused(
     kind: Any, fields: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        kind(name="", unit="", first=Cell("a", "score"), **fields)
+        kind("", "", Cell("a", "score"), **fields)
 
 
 def test_what_is_exact_takes_every_value_of_its_cells() -> None:
-    exact = Exact("", "", (Cell("a", "score"), Cell("b", "score")), low=0)
-    assert exact.sample(TABLE).values == (1.0, 7.0, 2.0, 10.0, 20.0)
+    found = exact("", "", Cell("a", "score"), Cell("b", "score"), low=0)
+    assert found.sample(TABLE).values == (1.0, 7.0, 2.0, 10.0, 20.0)
 
 
 def test_groups_by_a_number_are_in_ascending_order() -> None:
@@ -157,6 +156,7 @@ def test_groups_are_by_condition_or_setting() -> None:
 def test_a_grid_crosses_conditions_settings_and_seeds() -> None:
     grid = Grid(
         ("a", "b"),
+        run,
         settings={"digits": PerBudget(quick=10, full=100)},
         vary={"heads": (1, 2), "rate": PerBudget(quick=(0.1,), full=(0.1, 0.2))},
         num_seeds=PerBudget(quick=1, full=None),
@@ -181,13 +181,11 @@ def run(trial: Trial) -> Values:
 def study(*hypotheses: Hypothesis, grid: tuple[Grid, ...], **fields: Any) -> Study:
     words: dict[str, Any] = dict.fromkeys(WORDS, "x")
     seeds: dict[Budget, int] = {"quick": 2, "full": 12}
-    return Study(
-        **words | fields, seeds=seeds, grid=grid, run=run, parts=(Part("part", hypotheses),)
-    )
+    return Study(**words | fields, seeds=seeds, grid=grid, parts=(Part("part", hypotheses),))
 
 
-def difference(first: Cell, second: Cell) -> Difference:
-    return Difference("a, b", "1", first, second, margin=1.0)
+def compared(first: Cell, second: Cell) -> Hypothesis:
+    return difference("a, b", "1", first, second, margin=1.0)
 
 
 A, B = Cell("a", "score"), Cell("b", "score")
@@ -196,18 +194,18 @@ A, B = Cell("a", "score"), Cell("b", "score")
 @pytest.mark.parametrize(
     ("hypotheses", "grid", "message"),
     [
-        ((difference(A, Cell("c", "x")),), (Grid(("a", "b")),), "no condition 'c'"),
+        ((compared(A, Cell("c", "x")),), (Grid(("a", "b"), run),), "no condition 'c'"),
         (
-            (difference(A, B),),
-            (Grid(("a",)), Grid(("b",), num_seeds=2)),
+            (compared(A, B),),
+            (Grid(("a",), run), Grid(("b",), run, num_seeds=2)),
             r"x, a, b: .*'full' .*\[0, 1, 2.*; \[0, 1\]; give both sides the same seeds",
         ),
         (
-            (difference(A, B),),
-            (Grid(("a", "b"), vary={"size": (1, 2)}),),
+            (compared(A, B),),
+            (Grid(("a", "b"), run, vary={"size": (1, 2)}),),
             r"seeds \[0, 0, 1, 1\].*once each",
         ),
-        ((difference(A, B),) * 2, (Grid(("a", "b")),), "several named {'a, b'}"),
+        ((compared(A, B),) * 2, (Grid(("a", "b"), run),), "several named {'a, b'}"),
     ],
 )
 def test_a_study_that_cannot_be_paired_by_seed_is_refused(
@@ -219,20 +217,20 @@ def test_a_study_that_cannot_be_paired_by_seed_is_refused(
 
 
 def test_the_seeds_of_a_comparison_are_counted_however_many_they_are() -> None:
-    many = replace(study(difference(A, B), grid=(Grid(("a", "b")),)), seeds={"full": 60})
-    assert many.seeds_of(difference(A, B), "full") == 60
+    many = replace(study(compared(A, B), grid=(Grid(("a", "b"), run),)), seeds={"full": 60})
+    assert many.seeds_of(compared(A, B), "full") == 60
 
 
 def test_literature_names_a_hypothesis() -> None:
-    grid = (Grid(("a", "b")),)
+    grid = (Grid(("a", "b"), run),)
     papers = (Paper(source="Somebody 2020", found="2 points", beside="a, c"),)
     with pytest.raises(ConfigError, match=r"none named \{'a, c'\}"):
-        study(difference(A, B), grid=grid, literature=papers)
+        study(compared(A, B), grid=grid, literature=papers)
 
 
 def test_a_part_has_comparisons_or_what_is_exact() -> None:
-    exact = Exact("", "", (A,), low=0)
-    for hypotheses in ((), (difference(A, B), exact)):
+    found = exact("", "", A, low=0)
+    for hypotheses in ((), (compared(A, B), found)):
         with pytest.raises(ConfigError, match="part 'p': expected comparisons or what is exact"):
             Part("p", hypotheses)
 

@@ -8,9 +8,8 @@ from clearhead.models import build
 from clearhead.studies.claims import find_source, load_study
 from clearhead.studies.claims.c11_without_attention import STEPS
 from clearhead.studies.claims.c11_without_attention import STUDY as WITHOUT_ATTENTION
-from clearhead.studies.claims.c14_tiny_models import SIZES
 from clearhead.studies.measures import cost
-from clearhead.studies.measures.classifiers import COMPARED_MODELS
+from clearhead.studies.measures.classifiers import COMPARED_MODELS, SIZES
 from clearhead.studies.study import Study
 from clearhead.studies.table import Outcome, Trial, Values
 
@@ -122,7 +121,7 @@ def test_robustness_is_measured_on_digits_and_the_common_digit(condition: str) -
 @pytest.mark.parametrize("condition", ["depths", "common digit", "recall"])
 @pytest.mark.usefixtures("small_trainings")
 def test_each_layer_is_measured(condition: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clearhead.studies.claims.c13_depth.PROBED", 20)
+    monkeypatch.setattr("clearhead.studies.measures.layers.PROBED", 20)
     found = measured("C13", condition, **SMALL, depths=[3])
     layers = 3 if condition == "depths" else 2
     names = ("single",) if condition == "recall" else ("distance", "hubs", "seen", "single")

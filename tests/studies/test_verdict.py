@@ -1,38 +1,38 @@
 """The rule: known samples, simulated reports, planted faults, and another implementation."""
 
 import math
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
-from clearhead.studies.hypotheses import (
-    Bound,
-    Difference,
-    Equivalence,
-    Estimate,
-    Exact,
-    Hypothesis,
-    NonInferiority,
-    Sample,
-)
+from clearhead.studies import hypotheses as declare
+from clearhead.studies.hypotheses import Hypothesis
 from clearhead.studies.stats import holm, inside_p, outside_p
 from clearhead.studies.study import Grid, Part, Study
 from clearhead.studies.table import Cell, Outcome, Table, Trial
 from clearhead.studies.verdict import LEVEL, Finding, Verdict, judge_samples, judge_study
 
 FIRST, SECOND = Cell("first", "score"), Cell("second", "score")
-difference = partial(Difference, name="d", unit="1", first=FIRST, second=SECOND, margin=1.0)
-equivalence = partial(Equivalence, name="e", unit="1", first=FIRST, second=SECOND, margin=1.0)
-non_inferiority = partial(NonInferiority, name="n", unit="1", first=FIRST, second=SECOND, margin=1)
-bound = partial(Bound, name="b", unit="1", first=FIRST)
-exact = partial(Exact, name="x", unit="1", cells=(FIRST,), low=0.0, high=1.0)
+SIDES: dict[str, Any] = {"unit": "1", "first": FIRST, "second": SECOND, "margin": 1.0}
+difference = partial(declare.difference, name="d", **SIDES)
+equivalence = partial(
+    declare.equivalence, name="e", unit="1", first=FIRST, second=SECOND, margin=1.0
+)
+non_inferiority = partial(
+    declare.non_inferiority, name="n", unit="1", first=FIRST, second=SECOND, margin=1
+)
+bound = partial(declare.bound, name="b", unit="1", cell=FIRST)
+exact = partial(declare.exact, "x", "1", FIRST, low=0.0, high=1.0)
 
 
-def sample(hypothesis: Hypothesis, mean: float, *, n: int = 12, spread: float = 0.1) -> Sample:
+def sample(hypothesis: Hypothesis, mean: float, *, n: int = 12, spread: float = 0.1) -> Hypothesis:
     """Differences symmetric about `mean`, so that their mean is known."""
-    return Sample.of(hypothesis, tuple(mean + x for x in np.linspace(-spread, spread, n).tolist()))
+    return replace(
+        hypothesis, values=tuple(mean + x for x in np.linspace(-spread, spread, n).tolist())
+    )
 
 
 def judge(hypothesis: Hypothesis, mean: float, **options: Any) -> Finding:
@@ -94,7 +94,7 @@ def test_fewer_than_six_seeds_decide_nothing(n: int, hypothesis: Hypothesis) -> 
 
 
 def test_equal_conditions_show_no_difference() -> None:
-    finding = judge_samples([Sample.of(difference(), (0.0,) * 12)])[0]
+    finding = judge_samples([replace(difference(), values=(0.0,) * 12)])[0]
     assert (finding.outcome, finding.note) == ("contradicted", "no difference")
     assert (finding.estimate, finding.interval, finding.p) == (0.0, (0.0, 0.0), 1.0)
     assert finding.effect_size is None
@@ -103,7 +103,8 @@ def test_equal_conditions_show_no_difference() -> None:
 def test_an_interval_is_no_wider_than_its_unit_allows() -> None:
     values = (-28.5, *(10 * [0.0]), 0.05)
     wide, limited = judge_samples(
-        Sample.of(difference(unit=unit), values) for unit in ("1", "percentage points of accuracy")
+        replace(difference(unit=unit), values=values)
+        for unit in ("1", "percentage points of accuracy")
     )
     assert wide.interval is not None
     assert limited.interval is not None
@@ -116,8 +117,8 @@ def test_the_interval_of_a_share_is_not_negative() -> None:
     values = (0.49, 0.98, *(1.0,) * 8)
     share, difference_of_shares = judge_samples(
         [
-            Sample.of(Bound("a", "share", Cell("first", "c"), low=0.8), values),
-            Sample.of(difference(unit="share"), values),
+            replace(declare.bound("a", "share", Cell("first", "c"), low=0.8), values=values),
+            replace(difference(unit="share"), values=values),
         ]
     )
     assert share.interval == (0.0, 1.0)
@@ -126,7 +127,7 @@ def test_the_interval_of_a_share_is_not_negative() -> None:
 
 
 def test_nan_is_undecided() -> None:
-    finding = judge_samples([Sample.of(difference(), (1.0, math.nan, *[2.0] * 6))])[0]
+    finding = judge_samples([replace(difference(), values=(1.0, math.nan, *[2.0] * 6))])[0]
     assert (finding.outcome, finding.estimate) == ("undecided", None)
 
 
@@ -143,12 +144,12 @@ def test_nan_is_undecided() -> None:
 def test_what_is_exact_is_checked_for_every_value(
     values: tuple[float, ...], outcome: str, note: str
 ) -> None:
-    finding = judge_samples([Sample.of(exact(), values)])[0]
+    finding = judge_samples([replace(exact(), values=values)])[0]
     assert (finding.outcome, finding.note, finding.p) == (outcome, note, None)
 
 
 def test_an_estimate_is_described() -> None:
-    estimate = Estimate("s", "1", FIRST, SECOND)
+    estimate = declare.estimate("s", "1", FIRST, SECOND)
     described, decided = judge_samples([sample(estimate, 3.0), sample(difference(), 3.0)])
     assert described.outcome == "described"
     assert described.interval is not None
@@ -157,13 +158,13 @@ def test_an_estimate_is_described() -> None:
 
 def test_p_values_are_adjusted_over_the_claim() -> None:
     rows = np.random.default_rng(5).normal(1.9, 1.0, size=(6, 12))
-    findings = judge_samples([Sample.of(difference(), tuple(row)) for row in rows.tolist()])
+    findings = judge_samples([replace(difference(), values=tuple(row)) for row in rows.tolist()])
     expected = holm(inside_p(rows, 1.0, np.inf)), holm(outside_p(rows, 1.0, np.inf))
     assert [x.p for x in findings] == pytest.approx(expected[0].tolist())
     assert [x.p_against for x in findings] == pytest.approx(expected[1].tolist())
-    alone = [judge_samples([Sample.of(difference(), tuple(row))])[0] for row in rows.tolist()]
+    alone = [judge_samples([replace(difference(), values=tuple(row))])[0] for row in rows.tolist()]
     assert any(a.outcome == "supported" != b.outcome for a, b in zip(alone, findings, strict=True))
-    report = judge_samples([Sample.of(difference(), tuple(rows[0].tolist()))], family=50)[0]
+    report = judge_samples([replace(difference(), values=tuple(rows[0].tolist()))], family=50)[0]
     assert report.p == pytest.approx(min(1.0, 50 * (alone[0].p or 0)))
 
 
@@ -171,8 +172,8 @@ def study(*parts: Part) -> Study:
     words: dict[str, Any] = dict.fromkeys(
         ("name", "claim", "statement", "question", "conditions", "measure"), "x"
     )
-    grid = (Grid(("first", "second")),)
-    return Study(**words, seeds={"full": 12}, grid=grid, run=lambda _: {}, parts=parts)
+    grid = (Grid(("first", "second"), lambda _: {}),)
+    return Study(**words, seeds={"full": 12}, grid=grid, parts=parts)
 
 
 def table(measures: dict[str, float], *, spread: float = 0.01) -> Table:
@@ -189,10 +190,9 @@ def table(measures: dict[str, float], *, spread: float = 0.01) -> Table:
     )
 
 
-def beyond(measure: str, margin: float = 1.0) -> Difference:
-    cells = (Cell(condition, measure) for condition in ("first", "second"))
-    first, second = cells
-    return Difference(measure, "1", first, second, margin=margin)
+def beyond(measure: str, margin: float = 1.0) -> Hypothesis:
+    first, second = (Cell(condition, measure) for condition in ("first", "second"))
+    return declare.difference(measure, "1", first, second, margin=margin)
 
 
 def verdict(*parts: Part, spread: float = 0.01, **means: float) -> Verdict:
@@ -229,7 +229,7 @@ def test_a_part_that_is_not_measured_leaves_the_claim_open() -> None:
 
 
 def test_parts_are_named_by_outcome_and_premise_those_that_do_not_decide_last() -> None:
-    described = Part.of("three", Estimate("c", "1", Cell("first", "c")))
+    described = Part("three", (declare.estimate("c", "1", Cell("first", "c")),))
     gated = [Part(x, AB[1:], premises=(beyond("premise"),)) for x in ("two", "four")]
     found = verdict(described, *gated, Part("one", AB[:1]), a=YES, b=YES, c=1.0, premise=NO)
     assert found.sentence == (
@@ -239,7 +239,7 @@ def test_parts_are_named_by_outcome_and_premise_those_that_do_not_decide_last() 
 
 
 def test_what_holds_by_construction_is_no_support() -> None:
-    row = Part("rows", (Exact("rows", "1", (Cell("first", "c"),), low=-9, high=9),))
+    row = Part("rows", (declare.exact("rows", "1", Cell("first", "c"), low=-9, high=9),))
     assert verdict(row, c=1.0).outcome == "by construction"
     assert verdict(row, Part("a", AB[:1]), a=NO, c=1.0).outcome == "contradicted"
     assert verdict(row, Part("a", AB[:1]), a=YES, c=50.0).outcome == "mixed"

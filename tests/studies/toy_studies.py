@@ -9,7 +9,7 @@ import random
 import time
 from pathlib import Path
 
-from clearhead.studies import Cell, Difference, Grid, Part, Points, Study, Summary
+from clearhead.studies import Cell, Grid, Points, Study, Summary, difference, parts_of
 from clearhead.studies._worker import note_training
 
 
@@ -28,18 +28,14 @@ STUDY = Study(
     question="By how much is the score higher with it?",
     conditions="Three conditions of random numbers.", measure="Score in points.",
     seeds={"quick": 8, "full": 12},
-    grid=(Grid(conditions=("with", "without", "1/d_k of <b>&"), settings={"size": 3}),),
-    run=run,
-    parts=(
-        Part(
-            "the score is higher with it",
-            (
-                Difference(
-                    name="score, with minus without", unit="points", margin=1.0,
-                    first=Cell("with", "score", {"size": 3}), second=Cell("without", "score"),
-                ),
-            ),
-        ),
+    grid=(Grid(("with", "without", "1/d_k of <b>&"), run, {"size": 3}),),
+    parts=parts_of(
+        {
+            "the score is higher with it": difference(
+                "score, with minus without", "points",
+                Cell("with", "score", {"size": 3}), Cell("without", "score"), margin=1.0,
+            )
+        }
     ),
     panels=(Points(measure="score", xlabel="condition", ylabel="score (points)"),),
     summaries=(Summary(name="Score (points)", measure="score", conditions=("with",)),),
@@ -51,7 +47,7 @@ STUDY = Study(
 NULL = """
 from dataclasses import replace
 
-from clearhead.studies import Cell, Difference, Grid, Image, Part
+from clearhead.studies import Cell, Grid, Image, difference, parts_of
 import toy
 
 
@@ -63,19 +59,15 @@ def run(trial):
 
 STUDY = replace(
     toy.STUDY, name="null", claim="X2", statement="The same is more than the same",
-    grid=(Grid(conditions=("a", "b")),),
-    parts=(
-        Part(
-            "it is more",
-            (
-                Difference(
-                    name="a minus b", unit="%", first=Cell("a", "score"), second=Cell("b", "score"),
-                    margin=0.5,
-                ),
-            ),
-        ),
+    grid=(Grid(("a", "b"), run),),
+    parts=parts_of(
+        {
+            "it is more": difference(
+                "a minus b", "%", Cell("a", "score"), Cell("b", "score"), margin=0.5
+            )
+        }
     ),
-    panels=(Image(cell=Cell("with", "score"), title="no such condition"),), run=run, summaries=(),
+    panels=(Image(cell=Cell("with", "score"), title="no such condition"),), summaries=(),
     limits=("Both conditions are the same.",),
 )
 """
@@ -111,8 +103,7 @@ def run(trial):
 
 CONDITIONS = ("fine", "raises", "dies", "dies once", "NaN", "no dict", "prints", "draws")
 STUDY = replace(
-    toy.STUDY, name="faulty", grid=(Grid(conditions=CONDITIONS, num_seeds=1),), run=run,
-    parts=(),
+    toy.STUDY, name="faulty", grid=(Grid(CONDITIONS, run, num_seeds=1),), parts=(),
 )
 """
 
@@ -135,7 +126,7 @@ def run(trial):
 
 
 STUDY = replace(
-    toy.STUDY, name="alone", claim="X0", grid=(Grid(conditions=("a",)),), run=run, exclusive=True,
+    toy.STUDY, name="alone", claim="X0", grid=(Grid(("a",), run),), exclusive=True,
     parts=(),
 )
 """

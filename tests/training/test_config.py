@@ -7,8 +7,6 @@ import torch
 
 from clearhead.errors import ConfigError
 from clearhead.training import RECIPES, TextTrainConfig, TrainConfig
-from clearhead.training.fitting import sizes_for
-from clearhead.training.recipes import quick
 
 
 @pytest.mark.parametrize(
@@ -49,24 +47,3 @@ def test_every_recipe_documents_its_command_and_its_result() -> None:
         assert f"--out runs/{name}`" in text
         for word in ("Hardware:", "Time:", "Accuracy:"):
             assert word in text, (name, word)
-
-
-@pytest.mark.parametrize("recipe", [quick, RECIPES["digits"]])
-def test_a_recipe_is_not_adapted_to_the_images_it_was_made_for(recipe: Any) -> None:
-    config = recipe()
-    assert sizes_for(config, 60_000) == (config.batch_size, config.epochs)
-
-
-@pytest.mark.parametrize(
-    ("images", "batch_size", "epochs"),
-    [
-        (48, 8, 67),  # 6 steps an epoch, 402 steps
-        (5, 8, 400),  # a step per epoch
-        (1000, 125, 50),  # 8 steps an epoch
-        (5003, 288, 24),  # 17 steps an epoch, 408 steps
-    ],
-)
-def test_few_images_make_small_batches_and_at_least_400_steps(
-    images: int, batch_size: int, epochs: int
-) -> None:
-    assert sizes_for(quick(), images) == (batch_size, epochs)

@@ -106,16 +106,6 @@ def test_parts_cover_everything_once(size: int) -> None:
     assert [i for part in parts for i in range(101)[part]] == list(range(101))
 
 
-def test_one_process_gets_its_own_values_back() -> None:
-    with join_world("cpu") as world:
-        values = torch.tensor([2.0, 3.0])
-        assert world.is_first
-        assert world.any(True)
-        assert not world.any(False)
-        assert torch.equal(world.total(values), values)
-        assert world.gather(values)[0] is values
-
-
 @pytest.mark.parametrize("device", ["toaster", "mps:1", "meta", "xla", "cuda:one", "cpu:0", ""])
 def test_an_unusable_device_is_an_error_of_one_line(device: str) -> None:
     with pytest.raises(ConfigError, match=f'^device must be "auto", .*, got {device!r}$'):

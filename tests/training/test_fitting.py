@@ -73,9 +73,20 @@ def test_the_models_of_digits_are_not_changed_by_digits(recipe: str) -> None:
     assert sized(config.model, (1, 28, 28), {}) == config.model
 
 
-def test_a_training_on_few_images_has_at_least_400_steps() -> None:
-    config = TrainConfig(epochs=1)
-    for images in range(1, 4000, 59):
-        batch_size, epochs = sizes_for(config, images)
-        steps = max(images // batch_size, 1)
-        assert epochs * steps >= 400 > (epochs - 1) * steps
+@pytest.mark.parametrize(
+    ("recipe", "images", "batch_size", "epochs"),
+    [
+        ("quick", 60_000, 288, 5),  # those of the recipe
+        ("digits", 60_000, 512, 150),
+        ("quick", 48, 8, 67),  # 6 steps an epoch, 402 steps
+        ("quick", 5, 8, 400),  # a step per epoch
+        ("quick", 1000, 125, 50),  # 8 steps an epoch
+        ("quick", 5003, 288, 24),  # 17 steps an epoch, 408 steps
+    ],
+)
+def test_few_images_make_small_batches_and_at_least_400_steps(
+    recipe: str, images: int, batch_size: int, epochs: int
+) -> None:
+    config = RECIPES[recipe]()
+    assert isinstance(config, TrainConfig)
+    assert sizes_for(config, images) == (batch_size, epochs)

@@ -71,18 +71,6 @@ def test_the_baselines_train_too(model: CNNConfig | MLPConfig) -> None:
     assert evaluate(state.result, small_dataset()).accuracy > 0.6
 
 
-def test_every_epoch_has_an_order_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    order, epochs = ImageBatches.order, []
-
-    def recorded(batches: ImageBatches, epoch: int) -> torch.Tensor:
-        epochs.append(epoch)
-        return order(batches, epoch)
-
-    monkeypatch.setattr(ImageBatches, "order", recorded)
-    fit(small_config(3), small_dataset())
-    assert sorted(set(epochs)) == [0, 1, 2]
-
-
 def test_the_result_is_the_moving_average_of_the_weights() -> None:
     weights: list[torch.Tensor] = []
 

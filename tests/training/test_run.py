@@ -72,7 +72,7 @@ def test_classes_and_pixel_statistics_are_those_of_the_training_images(tmp_path:
     assert config.mean[0] == pytest.approx(pixels.mean().item(), abs=1e-4)
     assert config.std[0] == pytest.approx(pixels.std().item(), abs=1e-4)
     assert config.class_names == ("a", "b", "c")
-    assert trained.config.model == config
+    assert trained.config.model == replace(config, doubtful_below=0.6)
     black = small_dataset()
     black.images.zero_()
     assert fitted(MODEL, black).std == (1e-4,)
@@ -103,6 +103,18 @@ def test_held_out_images_calibrate_the_probabilities_and_nothing_else(tmp_path: 
     assert trained.evaluation is not None
     assert plain.evaluation is not None
     assert trained.evaluation.confusion == plain.evaluation.confusion
+
+
+@pytest.mark.parametrize(("images", "is_enough"), [(100, True), (99, False)])
+def test_a_model_is_calibrated_on_its_validation_images_if_they_are_enough(
+    images: int, is_enough: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = (small_dataset(), small_dataset(59), small_dataset(images))
+    ch.train(small_config(1), data=data, out=tmp_path, device="cpu")
+    measured = json.loads((tmp_path / "metrics.json").read_bytes())
+    assert ("held_out" in measured) == is_enough
+    assert (ch.load(tmp_path).config.doubtful_below < 1) == is_enough
+    assert ("too few images are held out" in capsys.readouterr().err) != is_enough
 
 
 @pytest.mark.parametrize("digits", [False, True])

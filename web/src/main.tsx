@@ -7,6 +7,7 @@ import { readPayload, readTensors } from "./data/payload";
 import { readConfig } from "./engine/config";
 import { buildTextModel } from "./engine/text";
 import { buildModel } from "./engine/vit";
+import { isWorker, work } from "./preprocess/worker";
 import { applyTheme } from "./state/state";
 import { StoreContext, createStore } from "./state/store";
 import { App } from "./views/app";
@@ -47,4 +48,5 @@ function start(): void {
   render(<StoreContext.Provider value={store}><App /></StoreContext.Provider>, document.getElementById("app") as HTMLElement);
 }
 
-start();
+if (isWorker) work();
+else start();

@@ -8,12 +8,13 @@ import { erf, softmax } from "../src/engine/arithmetic";
 import { readConfig } from "../src/engine/config";
 import { lastLayer, measureHead, planShapley, rollout } from "../src/engine/influence";
 import { TRAINED, type Switches } from "../src/engine/interventions";
-import { blankPatches } from "../src/engine/patches";
+import { blankPatches, normalize } from "../src/engine/patches";
 import { certaintyOf } from "../src/engine/predict";
 import { buildTextModel, encode, forwardText, wordLogits } from "../src/engine/text";
 import { buildModel, forward, lens, type Run } from "../src/engine/vit";
-import { findDigits, type Digit } from "../src/preprocess/digits";
-import { fitted, toGrey } from "../src/preprocess/image";
+import { digitAndParts, type Digit } from "../src/preprocess/digits";
+import { factorOf, fitted, reduced, toGrey, type Pixels } from "../src/preprocess/image";
+import { inputsOf, predictionFor } from "../src/preprocess/picture";
 import { rasterise } from "../src/preprocess/raster";
 import { digitsOf, type Stroke } from "../src/preprocess/strokes";
 
@@ -55,8 +56,24 @@ function passed(images: number[][], changes: Partial<Switches> = {}): Run[] {
   return images.map((pixels) => forward(model!, Float64Array.from(pixels), { ...TRAINED, ...changes }));
 }
 
-function pictured({ width, height, data }: { width: number; height: number; data: number[] }): Digit[] {
-  return findDigits(toGrey({ width, height, data: Uint8ClampedArray.from(data) }));
+/** A picture whose bytes, of grey or with alpha, are in base64, averaged down as in the page. */
+function pixelsOf({ width, height, data }: { width: number; height: number; data: string }): Pixels {
+  const bytes = Buffer.from(data, "base64");
+  const rgba = new Uint8ClampedArray(4 * width * height).fill(255);
+  if (bytes.length === rgba.length) rgba.set(bytes);
+  else bytes.forEach((grey, i) => rgba.fill(grey, 4 * i, 4 * i + 3));
+  return reduced({ width, height, data: rgba }, factorOf(width, height, false, true));
+}
+
+/** All but the pixels. */
+function outlineOf({ found, box, warnings, parts, segments }: Digit): number[] {
+  const others = [...parts, ...segments.map(({ digit }) => digit)];
+  const cuts = segments.flatMap(({ first, stop }) => [first, stop]);
+  return [Number(found), ...box, warnings.length, ...warnings, parts.length, segments.length, ...cuts, ...others.flatMap(outlineOf)];
+}
+
+function inputsIn({ pixels, parts, segments }: Digit): number[] {
+  return [...pixels, ...parts.flatMap(inputsIn), ...segments.flatMap(({ digit }) => inputsIn(digit))];
 }
 
 const functions: Record<string, (argument: any) => ArrayLike<number>[]> = {
@@ -83,10 +100,21 @@ const functions: Record<string, (argument: any) => ArrayLike<number>[]> = {
   },
   rasterise: ({ strokes, size, centred }) => [rasterise(strokes, size, centred)],
   digits: (strokes: Stroke[]) => [digitsOf(strokes).map((digit) => digit.length)],
-  picture: ({ width, height, data }) => pictured({ width, height, data }).map((digit) => digit.pixels),
-  warnings: (picture) => pictured(picture).flatMap(({ warnings }) => [[warnings.length], warnings]),
+  picture: (picture) => {
+    const digit = digitAndParts(toGrey(pixelsOf(picture)));
+    const outline = outlineOf(digit);
+    return [[outline.length], outline, inputsIn(digit)];
+  },
+  grey: (picture) => [toGrey(pixelsOf(picture)).values],
+  predicted: (picture) =>
+    inputsOf(pixelsOf(picture), model!).map(({ pixels, box, warnings }) => {
+      const ink = Float64Array.from(pixels, (value) => value / 255);
+      const [run] = passed([Array.from(normalize(ink, model!.config))]);
+      const { status, best } = predictionFor(run.logits, ink, model!.config, warnings);
+      return [["confident", "doubtful", "rejected"].indexOf(status), best, ...box];
+    }),
   fitted: ({ pixels, size, channels }) => [
-    fitted({ ...pixels, data: Uint8ClampedArray.from(pixels.data) }, size, channels),
+    fitted(pixelsOf(pixels), size, channels),
   ],
   shapley: ({ ink, target }) => {
     const plan = planShapley(model!, Float64Array.from(ink), target);

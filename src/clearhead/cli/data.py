@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from clearhead.cli.options import DATA_HELP, AsJson, DataRoot, warn_if_unused
+from clearhead.cli.output import fetching, print_facts, print_json, print_line, print_table
 
 
 def data(
@@ -18,8 +19,6 @@ def data(
     Prints the paths of its files, whose SHA-256 is verified, and the number of images of each
     class. After that, the data set can be used without a network.
     """
-    from clearhead.cli.output import print_json
-
     warn_if_unused(root, source)
     facts = describe_data(source, root)
     if json:
@@ -30,7 +29,6 @@ def data(
 
 def describe_data(source: str, root: Path | None = None) -> dict[str, Any]:
     """A data set's size, classes and files, as JSON types."""
-    from clearhead.cli.output import fetching
     from clearhead.data import DATASETS, fetch_dataset, load_dataset
 
     if source in DATASETS:
@@ -66,7 +64,6 @@ def describe_data(source: str, root: Path | None = None) -> dict[str, Any]:
 
 
 def _print_data(facts: dict[str, Any]) -> None:
-    from clearhead.cli.output import print_facts, print_line, print_table
 
     image = facts["image"]
     colour = {1: "grey", 3: "colour"}.get(image["channels"], f"{image['channels']} channels")

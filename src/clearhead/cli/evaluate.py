@@ -15,6 +15,17 @@ from clearhead.cli.options import (
     warn_if_unused,
     with_engine,
 )
+from clearhead.cli.output import (
+    fetching,
+    percent,
+    percent_range,
+    print_facts,
+    print_json,
+    print_line,
+    print_remark,
+    print_table,
+)
+from clearhead.errors import ConfigError
 
 if TYPE_CHECKING:
     from clearhead.inference import Evaluation
@@ -46,8 +57,6 @@ def evaluate(
     import torch
 
     from clearhead import inference
-    from clearhead.cli.output import fetching, print_json, print_remark
-    from clearhead.errors import ConfigError
     from clearhead.models import load
     from clearhead.models.pretrained import ImageModel
 
@@ -87,8 +96,6 @@ def trained_on(folder: Path) -> str:
 
 def print_evaluation(evaluation: "Evaluation", heading: str) -> None:
     """The evaluation as tables on stdout."""
-    from clearhead.cli.output import percent, percent_range, print_facts, print_line, print_table
-
     correct = f"{evaluation.correct:,} of {evaluation.total:,}"
     print_facts(
         heading,
@@ -140,8 +147,6 @@ def print_evaluation(evaluation: "Evaluation", heading: str) -> None:
 
 def _print_confusion(evaluation: "Evaluation") -> None:
     """The matrix of a few classes; of many, the most frequent confusions."""
-    from clearhead.cli.output import print_table
-
     names, matrix = evaluation.class_names, evaluation.confusion
     if len(names) <= MAX_CLASSES_AS_MATRIX:
         print_table(

@@ -10,6 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import arg
 
 from clearhead.cli.options import ClassifierSource, ImageColumn, Images, check_given
+from clearhead.cli.output import (
+    percent,
+    print_facts,
+    print_json,
+    print_line,
+    print_remark,
+    print_table,
+)
+from clearhead.errors import ConfigError
 
 if TYPE_CHECKING:
     from clearhead.explanation import ImageClassifier, TextExplanation, TextModel
@@ -68,8 +77,6 @@ class Options:
 
     def layer_choice(self) -> list[str | int] | None:
         """Names and patterns, and indices from 0 for numbers; commas separate like spaces."""
-        from clearhead.errors import ConfigError
-
         chosen: list[str | int] = []
         for part in filter(None, ",".join(self.layers).split(",")):
             number = int(part) if re.fullmatch(r"-?[0-9]{1,9}", part) else None
@@ -98,7 +105,6 @@ def explain(
 
     With a text model the arguments are a text; see `clearhead attend`.
     """
-    from clearhead.errors import ConfigError
     from clearhead.explanation import TextModel
 
     check_given(images, "explain")
@@ -125,8 +131,6 @@ def open_model(name: str) -> "ImageClassifier | TextModel":
 
 def explain_text(model: "TextModel", words: Sequence[str], options: Options) -> int:
     """Explain a text, print tables or JSON, and write files if the options name any."""
-    from clearhead.cli.output import print_json, print_remark
-    from clearhead.errors import ConfigError
     from clearhead.explanation import explain as explain_any
     from clearhead.explanation import write_report
 
@@ -154,7 +158,6 @@ def explain_text(model: "TextModel", words: Sequence[str], options: Options) -> 
 
 
 def _print_text(explanation: "TextExplanation") -> None:
-    from clearhead.cli.output import print_line, print_table
     from clearhead.explanation.tables import number, text_tables, uniform_weight
 
     print_line(f"{explanation.model}, {explanation.description}")
@@ -179,7 +182,6 @@ def _explain_pictures(
     options: Options,
 ) -> int:
     from clearhead.cli.options import STDIN, list_inputs, picture_reader
-    from clearhead.cli.output import print_json, print_remark
     from clearhead.errors import ImageError
     from clearhead.explanation import explain as explain_any
     from clearhead.explanation import write_report
@@ -217,8 +219,6 @@ def _is_written(name: str, images: tuple[str, ...]) -> bool:
 
 def _pages(names: Sequence[str], out: Path | None, formats: list[str]) -> list[Path]:
     """A page for each picture, no two the same, none of them (or their figures) a picture."""
-    from clearhead.errors import ConfigError
-
     stems = list(_stems(names))
     if out is None or out.is_dir() or not out.suffix:
         pages = [(out or Path()) / f"{stem}-explained.html" for stem in stems]
@@ -246,7 +246,6 @@ def _stems(names: Sequence[str]) -> Iterator[str]:
 
 
 def _print_prediction(row: dict[str, Any]) -> None:
-    from clearhead.cli.output import percent, print_facts
 
     prediction = "none"
     if row["label"] is not None:

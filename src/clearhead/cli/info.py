@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clearhead.cli.options import AsJson, ModelSource
+from clearhead.cli.output import percent, percent_range, print_facts, print_json, print_line
 
 MAX_LISTED = 16
 
@@ -18,8 +19,6 @@ def info(model: ModelSource = "digits", json: AsJson = False) -> None:
     Prints architecture, settings, parameters by part, size, SHA-256 and path of the file, the test
     accuracy measured after training, and the versions of Clearhead, Python and torch.
     """
-    from clearhead.cli.output import print_json
-
     facts = {"model": describe_model(model), "versions": versions()}
     if json:
         print_json(facts)
@@ -116,7 +115,6 @@ def _from_card(path: Path) -> dict[str, Any] | None:
 
 
 def _print_info(source: str, facts: dict[str, Any]) -> None:
-    from clearhead.cli.output import print_facts, print_line
 
     model = facts["model"]
     print_facts(
@@ -145,7 +143,6 @@ def _print_info(source: str, facts: dict[str, Any]) -> None:
 
 
 def _accuracy_line(recorded: dict[str, Any] | None) -> str:
-    from clearhead.cli.output import percent, percent_range
 
     if recorded is None:
         return "not recorded; measure it with clearhead evaluate"

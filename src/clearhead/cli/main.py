@@ -5,13 +5,15 @@ interrupted, 141 output closed (broken pipe). Only the chosen command's module i
 `--help` starts fast.
 """
 
+import errno
 import importlib
+import inspect
 import io
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -21,7 +23,9 @@ from clearhead.errors import ClearheadError, ConfigError, command_line_messages,
 
 FAILED, WRONG_USAGE, INTERRUPTED, OUTPUT_CLOSED = 1, 2, 130, 141
 
-# A command NAME is the function NAME in the module clearhead.cli.NAME.
+ABOUT = "A Vision Transformer you can see through."
+HELP = ("-h", "--help")
+# A command NAME is NAME in the module clearhead.cli.NAME: a function, or several by name.
 COMMANDS = {
     "train": "Train a model on images or sentences.",
     "evaluate": "Measure the accuracy of a classifier on a data set.",
@@ -64,7 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         reason = error.strerror or str(error) or type(error).__name__
         name = error.filename
-        if name is None and not _is_writable(sys.stdout):
+        # PYTHONUNBUFFERED: the error came when the line was written, and nothing is left to write
+        if name is None and (not _is_writable(sys.stdout) or error.errno == errno.ENOSPC):
             name = "standard output"
         return _fail(reason if name is None else f"{name}: {reason}")
     return code
@@ -89,29 +94,54 @@ def _discard(stream: TextIO) -> None:
 def _run(arguments: list[str]) -> int:
     match arguments:
         case []:
-            sys.stderr.write(_help())
+            sys.stderr.write(_help("clearhead", ABOUT, COMMANDS))
             return WRONG_USAGE
-        case ["-h" | "--help", *_]:
-            sys.stdout.write(_help())
-            return 0
         case ["--version", *_]:
             from importlib.metadata import version
 
             sys.stdout.write(f"clearhead {version('clearhead')}\n")
             return 0
-        case [name, *rest] if name in COMMANDS:
-            return _run_command(name, rest)
-    name = arguments[0]
-    kind = "option" if name.startswith("-") else "command"
-    known = [*COMMANDS, "--help", "--version"]
-    hint = did_you_mean(name.lower(), known) or f"; expected one of {', '.join(known)}"
-    return _fail(f"unknown {kind} {name!r}{hint}", WRONG_USAGE)
+    name, rest = _choose("clearhead", ABOUT, COMMANDS, arguments)
+    if not name:
+        return 0
+    module = importlib.import_module(f"clearhead.cli.{name}")
+    command = getattr(module, name)
+    if isinstance(command, dict):
+        summaries = {key: summary_of(function) for key, function in command.items()}
+        kind = "recipe" if name == "train" else "command"
+        chosen, rest = _choose(f"clearhead {name}", summary_of(module), summaries, rest, kind)
+        if not chosen:
+            return 0
+        name, command = f"{name} {chosen}", command[chosen]
+    return _call(name, command, rest)
 
 
-def _run_command(name: str, arguments: list[str]) -> int:
+def _choose(
+    prog: str,
+    about: str,
+    commands: Mapping[str, str],
+    arguments: list[str],
+    kind: str = "command",
+) -> tuple[str, list[str]]:
+    """The name of a command and its arguments; "" after the help was printed."""
+    known = ", ".join(commands)
+    options = ("--help", "--version") if commands is COMMANDS else ("--help",)
+    if not arguments:
+        raise ConfigError(f"expected one of {known}; run `{prog} --help` for help")
+    name, *rest = arguments
+    if name in HELP:
+        sys.stdout.write(_help(prog, about, commands, kind))
+        return "", rest
+    if name in commands:
+        return name, rest
+    kind = "option" if name.startswith("-") else kind
+    hint = did_you_mean(name.lower(), [*commands, *options])
+    raise ConfigError(f"unknown {kind} {name!r}{hint or f'; expected one of {known}'}")
+
+
+def _call(name: str, command: Callable[..., object], arguments: list[str]) -> int:
     from clearhead.cli.parsing import parse
 
-    command = getattr(importlib.import_module(f"clearhead.cli.{name}"), name)
     try:
         call = parse(name, command, arguments)
         with command_line_messages(), warnings.catch_warnings():
@@ -134,15 +164,19 @@ def _show_warning(
         default(message, category, filename, *rest)
 
 
-def _help() -> str:
-    width = max(map(len, COMMANDS))
-    commands = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items())
+def _help(prog: str, about: str, commands: Mapping[str, str], kind: str = "command") -> str:
+    width = max(map(len, commands))
+    lines = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in commands.items())
+    version = "[--version] " if commands is COMMANDS else ""
     return (
-        "usage: clearhead [--help] [--version] COMMAND ...\n\n"
-        "A Vision Transformer you can see through.\n\n"
-        f"commands:\n{commands}\n\n"
-        "`clearhead COMMAND --help` shows the options of a command.\n"
+        f"usage: {prog} [--help] {version}{kind.upper()} ...\n\n{about}\n\n{kind}s:\n{lines}\n\n"
+        f"`{prog} {kind.upper()} --help` shows the options of a {kind}.\n"
     )
+
+
+def summary_of(documented: object) -> str:
+    """The first paragraph of a docstring."""
+    return (inspect.getdoc(documented) or "").partition("\n\n")[0].replace("\n", " ")
 
 
 def _fail(message: str, code: int = FAILED) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
+from clearhead.cli.output import print_remark
 from clearhead.errors import ConfigError
 from clearhead.inference._names import EngineChoice
 
@@ -59,7 +60,6 @@ def check_given(images: Sequence[str], command: str) -> None:
 
 def warn_if_unused(root: Path | None, source: str) -> None:
     """Print a remark if the folder given as `--root` will not be read."""
-    from clearhead.cli.output import print_remark
     from clearhead.data import DATASETS, cache_folder, is_cached
 
     if root is None:
@@ -72,8 +72,6 @@ def warn_if_unused(root: Path | None, source: str) -> None:
 
 def with_engine(model: "ImageModel", engine: EngineChoice, batch_size: int = 32) -> "ModelLike":
     """The model with an engine; the choice of "auto" is printed."""
-    from clearhead.cli.output import print_remark
-
     if engine == "torch":
         return model
     from clearhead.inference import load_engine
@@ -86,7 +84,6 @@ def with_engine(model: "ImageModel", engine: EngineChoice, batch_size: int = 32)
 
 def list_inputs(images: Iterable[str], image_column: str | None = None) -> "list[PictureRef]":
     """List the pictures; a line on stderr names each other file in a folder."""
-    from clearhead.cli.output import print_remark
     from clearhead.data import list_pictures
 
     images = list(images)

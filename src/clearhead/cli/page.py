@@ -8,6 +8,8 @@ from typing import Annotated
 from tyro.conf import arg
 
 from clearhead.cli.options import ModelSource
+from clearhead.cli.output import print_line
+from clearhead.errors import ConfigError
 
 PICTURES_HELP = (
     "example pictures, for a model whose classes are not digits (its page has no drawing pad); "
@@ -29,7 +31,6 @@ def page(
     no request. The model must be a Vision Transformer with few tokens.
     """
     from clearhead._atomic import write_atomic
-    from clearhead.cli.output import print_line
 
     content = build(model, pictures).encode()
     if str(out) == "-":
@@ -41,7 +42,6 @@ def page(
 
 def build(model: str, pictures: Sequence[Path] = ()) -> str:
     """Build the page; for the shipped model this needs no torch."""
-    from clearhead.errors import ConfigError
     from clearhead.microscope import build_page, shipped_page
 
     if model == "digits" and not pictures:

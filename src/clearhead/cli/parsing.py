@@ -3,10 +3,9 @@
 import dataclasses
 import io
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr
-from functools import reduce
+from functools import partial, reduce
 from inspect import Signature, signature
 from itertools import takewhile
 from operator import or_
@@ -19,30 +18,19 @@ import tyro
 from tyro.conf import arg
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from clearhead.cli.main import HELP
 from clearhead.errors import ConfigError, did_you_mean
 
-HELP = ("-h", "--help")
+IS_OPTIONS = "_is_options"
 
 
 def parse(name: str, command: Callable[..., object], arguments: Sequence[str]) -> Callable[[], Any]:
-    """The call of a command that a command line describes.
-
-    Raises:
-        ConfigError: The command does not accept it.
-        SystemExit: The help was printed.
-    """
-    known: Mapping[str, Any] = getattr(sys.modules[command.__module__], "SUBCOMMANDS", {})
-    if known and not arguments:
-        raise ConfigError(
-            f"expected one of {', '.join(known)}; run `clearhead {name} --help` for help"
-        )
+    """The call of a command that a command line describes; `SystemExit` after its help."""
     options = list(takewhile(lambda x: x != "--", arguments))
     if not set(HELP).isdisjoint(options):  # also where tyro would expect a value
-        before = takewhile(lambda x: x not in HELP, options)
-        arguments = [*[x for x in before if x in known][:1], "--help"]
-    markers: list[Any] = [tyro.conf.CascadeSubcommandArgs]
-    if name != "train":  # a recipe's flags may be on by default, so that they need a --no- form
-        markers.append(tyro.conf.FlagCreatePairsOff)
+        arguments = ["--help"]
+    # a recipe's flags may be on by default, so that they need a --no- form
+    markers: list[Any] = [] if name.startswith("train ") else [tyro.conf.FlagCreatePairsOff]
     printed = io.StringIO()
     try:
         with redirect_stderr(printed):
@@ -73,16 +61,19 @@ def _one_line(printed: str) -> str:
 def _deferred(command: Callable[..., object]) -> Callable[..., Callable[[], object]]:
     """Returns the call instead of making it: tyro reports a ValueError inside as wrong usage.
 
-    The fields of a parameter whose default is a dataclass are options themselves.
+    The fields of a parameter whose default is a dataclass are options. If that was made by
+    `options_of`, the command gets it as it is.
     """
-    hints = get_type_hints(command, include_extras=True)
+    function = command.func if isinstance(command, partial) else command
+    hints = get_type_hints(function, include_extras=True)
     parameters = dict(signature(command).parameters)
     settings = []
     for name, parameter in parameters.items():
         kind, default = with_hint(hints[name]), parameter.default
         if dataclasses.is_dataclass(default):
-            default = options_of(default)
-            settings.append(name)
+            if not hasattr(default, IS_OPTIONS):
+                default = options_of(default)
+                settings.append(name)
             kind = Annotated[type(default), arg(name="")]
         parameters[name] = parameter.replace(annotation=kind, default=default)
 
@@ -116,16 +107,9 @@ def options_of(
     types: Mapping[str, Any] = {},
     values: Mapping[str, Any] = {},
 ) -> Any:
-    """The settings of a dataclass as options: default values in a subclass.
+    """An instance of a subclass whose fields are options; it validates nothing.
 
-    Args:
-        settings: The default values.
-        name: The name of the subclass.
-        types: Other types of some fields.
-        values: Other default values of some fields.
-
-    Returns:
-        An instance that validates nothing; `settings_of` does.
+    `types` and `values` replace the types and the default values of some fields.
     """
     base, defaults = type(settings), vars(settings) | dict(values)
     kinds = get_type_hints(base, include_extras=True)
@@ -139,7 +123,7 @@ def options_of(
         name or base.__name__,
         [(field, kind, dataclasses.field(default=None)) for field, kind in kinds.items()],
         bases=(base,),
-        namespace={"__post_init__": lambda options: None},
+        namespace={"__post_init__": lambda options: None, IS_OPTIONS: True},
         frozen=True,
         kw_only=True,
     )

@@ -20,6 +20,8 @@ from clearhead.cli.options import (
     check_given,
     with_engine,
 )
+from clearhead.cli.output import percent, print_json, print_line, print_remark, progress
+from clearhead.errors import ConfigError
 
 if TYPE_CHECKING:
     from clearhead.inference import JobSummary, ModelLike, Prediction
@@ -59,7 +61,6 @@ def predict(
     file; after an interruption, the same command continues.
     """
     from clearhead.cli.options import STDIN
-    from clearhead.errors import ConfigError
 
     check_given(images, "predict")
     if out is None:
@@ -92,7 +93,6 @@ def predict(
 
 
 def _load(model: str, *, single: bool) -> "ImageModel":
-    from clearhead.errors import ConfigError
     from clearhead.inference import uses_digit_preprocessing
     from clearhead.models import ImageModel, load
 
@@ -112,7 +112,6 @@ def _print(
 ) -> int:
     """Print the predictions one after another; the exit code."""
     from clearhead.cli.options import list_inputs, picture_reader
-    from clearhead.cli.output import print_json, print_remark, progress
     from clearhead.errors import ImageError
     from clearhead.inference import predict_listed
 
@@ -139,7 +138,6 @@ def _print(
 
 
 def _print_summary(summary: "JobSummary", out: Path, *, json: bool) -> int:
-    from clearhead.cli.output import print_json, print_line, print_remark
 
     if summary.left_out:
         kinds = ", ".join(f"{n:,} × {kind or 'none'}" for kind, n in summary.left_out.items())
@@ -155,8 +153,6 @@ def _print_summary(summary: "JobSummary", out: Path, *, json: bool) -> int:
 @contextmanager
 def job_progress() -> Iterator[Callable[[int, int], None]]:
     """Yields a function of done and total: a bar, or without a terminal a line every 10 seconds."""
-    from clearhead.cli.output import print_remark, progress
-
     with progress() as update:
         first, began, printed = -1, time.monotonic(), time.monotonic()
 
@@ -179,8 +175,6 @@ def job_progress() -> Iterator[Callable[[int, int], None]]:
 
 def _row_printer(name_width: int, labels: Sequence[str]) -> Callable[[Sequence[str]], None]:
     """Prints rows of aligned columns, the head before the first; rows come as they are made."""
-    from clearhead.cli.output import print_line
-
     label = max(map(len, (*labels, COLUMNS[2])))
     widths = (-name_width, -9, label, 7, max(label, 9), 11, 0)
     head = [COLUMNS]
@@ -198,7 +192,6 @@ def _row_printer(name_width: int, labels: Sequence[str]) -> Callable[[Sequence[s
 
 
 def _cells(name: str, prediction: "Prediction") -> tuple[str, ...]:
-    from clearhead.cli.output import percent
 
     first, second = ("–", ""), ("", "")
     if prediction.label is not None:

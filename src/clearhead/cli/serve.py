@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from clearhead.cli.options import ModelSource
+from clearhead.cli.output import print_remark
 from clearhead.serve.config import ServeConfig
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ def serve(*, model: ModelSource = "digits", settings: ServeConfig = DEFAULTS) ->
 
     Stops on SIGTERM or Ctrl-C once the requests in progress are done; at once on a second one.
     """
-    from clearhead.cli.output import print_remark
     from clearhead.errors import require
 
     require("serving", *REQUIRED)

@@ -1,4 +1,4 @@
-"""`clearhead train`: train a recipe, with any of its settings changed."""
+"""Train a model and evaluate it; any setting of a recipe can be changed."""
 
 import inspect
 import shlex
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import is_dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_origin, get_type_hints
@@ -14,7 +15,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_origin, get_type_
 import tyro
 from tyro.conf import arg
 
+from clearhead.cli.main import summary_of
 from clearhead.cli.options import DataRoot, warn_if_unused
+from clearhead.cli.output import (
+    fetching,
+    percent,
+    percent_range,
+    print_line,
+    print_remark,
+    print_table,
+)
 from clearhead.cli.parsing import options_of, settings_of
 from clearhead.training.config import TextTrainConfig, TrainConfig
 from clearhead.training.recipes import RECIPES
@@ -23,6 +33,7 @@ if TYPE_CHECKING:
     from clearhead.inference import Evaluation, PronounScore
 
 INTERRUPTED = 130
+CONTINUES = "After an interruption, the same command continues from the last checkpoint."
 DEVICE_HELP = '"auto", "cpu", "cuda", "cuda:N" or "mps"'
 OWN_IMAGES = ("tiny", "small")  # recipes without a data set of their own
 FITTED = ("image_size", "in_channels", "patch_size", "num_classes")
@@ -68,24 +79,12 @@ def _unset(kind: Any, default: object) -> Any:
     return Annotated[kind | None, arg(help_behavior_hint=f"(default: {default})")]
 
 
-SUBCOMMANDS = {name: _options(name) for name in RECIPES}
-
-if TYPE_CHECKING:
-    Recipe = TrainConfig | TextTrainConfig
-else:
-    Recipe = Annotated[
-        tyro.extras.subcommand_type_from_defaults(
-            SUBCOMMANDS,
-            {name: (recipe.__doc__ or "").split("\n")[0] for name, recipe in RECIPES.items()},
-        ),
-        arg(name=""),
-        tyro.conf.AvoidSubcommands,
-    ]
+DEFAULTS = {name: _options(name) for name in RECIPES}
 
 
-def train(
-    recipe: Recipe,
+def _train(
     *,
+    recipe: TrainConfig | TextTrainConfig,
     out: Annotated[
         Path, arg(metavar="FOLDER", help="folder for the model, metrics, log and checkpoints")
     ],
@@ -94,22 +93,16 @@ def train(
     restart: Annotated[Flag, arg(help="discard the training in the folder")] = False,
     tensorboard: Annotated[Flag, arg(help="write a log for TensorBoard too")] = False,
 ) -> int:
-    """Train a model and evaluate it.
-
-    Run `clearhead train RECIPE --help` for the settings of a recipe; each can be changed. After an
-    interruption, the same command continues from the last checkpoint.
-    """
     import clearhead
-    from clearhead.cli.output import fetching, print_remark
     from clearhead.training.distributed import is_first
 
     name = type(recipe).__name__
-    settings = _typed(recipe, SUBCOMMANDS[name])
+    settings = _typed(recipe, DEFAULTS[name])
     _print_unused(settings, recipe)
     if isinstance(recipe, TrainConfig):
         warn_if_unused(root, recipe.data)
         if "model" in settings:
-            settings["model"] = _typed(recipe.model, SUBCOMMANDS[name].model)
+            settings["model"] = _typed(recipe.model, DEFAULTS[name].model)
     settings = {key: settings_of(x) if is_dataclass(x) else x for key, x in settings.items()}
     with stop_on_signals() as stop, fetching() as report:
         trained = clearhead.train(
@@ -139,6 +132,16 @@ def train(
     return 0
 
 
+def _command(name: str) -> Callable[..., int]:
+    """The training of a recipe with its settings as options."""
+    command = partial(_train, recipe=DEFAULTS[name])
+    command.__doc__ = f"{summary_of(RECIPES[name])}\n\n{CONTINUES}"
+    return command
+
+
+train = {name: _command(name) for name in RECIPES}
+
+
 def _typed(options: object, defaults: object) -> dict[str, Any]:
     """The options that were typed."""
     return {key: value for key, value in vars(options).items() if value != vars(defaults)[key]}
@@ -146,7 +149,6 @@ def _typed(options: object, defaults: object) -> dict[str, Any]:
 
 def _print_unused(typed: Mapping[str, Any], options: Any) -> None:
     """Name the settings that have no effect beside the others."""
-    from clearhead.cli.output import print_remark
     from clearhead.errors import setting
 
     needed = {"matrix_learning_rate": ("--optimizer muon", options.optimizer == "muon")}
@@ -186,7 +188,6 @@ def stop_on_signals() -> Iterator[Callable[[], bool]]:
 
 
 def _print_evaluation(evaluation: "Evaluation", out: Path) -> None:
-    from clearhead.cli.output import percent, percent_range, print_line
     from clearhead.training.run import PICTURE
 
     print_line(
@@ -198,7 +199,6 @@ def _print_evaluation(evaluation: "Evaluation", out: Path) -> None:
 
 
 def _print_scores(scores: "tuple[PronounScore, ...]", out: Path) -> None:
-    from clearhead.cli.output import percent, print_line, print_table
 
     print_table(
         "Referents of pronouns in sentences that were not trained on, right in per cent",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from clearhead.data._parquet import PARQUET_SUFFIXES, ParquetImages
-from clearhead.data.folder import find_files
+from clearhead.data.folder import find_files, natural_order
 from clearhead.data.preprocessing.image import MAX_BYTES, SUFFIXES, ImageSource
 from clearhead.errors import ConfigError, DataError, ImageError, setting
 
@@ -64,8 +64,9 @@ def list_pictures(
         on_left_out: Called with each file in a folder that is neither a picture nor an archive.
 
     Yields:
-        The pictures of each input in turn, sorted by name; in tar archives and Parquet files in
-        their order there. An input without a picture is one reference with an `error`.
+        The pictures of each input in turn, by name (2.png before 10.png); in tar archives and
+        Parquet files in their order there. An input without a picture is one reference with an
+        `error`.
 
     Raises:
         ConfigError: If pyarrow is needed and missing, or `image_column` is needed, wrong or unused.
@@ -85,7 +86,8 @@ def _list(
     for given in inputs:
         matches = [given]
         if not os.path.lexists(given) and glob.has_magic(given):
-            matches = sorted(glob.iglob(given, recursive=True))  # noqa: PTH207 - names as given
+            found = glob.iglob(given, recursive=True)  # noqa: PTH207 - names as given
+            matches = sorted(found, key=natural_order)
             if not matches:
                 yield PictureRef(given, error="no file matches this pattern")
         for name in matches:

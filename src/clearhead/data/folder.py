@@ -5,6 +5,7 @@ that is the train split, and the folders `val` and `test` are the others.
 """
 
 import os
+import re
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -59,22 +60,29 @@ def open_folder(folder: Path) -> dict[Split, LabelledImages]:
 
 
 def find_files(folder: str | Path) -> Iterator[str]:
-    """All files in a folder and its subfolders, sorted, without hidden ones.
+    """All files in a folder and its subfolders, in natural order, without hidden ones.
 
     Links to folders are not followed; they count as files.
     """
     with os.scandir(folder) as entries:
-        found = sorted(
-            (entry.name, entry.is_dir(follow_symlinks=False))
+        found = {
+            entry.name: entry.is_dir(follow_symlinks=False)
             for entry in entries
             if not entry.name.startswith(".")
-        )
-    for name, is_folder in found:
+        }
+    for name in sorted(found, key=natural_order):
+        is_folder = found[name]
         path = os.path.join(folder, name)  # noqa: PTH118 - a Path would take longer than the rest
         if is_folder:
             yield from find_files(path)
         else:
             yield path
+
+
+def natural_order(name: str) -> tuple[list[str | int], str]:
+    """A key to sort names with numbers in them by the numbers: 2.png before 10.png."""
+    parts = re.split("([0-9]+)", name)
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)], name
 
 
 def _warn_of_others(folder: Path, keys: Iterable[Iterable[str]]) -> None:

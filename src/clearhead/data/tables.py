@@ -91,6 +91,8 @@ def open_hub(name: str) -> dict[Split, LabelledImages]:
     import datasets
 
     path, _, configuration = name.partition(":")
+    if not path:
+        raise DataError(f"{HUB}{name} names no data set; give {HUB}OWNER/NAME or {HUB}FOLDER")
     if not (Path(path).exists() or constants.HF_HUB_OFFLINE or hub_is_reachable()):
         raise DataError(
             f"{HUB}{name}: the Hugging Face hub cannot be reached, and there is no such folder; "

@@ -93,7 +93,7 @@ def _asset(name: str, package: str) -> str:
 def _policy(style: str, script: str) -> str:
     scripts = f"'{_digest(script)}'" if script else "'none'"
     return (
-        "default-src 'none'; connect-src 'none'; img-src data:; "
+        "default-src 'none'; connect-src 'none'; img-src data:; worker-src blob:; "
         f"style-src '{_digest(style)}'; script-src {scripts}; "
         "base-uri 'none'; form-action 'none'"
     )

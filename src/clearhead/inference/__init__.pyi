@@ -24,6 +24,7 @@ from ._predict import predict_each as predict_each
 from ._predict import predict_inputs as predict_inputs
 from ._predict import predict_probabilities as predict_probabilities
 from ._prediction import LOW_CONFIDENCE as LOW_CONFIDENCE
+from ._prediction import NOT_CALIBRATED as NOT_CALIBRATED
 from ._prediction import NOT_RECOGNISED as NOT_RECOGNISED
 from ._prediction import Prediction as Prediction
 from ._prediction import Status as Status

@@ -19,6 +19,7 @@ from clearhead.inference._prepare import Box
 from clearhead.inference.metrics import soften
 
 LOW_CONFIDENCE = "low confidence"
+NOT_CALIBRATED = "the model's probabilities are not calibrated (too few held-out images)"
 NOT_RECOGNISED = "not recognised: no class is probable enough"
 TOUCHING = "digits that touch, or a letter?"
 MIN_CERTAINTY = 0.3  # of digits that touch
@@ -66,7 +67,11 @@ class Prediction:
         return "doubtful" if self.warnings else "confident"
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the image, as JSON types."""
+        """All but the image, as JSON types; `digits` has every digit, also if there is only one."""
+        digits = [digit._as_dict() for digit in self.digits or (self,)]
+        return self._as_dict() | {"digits": digits}
+
+    def _as_dict(self) -> dict[str, Any]:
         return {
             "status": self.status,
             "label": self.label,
@@ -77,7 +82,6 @@ class Prediction:
             "classes": list(self.class_names),
             "warnings": list(self.warnings),
             "box": self.box and list(self.box),
-            "digits": [digit.to_dict() for digit in self.digits],
         }
 
     def __repr__(self) -> str:
@@ -132,13 +136,17 @@ def prediction_of(
     certainty = values[best] if certainty is None else certainty
     if certainty < rejected_below:
         return replace(prediction, warnings=(*warnings, NOT_RECOGNISED))
+    if doubtful_below >= 1:
+        warnings = (*warnings, NOT_CALIBRATED)
+    elif certainty < doubtful_below:
+        warnings = (*warnings, LOW_CONFIDENCE)
     return replace(
         prediction,
         label=names[best],
         probability=values[best],
         runner_up=None if second is None else names[second],
         runner_up_probability=0.0 if second is None else values[second],
-        warnings=warnings if certainty >= doubtful_below else (*warnings, LOW_CONFIDENCE),
+        warnings=warnings,
     )
 
 

@@ -63,14 +63,7 @@ Result: TypeAlias = tuple[int, bytes]
 
 
 class Classifier:
-    """Makes the rows of a unit; it can be sent to another process.
-
-    Args:
-        model: The model, of which a copy is used.
-        single: As in `predict`.
-        image_column: As in `list_pictures`.
-        engine: As in `predict`.
-    """
+    """Makes the rows of a unit with a copy of a model; it can be sent to another process."""
 
     def __init__(
         self,
@@ -190,7 +183,12 @@ class _Pool:
         )
 
     def submit(self, lines: bytes) -> Future[bytes]:
-        future: Future[bytes] = self.executor.submit(_classify, lines)
+        future: Future[bytes]
+        try:
+            future = self.executor.submit(_classify, lines)
+        except BrokenExecutor as error:  # a process has ended since the last result
+            future = Future()
+            future.set_exception(error)
         return future
 
     def shutdown(self) -> None:

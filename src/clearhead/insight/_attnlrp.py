@@ -17,6 +17,8 @@ from clearhead.recording import AttentionRecord, Layers, intervene
 
 # Element-wise functions whose ATen operators have no such tag, or another name.
 UNTAGGED = {"hardswish", "hardsigmoid", "softsign", "rdiv", "rpow"}
+# By these, hand-written normalisations compute a deviation or length.
+ROOTS = {"sqrt", "rsqrt", "std", "norm", "vector_norm", "linalg_norm", "linalg_vector_norm"}
 # Functions of one tensor that are affine; also exp, because it may be a part of a softmax.
 AFFINE = {"add", "sub", "rsub", "neg", "mul", "div", "clone", "exp"}
 
@@ -37,7 +39,7 @@ def attnlrp(
     - softmax: its Taylor expansion, which is the gradient
     - element-wise functions of one tensor, whatever they are composed of: the relevance passes
       unchanged
-    - LayerNorm: the standard deviation counts as a constant
+    - LayerNorm, RMSNorm and other normalisations: the deviation or length counts as a constant
 
     The γ-rule, which the paper recommends for noisy convolutions, is not used.
     """
@@ -61,7 +63,7 @@ def _scaled_gradient(x: Tensor, factor: float) -> Tensor:
 
 
 class _Rules(TorchFunctionMode):
-    """The rules for LayerNorm, for element-wise functions, and for products of two activations.
+    """The rules for normalisations, element-wise functions, and products of two activations.
 
     An activation can be composed, as x · (1 + tanh(…)), to which rules for the product, the sum and
     tanh would assign another relevance than to a single call. So what is computed element by
@@ -82,6 +84,10 @@ class _Rules(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs, name = dict(kwargs or {}), _element_wise(func)
+        if _is_root(func, args):
+            output = func(*args, **kwargs)
+            if isinstance(output, Tensor) and 1 in output.shape[1:]:  # one for many elements
+                return output.detach()
         given = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor) and x.dim()]
         sources = [self._sources.get(x, (x, True)) for x in given]
         if name and given and all(source is sources[0][0] for source, _ in sources):
@@ -93,8 +99,8 @@ class _Rules(TorchFunctionMode):
             return output
         args = tuple(map(self._replaced, args))
         kwargs = {key: self._replaced(x) for key, x in kwargs.items()}
-        if func in (F.layer_norm, torch.layer_norm):
-            return _layer_norm(*args, **kwargs)
+        if func in NORMS:
+            return NORMS[func](*args, **kwargs)
         if name == "mul" and _are_activations(*args):
             args = tuple(_scaled_gradient(x, 0.5) for x in args)
         return func(*args, **kwargs)
@@ -124,6 +130,13 @@ def _element_wise(func: Callable[..., Any]) -> str:
     return name if tagged or name in UNTAGGED else ""
 
 
+def _is_root(func: Callable[..., Any], args: tuple[Any, ...]) -> bool:
+    exponent = args[1] if _element_wise(func) == "pow" else None
+    return getattr(func, "__name__", "") in ROOTS or (
+        isinstance(exponent, float) and abs(exponent) == 0.5
+    )
+
+
 def _are_activations(*args: Any) -> bool:
     """Whether these are two tensors of one shape that depend on the input, so no parameters."""
     computed = [x for x in args if isinstance(x, Tensor) and x.requires_grad and not x.is_leaf]
@@ -139,7 +152,58 @@ def _layer_norm(
     cudnn_enable: bool = True,
 ) -> Tensor:
     axes = list(range(-len(normalized_shape), 0))
-    centred = input - input.mean(dim=axes, keepdim=True)
-    output = centred / (centred.square().mean(dim=axes, keepdim=True) + eps).sqrt().detach()
+    output = _over_deviation(input - input.mean(dim=axes, keepdim=True), axes, eps)
     output = output if weight is None else output * weight
     return output if bias is None else output + bias
+
+
+def _rms_norm(
+    input: Tensor,  # noqa: A002, torch's name
+    normalized_shape: list[int],
+    weight: Tensor | None = None,
+    eps: float | None = None,
+) -> Tensor:
+    eps = torch.finfo(input.dtype).eps if eps is None else eps
+    output = _over_deviation(input, list(range(-len(normalized_shape), 0)), eps)
+    return output if weight is None else output * weight
+
+
+def _group_norm(
+    input: Tensor,  # noqa: A002, torch's name
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+    cudnn_enabled: bool = True,
+) -> Tensor:
+    groups = input.unflatten(1, (num_groups, -1))
+    output = _layer_norm(groups, list(groups.shape[2:]), eps=eps).flatten(1, 2)
+    shape = (-1, *[1] * (input.dim() - 2))
+    output = output if weight is None else output * weight.view(shape)
+    return output if bias is None else output + bias.view(shape)
+
+
+def _normalize(
+    input: Tensor,  # noqa: A002, torch's name
+    p: float = 2.0,
+    dim: int = 1,
+    eps: float = 1e-12,
+    out: Tensor | None = None,
+) -> Tensor:
+    length: Tensor = torch.linalg.vector_norm(input, p, dim, keepdim=True)
+    return input / length.clamp_min(eps).detach()
+
+
+def _over_deviation(x: Tensor, axes: list[int], eps: float) -> Tensor:
+    return x / (x.square().mean(dim=axes, keepdim=True) + eps).sqrt().detach()
+
+
+NORMS: dict[Callable[..., Any], Callable[..., Tensor]] = {
+    F.layer_norm: _layer_norm,
+    torch.layer_norm: _layer_norm,
+    F.rms_norm: _rms_norm,
+    torch.rms_norm: _rms_norm,
+    F.group_norm: _group_norm,
+    torch.group_norm: _group_norm,
+    F.normalize: _normalize,
+}

@@ -56,6 +56,7 @@ def tokentm(
     records: Sequence[AttentionRecord],
     gradients: Sequence[Float[Tensor, "batch heads queries value_dim"]],
     tokens: Sequence[tuple[Tensor, Tensor]],
+    inside: Sequence[Sequence[Tensor]],
     projections: Sequence[nn.Linear],
 ) -> Float[Tensor, "batch tokens tokens"]:
     """TokenTM (Wu et al. 2024, arXiv 2403.14552): relevance with the change of the tokens.
@@ -63,26 +64,28 @@ def tokentm(
     A token e that is transformed to t has the weight w = ‖t‖ / ‖e‖ · exp(cos(e, t)) / (mean of
     exp(cos(e, t)) over tokens). Starting from C = diag(‖e‖), attention updates C ← C + mean over
     heads of (∂y/∂A ⊙ A)⁺ diag(w) C, with t = v W_O of the head, and the MLP C ← C + diag(w) C. The
-    tokens e are those of the residual stream.
+    tokens e are those of the residual stream. W_O includes the factors of a LayerScale.
 
     Args:
         records: The attention of each layer.
         gradients: Those of the score with respect to the outputs of the records.
         tokens: What enters and leaves each block.
+        inside: What enters the modules of each block.
         projections: The output projection of each attention.
     """
     entering = tokens[0][0].detach().double()
     matrix = torch.diag_embed(entering.norm(dim=-1))
-    for record, gradient, (before, after), projection in zip(
-        records, gradients, tokens, projections, strict=True
+    for record, gradient, (before, after), inputs, projection in zip(
+        records, gradients, tokens, inside, projections, strict=True
     ):
         x, leaving = before.detach().double(), after.detach().double()
+        added = F.linear(_joined(record).double(), *_parameters(projection))
+        middle, scale = _after_attention(x, added, inputs, record.name)
         value = record.expanded_heads()[1].detach().double()
         weight = projection.weight.detach().double().unflatten(1, value.shape[-3::2])
-        moved = torch.einsum("bhkv,dhv->bhkd", value, weight)
+        moved = torch.einsum("bhkv,dhv->bhkd", value, weight) * scale
         change = _transformation(x[:, None], moved)[..., None, :]
         matrix = matrix + (positive_contributions(record, gradient) * change).mean(dim=1) @ matrix
-        middle = x + F.linear(_joined(record).double(), *_parameters(projection))
         matrix = matrix + _transformation(middle, leaving - middle)[..., None] * matrix
     return matrix
 
@@ -134,6 +137,38 @@ def tokens_observed(blocks: Sequence[nn.Module]) -> Iterator[list[tuple[Tensor, 
     with calls_observed(blocks) as calls:
         yield tokens
     tokens += [(args[0], x if isinstance(x, Tensor) else x[0]) for _, args, x in calls]
+
+
+@contextmanager
+def inputs_observed(blocks: Sequence[nn.Module]) -> Iterator[list[list[Tensor]]]:
+    """Collect what enters the modules inside each block, while a model runs."""
+    inputs: list[list[Tensor]] = [[] for _ in blocks]
+    owner = {x: i for i, block in enumerate(blocks) for x in block.modules() if x is not block}
+    with calls_observed(owner) as calls:
+        yield inputs
+    for module, args, _ in calls:
+        inputs[owner[module]] += [x.detach() for x in args[:1] if isinstance(x, Tensor)]
+
+
+def _after_attention(
+    x: Float[Tensor, "batch tokens embed_dim"],
+    added: Float[Tensor, "batch tokens embed_dim"],
+    inputs: Sequence[Tensor],
+    name: str,
+) -> tuple[Float[Tensor, "batch tokens embed_dim"], Float[Tensor, " embed_dim"]]:
+    """The tokens after the attention, x + scale · added, and the scale of each channel."""
+    for tokens in inputs:
+        if tokens.shape != x.shape:
+            continue
+        change = tokens.double() - x
+        if bool(change.any()):
+            scale = (change * added).sum((0, 1)) / added.square().sum((0, 1)).clamp_min(1e-12)
+            if torch.allclose(change, scale * added, atol=1e-4 * float(change.abs().max())):
+                return x + change, scale
+    raise InputError(
+        f"the block of {name} does not add attention to its tokens, and then an MLP; TokenTM needs "
+        "such blocks"
+    )
 
 
 def _replaced(tokens: Tensor, _: nn.Module, __: tuple[Any, ...], output: Any) -> Any:

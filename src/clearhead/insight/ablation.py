@@ -18,8 +18,8 @@ from torch import Tensor
 
 from clearhead import attention
 from clearhead._validate import integer, optional, validate
-from clearhead.errors import CaptureError, ConfigError, InputError
-from clearhead.insight.forward import Around, Model, Progress, probabilities
+from clearhead.errors import CaptureError, ConfigError, InputError, check_choice
+from clearhead.insight.forward import Around, Model, probabilities
 from clearhead.insight.stats import mean_interval, paired_proportion_interval
 from clearhead.insight.tokens import Grid, check_tokens
 from clearhead.recording import AttentionRecord, capture, intervene
@@ -121,7 +121,6 @@ def ablate(
     grid: Grid | None = None,
     confidence: float = 0.95,
     batch_size: int = 250,
-    progress: Progress | None = None,
 ) -> tuple[Ablation, ...]:
     """Remove each part in turn, in any model whose attention can be recorded.
 
@@ -140,7 +139,6 @@ def ablate(
         grid: The patches; needed to remove patches.
         confidence: Coverage of the intervals, between 0 and 1.
         batch_size: Images in a forward pass.
-        progress: Called after each part.
 
     Returns:
         The effect of each part, in the order of the parts. Each takes one forward pass of all
@@ -151,8 +149,7 @@ def ablate(
         InputError: If labels do not match the images or classes, or there is no such head or patch.
         CaptureError: If there is no such layer, or no attention at all.
     """
-    if method not in get_args(Method):
-        raise ConfigError(f"method must be one of {', '.join(get_args(Method))}, got {method!r}")
+    check_choice("method", method, get_args(Method))
     if labels.dim() != 1 or len(labels) != len(images):
         raise InputError(
             f"expected {len(images)} labels, one for each image, got {tuple(labels.shape)}"
@@ -173,14 +170,13 @@ def ablate(
             f"labels must lie in 0 … {before.shape[1] - 1}, "
             f"got {int(labels.min())} … {int(labels.max())}"
         )
-    ablations = []
-    for done, part in enumerate(parts, start=1):
+
+    def without(part: Part) -> Ablation:
         around = without_part(part, method, means=means, grid=grid)
         after = probabilities(model, images, batch_size=batch_size, around=around)
-        ablations.append(_compare(part, method, labels, before, after, confidence))
-        if progress is not None:
-            progress(done, len(parts))
-    return tuple(ablations)
+        return _compare(part, method, labels, before, after, confidence)
+
+    return tuple(map(without, parts))
 
 
 def without_part(

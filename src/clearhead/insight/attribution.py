@@ -10,11 +10,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from clearhead.errors import ConfigError
+from clearhead.errors import check_choice
 from clearhead.inference import evaluation_mode
 from clearhead.insight._attnlrp import attnlrp
 from clearhead.insight._layerwise import (
     blocks_of,
+    inputs_observed,
     legrad,
     output_projections,
     tokens_observed,
@@ -119,8 +120,7 @@ def attribute(
         InputError: If the layers do not attend from all tokens of the grid to all of them, or the
             model has no parts that the method needs.
     """
-    if method not in _METHODS:
-        raise ConfigError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    check_choice("method", method, METHODS)
     check_score(score)
     grid = grid or grid_of(model)
     grid.patch_shape(images)
@@ -161,6 +161,10 @@ class _Task:
     @property
     def baseline(self) -> Baseline:
         return self.given_baseline or default_baseline(self.model)
+
+    @property
+    def replacement(self) -> dict[str, Any]:
+        return {"grid": self.grid, "baseline": self.baseline, "score": self.score}
 
     @cached_property
     def trace(self) -> _Trace:
@@ -207,10 +211,11 @@ def _legrad(task: _Task) -> Tensor:
 def _tokentm(task: _Task) -> Tensor:
     recording, gradients, _ = task.trace
     blocks = blocks_of(task.model, recording.names)
-    with evaluation_mode(task.model), torch.no_grad(), tokens_observed(blocks) as tokens:
+    seen, within = tokens_observed(blocks), inputs_observed(blocks)
+    with evaluation_mode(task.model), torch.no_grad(), seen as tokens, within as inside:
         task.model(task.images)
     projections = output_projections(task.model, task.images, task.layers)
-    return task.read_out(tokentm(recording.records, gradients, tokens, projections))
+    return task.read_out(tokentm(recording.records, gradients, tokens, inside, projections))
 
 
 def _gradient(task: _Task) -> Tensor:
@@ -235,13 +240,7 @@ def _integrated_gradients(task: _Task) -> Tensor:
 
 def _occlusion(task: _Task) -> Tensor:
     single = torch.eye(task.grid.num_patches, dtype=torch.bool).expand(len(task.images), -1, -1)
-    options: Any = {"grid": task.grid, "baseline": task.baseline, "score": task.score}
-    return subset_falls(task.model, task.images, single, task.classes, **options)
-
-
-def _shapley(task: _Task) -> Tensor:
-    options: Any = {"grid": task.grid, "baseline": task.baseline, "score": task.score}
-    return shapley(task.model, task.images, classes=task.classes, **options).values
+    return subset_falls(task.model, task.images, single, task.classes, **task.replacement)
 
 
 def _random(task: _Task) -> Tensor:
@@ -250,7 +249,7 @@ def _random(task: _Task) -> Tensor:
 
 
 _METHODS: dict[str, Callable[[_Task], Tensor]] = {
-    SHAPLEY: _shapley,
+    SHAPLEY: lambda x: shapley(x.model, x.images, classes=x.classes, **x.replacement).values,
     "occlusion": _occlusion,
     "integrated gradients": _integrated_gradients,
     "gradient × input": _gradient_times_input,

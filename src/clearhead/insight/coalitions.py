@@ -18,7 +18,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from clearhead.errors import ConfigError, InputError
-from clearhead.insight.forward import Model, Progress, Score, check_score, model_logits
+from clearhead.insight.forward import Model, Score, check_score, model_logits
 from clearhead.insight.perturbation import Baseline, default_baseline, kept_scores
 from clearhead.insight.tokens import Grid, grid_of
 
@@ -93,7 +93,6 @@ def shapley(
     num_permutations: int = 100,
     seed: int = 0,
     batch_size: int = 512,
-    progress: Progress | None = None,
 ) -> Shapley:
     """Shapley values of the patches for the score of one class of each image.
 
@@ -125,7 +124,6 @@ def shapley(
         num_permutations: Random orders (and as many reversed ones) where values are estimated.
         seed: Seed of the random orders.
         batch_size: Coalitions in a forward pass.
-        progress: Called after each image.
 
     Returns:
         Values of shape (images, players), interactions of shape (images, players, players), and
@@ -169,11 +167,7 @@ def shapley(
         total = 2 + 2 * num_permutations * (len(live) + 1)
         return _spread(solution, live, count), ends, total
 
-    done = []
-    for one in zip(images, baseline.of(images), classes, strict=True):
-        done.append(solve(*one))
-        if progress is not None:
-            progress(len(done), len(images))
+    done = [solve(*one) for one in zip(images, baseline.of(images), classes, strict=True)]
     solutions, every_ends, totals = zip(*done, strict=True)
     values, margins, interactions = zip(*solutions, strict=True)
     empty, full = torch.stack(every_ends).unbind(1)

@@ -8,7 +8,6 @@ that the map ranks first are deleted, and rises early when they are inserted fir
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from itertools import count
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -16,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clearhead.errors import ConfigError, InputError
-from clearhead.insight.forward import Model, Progress, probabilities
+from clearhead.insight.forward import Model, probabilities
 from clearhead.insight.perturbation import Baseline, kept_scores
 from clearhead.insight.stats import mean_interval
 from clearhead.insight.tokens import Grid
@@ -203,7 +202,6 @@ def faithfulness(
     seed: int = 0,
     confidence: float = 0.95,
     batch_size: int = 250,
-    progress: Progress | None = None,
 ) -> Faithfulness:
     """Measure maps by the change of the prediction when their patches are deleted or inserted.
 
@@ -227,7 +225,6 @@ def faithfulness(
         seed: Seed of the random orders, and of the order of equally important patches.
         confidence: Coverage of the intervals.
         batch_size: Images in a forward pass.
-        progress: Called after each curve.
 
     Returns:
         For each map the deletion and the insertion curves, and the gain over random orders with its
@@ -249,16 +246,13 @@ def faithfulness(
             )
     if classes is None:
         classes = probabilities(model, images, batch_size=batch_size).argmax(1)
-    generator, done = torch.Generator().manual_seed(seed), count(1)
+    generator = torch.Generator().manual_seed(seed)
 
     def deletion(order: Tensor) -> Curves:
-        curves = deletion_curves(
+        return deletion_curves(
             model, images, order, classes,
             grid=grid, baseline=baseline, steps=steps, batch_size=batch_size,
         )  # fmt: skip
-        if progress is not None:
-            progress(next(done), num_orders + 2 * len(maps))
-        return curves
 
     # the opposite of a random order is as random
     controls = [deletion(random_orders(*shape, generator)) for _ in range(num_orders)]

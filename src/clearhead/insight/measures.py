@@ -18,7 +18,7 @@ from clearhead.errors import InputError
 from clearhead.inference import evaluation_mode
 from clearhead.insight.foreground import Foreground
 from clearhead.insight.forward import batches, device_of
-from clearhead.insight.propagation import square_weights
+from clearhead.insight.propagation import check_same_tokens, square_weights
 from clearhead.insight.tokens import Tokens, check_tokens, coordinates, grid_of
 from clearhead.insight.weights import Records, name_of, records_of
 from clearhead.recording import Layers, capture
@@ -198,16 +198,13 @@ def _by_image(
     layers: Records, tokens: Tokens
 ) -> dict[str, Float[Tensor, "images layers heads *rest"]]:
     """The measures of each image, weights received by patches, and agreements of heads."""
-    measures, first = [], None
+    measures: list[dict[str, Tensor]] = []
+    first: Tensor | None = None
     for record in records_of(layers):
         weights = square_weights(record).cpu()
         check_tokens(tokens, weights.shape[-1], name_of(record))
-        first = weights.shape if first is None else first
-        if weights.shape != first:
-            raise InputError(
-                f"{name_of(record)} has (batch, heads, tokens, tokens) {tuple(weights.shape)}, the "
-                f"layers before it {tuple(first)}; choose layers of one shape"
-            )
+        first = weights if first is None else first
+        check_same_tokens(weights, first, name_of(record))
         measures.append(_of_layer(weights, tokens))
     return {name: torch.stack([x[name] for x in measures], dim=1) for name in measures[0]}
 

@@ -127,31 +127,23 @@ def sensitivity_n(
     return torch.stack(correlations).mean(0)
 
 
-def randomised(model: nn.Module, seed: int, *, layers: int | None = None) -> nn.Module:
-    """A copy with randomised parameters, from the output downwards.
+def randomised(model: nn.Module, seed: int) -> nn.Module:
+    """A copy with random parameters; those of no layer with `reset_parameters` are permuted.
 
     For the model-parameter-randomisation test (Adebayo et al. 2018, "Sanity Checks for Saliency
     Maps", arXiv 1810.03292): a map that hardly changes does not depend on what the model learned.
-
-    Args:
-        model: The model.
-        seed: Seed of the new parameters.
-        layers: How many layers, the last ones first; by default all. Layers are the modules with
-            `reset_parameters`; with all of them, parameters that belong to none are permuted.
     """
     copy = deepcopy(model)
     modules = [x for x in copy.modules() if callable(getattr(x, "reset_parameters", None))]
-    chosen = modules[::-1][:layers]
+    owned = {id(x) for module in modules for x in module.parameters()}
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        for module in chosen:
+        for module in modules[::-1]:
             module.reset_parameters()  # type: ignore[operator]
-        if layers is None:
-            owned = {id(x) for module in modules for x in module.parameters()}
-            for parameter in copy.parameters():
-                if id(parameter) not in owned:
-                    flat = parameter.flatten()
-                    parameter.copy_(flat[torch.randperm(len(flat))].view_as(parameter))
+        for parameter in copy.parameters():
+            if id(parameter) not in owned:
+                flat = parameter.flatten()
+                parameter.copy_(flat[torch.randperm(len(flat))].view_as(parameter))
     return copy
 
 

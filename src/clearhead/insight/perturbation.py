@@ -5,13 +5,15 @@ Occlusion, deletion and insertion, Shapley values and the metrics of maps are al
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy.linalg import solve_banded
 from scipy.ndimage import gaussian_filter
+from scipy.sparse import csc_array, csr_array, diags_array, kron
+from scipy.sparse.linalg import spsolve
 from torch import Tensor
 
 from clearhead._validate import one_of, validate
@@ -164,8 +166,13 @@ def kept_scores(
     return torch.cat(scores).view(kept.shape[:2])
 
 
-# Weights of ROAD for the neighbours of a pixel: direct ones, and diagonal ones.
-NEIGHBOURS = {(0, 1): 1 / 6, (1, 0): 1 / 6, (1, 1): 1 / 12, (1, -1): 1 / 12}
+@cache
+def _neighbours(height: int, width: int) -> Any:
+    """ROAD's weights of the neighbours of each pixel: 1/6 for direct ones, 1/12 for diagonal."""
+    down, across = (np.eye(size, k=1) + np.eye(size, k=-1) for size in (height, width))
+    rows, columns = np.eye(height), np.eye(width)
+    direct = kron(csr_array(rows), across) + kron(csr_array(down), columns)
+    return csr_array(direct / 6 + kron(csr_array(down), across) / 12)
 
 
 def _imputed(
@@ -173,28 +180,13 @@ def _imputed(
 ) -> Float[Tensor, "channels height width"]:
     """Each pixel that is not kept as the weighted mean of its neighbours, inside the image.
 
-    Solves the linear system with a row for each pixel, in order: a matrix of small bandwidth. An
-    image of which nothing is kept becomes the mean of its pixels.
+    An image of which nothing is kept becomes the mean of its pixels.
     """
     if not kept.any():
         return image.mean(dim=(1, 2), keepdim=True).expand_as(image)
-    channels, height, width = image.shape
-    size, band = height * width, width + 1
-    matrix = np.zeros(
-        (2 * band + 1, size)
-    )  # as scipy's solve_banded: [band + row - column, column]
-    matrix[band] = 1.0
-    removed = ~kept.cpu().numpy()
-    rows, columns = np.nonzero(removed)
-    for sign in (1, -1):
-        for (down, right), weight in NEIGHBOURS.items():
-            y, x = rows + sign * down, columns + sign * right
-            inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-            pixel = (rows * width + columns)[inside]
-            other = (y * width + x)[inside]
-            matrix[band + pixel - other, other] -= weight
-            outside = (rows * width + columns)[~inside]
-            matrix[band, outside] -= weight
-    known = np.where(removed, 0.0, image.detach().cpu().double().numpy()).reshape(channels, size)
-    solved = solve_banded((band, band), matrix, known.T)
-    return torch.from_numpy(solved.T.reshape(channels, height, width)).to(image)
+    removed = ~kept.cpu().numpy().ravel()
+    known = np.where(removed, 0.0, image.detach().cpu().double().flatten(1).numpy())
+    weights = _neighbours(*kept.shape)
+    diagonal = diags_array(np.where(removed, weights.sum(axis=1), 1.0))
+    solved = spsolve(csc_array(diagonal - diags_array(1.0 * removed) @ weights), known.T)
+    return torch.from_numpy(solved.reshape(known.T.shape).T.reshape(image.shape)).to(image)

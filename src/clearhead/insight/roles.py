@@ -103,7 +103,6 @@ def head_roles(
     *,
     seeds: Sequence[int] = SEEDS,
     level: float = 0.05,
-    max_shift: int = MAX_SHIFT,
 ) -> tuple[HeadRole, ...]:
     """Measure the heads of a digit classifier and compare them with untrained ones.
 
@@ -117,7 +116,6 @@ def head_roles(
         images: Bytes of shape (batch, channels, height, width), before normalisation.
         seeds: Seeds of the untrained models.
         level: Family-wise error rate, as in `describe_heads`.
-        max_shift: Largest shift in pixels in each direction.
 
     Returns:
         The role of each head, layer after layer.
@@ -131,7 +129,7 @@ def head_roles(
             f"clearhead's VisionTransformer only, got {type(model).__module__}."
             f"{type(model).__name__}; for others: describe_heads(measures, *baselines)"
         )
-    images = shift_images(images, max_shift)
+    images = shift_images(images, MAX_SHIFT)
     foreground = Foreground.of(images, grid_of(model))
     pixels = normalize(images, model.config)
     measures = measure_heads(model, pixels, foreground=foreground)

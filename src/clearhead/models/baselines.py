@@ -15,10 +15,6 @@ class PatchConv(nn.Module):
 
     With two fifths of the channels it has 4 embed_dim² weights, as attention has. Both parts are
     `nn.Linear`, so that Muon treats them as it does the matrices of attention.
-
-    Args:
-        embed_dim: Size of a token's embedding.
-        grid: Rows and columns of patches.
     """
 
     def __init__(self, embed_dim: int, grid: tuple[int, int]) -> None:

@@ -16,15 +16,7 @@ LAYER_NORM_EPS = 1e-6  # timm's, not torch's 1e-5
 def cut_patches(
     images: Num[Tensor, "batch channels height width"], patch: tuple[int, int]
 ) -> Num[Tensor, "batch tokens pixels"]:
-    """Cut images into non-overlapping patches, row by row.
-
-    Args:
-        images: Images of shape (batch, channels, height, width).
-        patch: Height and width of a patch; they divide the image's.
-
-    Returns:
-        Each patch flattened as (channel, row, column).
-    """
+    """Patches of this height and width, row by row, each flattened as (channel, row, column)."""
     rows, columns = (size // side for size, side in zip(images.shape[-2:], patch, strict=True))
     batch, channels = images.shape[:2]
     cut = images.reshape(batch, channels, rows, patch[0], columns, patch[1])
@@ -37,13 +29,7 @@ class PatchEmbed(nn.Module):
 
     (Dosovitskiy et al. 2021, arXiv 2010.11929, eq. 1.) The weight has the shape of a convolution
     with stride = patch size, which is the same map, so that state dicts fit timm's. With an
-    overlap it is larger than the stride, and the image is padded with zeros.
-
-    Args:
-        patch: Height and width of a patch in pixels.
-        in_channels: Channels of an image.
-        embed_dim: Size of a token's embedding.
-        overlap: Pixels by which a patch extends into its neighbours on every side.
+    overlap, in pixels on every side, it is larger, and the image is padded with zeros.
     """
 
     def __init__(
@@ -81,12 +67,8 @@ def conv_stage(in_channels: int, width: int) -> nn.Sequential:
 def sincos_grid(embed_dim: int, grid: tuple[int, int]) -> Float[Tensor, "1 tokens embed_dim"]:
     """Fixed position embedding of a grid: sine and cosine of column and row.
 
-    (Vaswani et al. 2017, section 3.5, extended to two axes as in MoCo v3, arXiv 2104.02057.)
-
-    Args:
-        embed_dim: Size of an embedding, divisible by 4: a quarter each for the sines and cosines of
-        each axis.
-        grid: Rows and columns.
+    (Vaswani et al. 2017, section 3.5, extended to two axes as in MoCo v3, arXiv 2104.02057.) Each
+    takes a quarter of embed_dim, which is divisible by 4.
     """
     rows, columns = torch.meshgrid(
         torch.arange(grid[0]).float(), torch.arange(grid[1]).float(), indexing="ij"
@@ -100,10 +82,6 @@ def sincos_sequence(embed_dim: int, tokens: int) -> Float[Tensor, "1 tokens embe
     """Fixed position embedding of a sequence: all sines, then all cosines.
 
     (Vaswani et al. 2017, section 3.5.)
-
-    Args:
-        embed_dim: Size of an embedding, an even number.
-        tokens: Length of the sequence.
     """
     angles = torch.arange(tokens).float()[:, None] * _frequencies(embed_dim // 2)
     return torch.cat([angles.sin(), angles.cos()], dim=1)[None]
@@ -134,13 +112,7 @@ def _frequencies(count: int) -> Tensor:
 
 
 class Mlp(nn.Module):
-    """Two linear layers with a GELU between them, applied to each token.
-
-    Args:
-        embed_dim: Size of a token's embedding.
-        hidden_dim: Size between the two layers.
-        dropout: Dropout probability after each layer.
-    """
+    """Two linear layers with a GELU between them, for each token; dropout after each layer."""
 
     def __init__(self, embed_dim: int, hidden_dim: int, dropout: float = 0.0) -> None:
         super().__init__()

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from clearhead._atomic import remove_temporaries, sha256, write_all_atomic, write_atomic
 from clearhead._hub import hub_is_reachable
-from clearhead.errors import CheckpointError, ConfigError, InputError
+from clearhead.errors import CheckpointError, ConfigError, InputError, similar_folder
 from clearhead.models._card import CARD, MARK, UNMEASURED, model_card
 from clearhead.models.config import ImageModelConfig, ModelConfig
 
@@ -306,7 +306,7 @@ def missing_folder(source: str) -> str:
     text = source if source.isprintable() else repr(source)
     if Path(source).exists():
         return f"{text} is a file; a model is a folder"
-    return f"there is no folder {text}"
+    return f"there is no folder {text}{similar_folder(source)}"
 
 
 def _check_hub_name(source: str) -> None:
@@ -319,8 +319,9 @@ def _check_hub_name(source: str) -> None:
         )
     if is_path(source) or Path(source).exists():
         raise CheckpointError(f"{missing_folder(source)}; {wanted}")
-    if source.count("/") != 1:
-        raise CheckpointError(f"no model at {source!r}: {wanted}")
+    similar = similar_folder(source)
+    if similar or source.count("/") != 1:
+        raise CheckpointError(f"no model at {source!r}{similar or f': {wanted}'}")
 
 
 def _digest(saved: dict[str, Any]) -> str:

@@ -1,13 +1,11 @@
 """The numbers of a module's calls, also of those that a backward pass computes again."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from clearhead.recording._torch_internals import checkpoint_of, graph_task
+from clearhead.recording._torch_internals import graph_task
 
 
 class Checkpoints(NamedTuple):
@@ -20,18 +18,6 @@ class Checkpoints(NamedTuple):
 
     running: tuple[Any, ...] = ()
     repeated: Any = None
-
-
-def checkpoints(frames: Iterator[FrameType]) -> Checkpoints:
-    """The checkpointed segments among running functions, innermost first."""
-    running: list[Any] = []
-    for frame in frames:
-        segment, is_repeated = checkpoint_of(frame)
-        if is_repeated:
-            return Checkpoints(tuple(running), segment)
-        if segment is not None:
-            running.append(segment)
-    return Checkpoints(tuple(running))
 
 
 @dataclass(eq=False)

@@ -4,24 +4,25 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
-from itertools import takewhile
 from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from clearhead.errors import CaptureError
-from clearhead.recording._call_numbers import Checkpoints, checkpoints
+from clearhead.recording._call_numbers import Checkpoints
+from clearhead.recording._history import WeakTable
 from clearhead.recording._record import AttentionRecord
 from clearhead.recording._torch_internals import (
+    CHECKPOINTING,
     OPERATORS,
     SCRIPT_METHOD,
     call_while_compiling,
+    checkpoint_of,
     graph_task,
     is_of_inductor,
 )
 
-# Names of kernels that compute attention in one opaque call.
 OPAQUE = re.compile(r"attention|attn|fmha|flash|multi_head|multihead", re.IGNORECASE)
 OPAQUE_LAYERS = ("_transformer_encoder_layer_fwd", "_transformer_decoder_only_layer_fwd")
 
@@ -61,14 +62,15 @@ call_while_compiling(reject_compiled)
 
 
 @cache
-def _is_opaque(name: str) -> bool:
+def is_opaque(name: str) -> bool:
+    """Whether this is the name of a kernel that computes attention in one opaque call."""
     return OPAQUE.search(name) is not None
 
 
 def reject_opaque(name: str, function: Any) -> None:
     """Raise `CaptureError` if this call is an opaque attention kernel."""
     where = str(function) if isinstance(function, OPERATORS) else name
-    if name in OPAQUE_LAYERS or _is_opaque(where):
+    if name in OPAQUE_LAYERS or is_opaque(where):
         raise CaptureError(
             f"{where} computes attention in an opaque kernel; choose another implementation: "
             'attn_implementation="sdpa" or "eager" in transformers, '
@@ -105,19 +107,33 @@ def nothing_recorded_message(
 COMPILED_PREFIX = "_orig_mod."
 
 
-def _original(path: str) -> str:
-    return f"{path}.".replace(COMPILED_PREFIX, "").removesuffix(".")
+class Running(NamedTuple):
+    """The modules whose methods are running, innermost first.
+
+    Attributes:
+        modules: Each module once.
+        call: The frame of the innermost module's call; None outside modules.
+        checkpoints: The checkpointed segments that are running.
+    """
+
+    modules: list[nn.Module]
+    call: FrameType | None
+    checkpoints: Checkpoints
 
 
 class CallSite(NamedTuple):
-    """The innermost running module, its path from the outermost one, and the frame of its call.
+    """The innermost running module, and its path from the outermost one.
 
-    Module and frame are None outside modules.
+    The module is None outside modules.
     """
 
     path: str
     module: nn.Module | None
-    call: FrameType | None = None
+    running: Running
+
+
+# The raw paths of modules in models that ran before; they may have changed since.
+PATHS: WeakTable[nn.Module, dict[int, str]] = WeakTable()
 
 
 class CallSites:
@@ -125,37 +141,44 @@ class CallSites:
 
     def __init__(self, outside: FrameType | None) -> None:
         self._outside = outside
-        self.paths: dict[int, tuple[nn.Module, dict[int, str]]] = {}
+        self.roots: dict[int, tuple[nn.Module, bool]] = {}  # and whether their paths were read here
         self.not_intercepted: dict[str, str] = {}
 
-    def here(self, inner: str | None = None) -> CallSite:
-        """The innermost running module, by its path from the outermost that contains it.
+    def here(self) -> CallSite:
+        """The innermost running module, by its path from the outermost that contains it."""
+        return self.within(self.running(sys._getframe(1)))
 
-        In a compiled graph, `inner` is the path from there to the module that made the call.
-        """
-        running = list(self._running(sys._getframe(1)))
-        if inner is not None:
-            running = [pair for pair in running if not isinstance(pair[0], fx.GraphModule)]
-        if not running:
-            return CallSite(inner or "attention", None)
-        modules = list(dict.fromkeys(module for module, _ in running))
-        call = [frame for _, frame in takewhile(lambda pair: pair[0] is modules[0], running)][-1]
-        innermost = _submodule(modules[0], inner)
+    def within(self, running: Running, path: str | None = None) -> CallSite:
+        """The innermost running module, or the module at a path from there."""
+        if not running.modules:
+            return CallSite(path or "attention", None, running)
+        module = _submodule(running.modules[0], path)
         # in a backward pass, the outermost module is not running; it is known from before
-        roots = [root for root, _ in list(self.paths.values())] if graph_task() is not None else []
-        for outermost in (*roots, *reversed(modules)):
-            path = self._paths_of(outermost).get(id(innermost))
-            if path is not None:
-                return CallSite(path or type(innermost).__name__, innermost, call)
-        return CallSite(type(innermost).__name__, innermost, call)
+        roots = [root for root, _ in list(self.roots.values())] if graph_task() is not None else []
+        known = (self._path_in(root, module) for root in (*roots, *reversed(running.modules)))
+        path = next((x for x in known if x is not None), None)
+        return CallSite(path or type(module).__name__, module, running)
 
-    def checkpoints(self) -> Checkpoints:
-        """The checkpointed segments that are running."""
-        return checkpoints(self._frames(sys._getframe(1)))
+    def running(self, frame: FrameType | None, *, in_graph: bool = False) -> Running:
+        """What is running, without the modules of a compiled graph."""
+        modules: dict[int, nn.Module] = {}
+        segments: list[Any] = []
+        call = repeated = None
+        for of_method, owner in self._methods(frame):
+            if owner is None:
+                if repeated is None:
+                    segment, is_repeated = checkpoint_of(of_method)
+                    repeated = segment if is_repeated else None
+                    segments += [] if is_repeated or segment is None else [segment]
+            elif not (in_graph and isinstance(owner, fx.GraphModule)):
+                modules[id(owner)] = owner
+                call = of_method if len(modules) == 1 else call
+        return Running(list(modules.values()), call, Checkpoints(tuple(segments), repeated))
 
     def innermost(self) -> nn.Module | None:
         """The innermost running module."""
-        return next((module for module, _ in self._running(sys._getframe(1))), None)
+        methods = self._methods(sys._getframe(1))
+        return next((owner for _, owner in methods if owner is not None), None)
 
     def scripted_call(self, called: Any) -> None:
         """Note a scripted function with a softmax; raise `CaptureError` for a scripted module."""
@@ -175,84 +198,110 @@ class CallSites:
         """The path of a module in a model that has been running before."""
         if module is None:
             return "attention"
-        paths = (table.get(id(module)) for _, table in list(self.paths.values()))
+        paths = (self._path_in(root, module) for root, _ in list(self.roots.values()))
         return next(filter(None, paths), type(module).__name__)
 
     def clear(self) -> None:
         """Release the models and the frame."""
         self._outside = None
-        self.paths.clear()
+        self.roots.clear()
 
-    def _running(self, frame: FrameType | None) -> Iterator[tuple[nn.Module, FrameType]]:
-        """The modules whose methods are running, innermost first, and the frames of these."""
-        for of_method in self._frames(frame):
-            code = of_method.f_code
-            if (
-                code.co_argcount
-                and code.co_varnames[0] == "self"
-                and not is_of_inductor(of_method)  # f_locals would keep its buffers alive
-            ):
-                owner = of_method.f_locals.get("self")
-                if isinstance(owner, nn.Module):
-                    yield owner, of_method
-
-    def _frames(self, frame: FrameType | None) -> Iterator[FrameType]:
+    def _methods(self, frame: FrameType | None) -> Iterator[tuple[FrameType, nn.Module | None]]:
+        """The running methods of modules, innermost first, and functions of checkpointing."""
         while frame is not None and frame is not self._outside:
-            yield frame
+            code = frame.f_code
+            if code.co_argcount and code.co_varnames[0] == "self":
+                if not is_of_inductor(frame):  # f_locals would keep its buffers alive
+                    owner = frame.f_locals.get("self")
+                    if isinstance(owner, nn.Module):
+                        yield frame, owner
+            elif code.co_filename == CHECKPOINTING:
+                yield frame, None
             frame = frame.f_back
 
-    def _paths_of(self, root: nn.Module) -> dict[int, str]:
-        known = self.paths.get(id(root))
-        if known is None or known[0] is not root:
-            paths = {module: path for path, module in root.named_modules()}
-            known = (
-                root,
-                {id(module): _original(path) for module, path in paths.items()},
-            )
-            self.paths[id(root)] = known
-        return known[1]
+    def _path_in(self, root: nn.Module, module: nn.Module) -> str | None:
+        """The path of a module in another; None if it is not part of it."""
+        known, is_read = PATHS.of(root), self.roots.setdefault(id(root), (root, False))[1]
+        path = None if known is None else known.get(id(module))
+        if path is None or _submodule(root, path) is not module:
+            if is_read:
+                return None
+            known = {id(x): path for path, x in root.named_modules()}
+            PATHS.put(root, known)
+            self.roots[id(root)] = root, True
+            path = known.get(id(module))
+        return path and f"{path}.".replace(COMPILED_PREFIX, "").removesuffix(".")
 
 
 def _submodule(module: nn.Module, path: str | None) -> nn.Module:
     """The module at a path; the one where the path begins, if there is none."""
-    if not path:
-        return module
-    try:
-        return module.get_submodule(path)
-    except AttributeError:
-        return module
+    found = module
+    for name in path.split(".") if path else ():
+        children = found._modules
+        child = children[name] if name in children else getattr(found, name, None)
+        if not isinstance(child, nn.Module):
+            return module
+        found = child
+    return found
 
 
 ATTENTION_LAYER = re.compile("attention|attn", re.IGNORECASE)
 
 
-class PartsOfCalls:
-    """Finds records that are parts of one attention: blocks of tokens, or landmarks.
+class Part(NamedTuple):
+    """A record that may be a part of an attention: the sizes of its matrix, and its query."""
 
-    One call of a layer named as attention computes them, for different numbers of queries, or for
-    more than two numbers of keys (two are self-attention and cross-attention).
+    name: str
+    queries: int
+    keys: int
+    query: Tensor
+
+    def is_beside(self, other: "Part") -> bool:
+        """Whether both queries are different parts of one tensor, such as single heads."""
+        one, two = self.query, other.query
+        try:
+            same = one.untyped_storage()._cdata == two.untyped_storage()._cdata
+        except (RuntimeError, NotImplementedError):  # tensors without a storage
+            return False
+        return same and one.storage_offset() != two.storage_offset()
+
+
+class PartsOfCalls:
+    """Finds records that are parts of one attention: single heads, blocks of tokens, or landmarks.
+
+    One call of a layer computes them, from parts of one tensor of queries. Or the layer is named as
+    attention, and they have different numbers of queries, or more than two numbers of keys (two are
+    self-attention and cross-attention).
     """
 
     def __init__(self) -> None:
-        self._site: CallSite | None = None  # kept, so that no other call is taken for it
-        self._records: list[tuple[str, tuple[int, int]]] = []
-        self._parts: dict[str, list[tuple[str, tuple[int, int]]]] = {}
+        self._call: FrameType | None = None  # kept, so that no other call is taken for it
+        self._module: nn.Module | None = None
+        self._records: list[Part] = []
+        self._parts: dict[str, list[str]] = {}
 
     def add(self, site: CallSite, record: AttentionRecord) -> None:
         """Note a record and the call that computed it."""
-        if site.call is None or not ATTENTION_LAYER.search(type(site.module).__name__):
+        call, module = site.running.call, site.module
+        if call is None:
             return
-        if self._site is None or self._site[1:] != site[1:]:  # one graph calls several modules
-            self._site, self._records = site, []
-        self._records.append((record.name, (record.query.shape[-2], record.value.shape[-2])))
-        sizes = {size for _, size in self._records}
-        if len(sizes) > 2 or len({size[0] for size in sizes}) > 1:
-            self._parts[self._records[0][0]] = self._records
+        if call is not self._call or module is not self._module:  # graphs call several modules
+            self._call, self._module, self._records = call, module, []
+        part = Part(record.name, record.query.shape[-2], record.value.shape[-2], record.query)
+        is_beside = any(map(part.is_beside, self._records))
+        self._records.append(part)
+        queries, sizes = {x.queries for x in self._records}, {x[1:3] for x in self._records}
+        is_named = ATTENTION_LAYER.search(type(module).__name__) is not None
+        if is_beside or (is_named and (len(sizes) > 2 or len(queries) > 1)):
+            self._parts[self._records[0].name] = []
+        if (names := self._parts.get(self._records[0].name)) is not None:
+            names[:] = [x.name for x in self._records]
 
     def by_path(self) -> dict[str, tuple[str, ...]]:
         """The names of the parts, by the path of the module."""
-        return {path: tuple(name for name, _ in parts) for path, parts in self._parts.items()}
+        return {path: tuple(names) for path, names in self._parts.items()}
 
     def clear(self) -> None:
         """Release the call."""
-        self._site = None
+        self._call = self._module = None
+        self._records = []

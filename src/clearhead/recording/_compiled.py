@@ -3,12 +3,10 @@
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from functools import partial
 from itertools import takewhile
 from threading import local
-from types import FrameType
-from typing import Any, Protocol
+from types import CodeType, FrameType
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, fx, nn
@@ -26,33 +24,20 @@ from clearhead.recording._torch_internals import (
     compiled_module_path,
     is_compiler_running,
     is_of_inductor,
+    pop_mode,
+    push_mode,
     traced_body,
     traced_graph,
     without_override_check,
 )
 
-
-class Recorder(Protocol):
-    """A mode that records calls made by compiled graphs; they refer to it by its level."""
-
-    level: int
-
-    def compiled_call(self, call: FusedCall, output: Tensor, path: str) -> None:
-        """Record one call of `scaled_dot_product_attention`."""
-
-    def scripted_call(self, called: Any, function: Callable[..., Any], *args: Any) -> Any:
-        """Make a call of TorchScript."""
-
-    def resumed(self) -> AbstractContextManager[Any]:
-        """Record inside a call that the mode is handling."""
-
-    def for_thread(self) -> AbstractContextManager[Any]:
-        """A mode for a thread that is started now."""
+if TYPE_CHECKING:
+    from clearhead.recording._interception import InterceptionMode
 
 
 class _Active(local):
     def __init__(self) -> None:
-        self.recorders: list[Recorder] = []
+        self.recorders: list[InterceptionMode] = []
 
 
 ACTIVE = _Active()
@@ -101,8 +86,13 @@ def _record(
         *arguments, result = tensors
         call = FusedCall(*[*arguments, 0.0, is_causal, scale, enable_gqa])
         recorder = next(x for x in ACTIVE.recorders if x.level == level)
-        recorder.compiled_call(call, result, path)
-        return output.new_empty(0)
+        running = getattr(previous, "running", {})  # the same for all calls of a graph
+        if level not in running:
+            running[level] = recorder.running()
+        recorder.compiled_call(call, result, path, running[level])
+        mark = output.new_empty(0)
+        mark.running = running  # type: ignore[attr-defined]
+        return mark
 
 
 # as a plain kernel, since the layers that custom_op adds take longer than the recording itself
@@ -120,14 +110,20 @@ torch.library.register_fake(
 
 
 def traced_call(
-    level: int, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    recorder: "InterceptionMode",
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
 ) -> Any:
     """A call as the compiler traces it: attention is followed by the operator that records it."""
     if _is_fused(function):
-        return _recorded(level, function(*args, **kwargs), *args, **kwargs)
-    if _is_layer(function) and level < len(LAYERS) and not _is_exporting():
-        function = LAYERS[level]
-    elif method := _checked(function):
+        return _recorded(recorder.level, function(*args, **kwargs), *args, **kwargs)
+    if _is_layer(function) and not _is_exporting():
+        push_mode(recorder)
+        result = LAYER(*args, **kwargs)
+        pop_mode()
+        return result
+    if method := _checked(function):
         return getattr(args[0], method)(*args[1:], **kwargs)
     result = function(*args, **kwargs)
     if not _is_exporting():
@@ -303,19 +299,8 @@ def _is_layer(function: Any) -> bool:
     return function is F.multi_head_attention_forward
 
 
-def _attend(level: int, *args: Any) -> Tensor:
-    return _recorded(level, F.scaled_dot_product_attention(*args), *args)
-
-
-# For captures of each depth: the function, with attention that is recorded if it is fused.
-LAYERS = [
-    without_override_check(
-        F.multi_head_attention_forward, scaled_dot_product_attention=partial(_attend, level)
-    )
-    for level in range(8)
-]
-for layer in LAYERS:
-    del layer.__globals__["__name__"]  # the compiler would use the functions of that module
+# The function without its check for overrides, so that attention inside it is recorded.
+LAYER = without_override_check(F.multi_head_attention_forward)
 call_while_compiling(_is_layer)
 call_while_compiling(_reject_unseen)
 call_while_compiling(_path)
@@ -327,11 +312,27 @@ call_while_compiling(_is_softmax)
 call_while_compiling(_checked)
 
 
-def in_compiled_graph(known: dict[str, bool]) -> bool:
-    """Whether the intercepted function is called by the compiler, or by a graph that it made.
+GRAPHS: dict[int, CodeType] = {}
+"""The functions of compiled graphs that have called an intercepted function, by identity."""
 
-    `known` has the result for the files of generated code, as graphs call many functions.
+
+def kind_of_caller() -> Literal["compiler", "graph", ""]:
+    """Whether an intercepted function is called while it is traced, or by a function of `GRAPHS`.
+
+    Where a mode calls `torch.compiler.is_compiling` itself, a graph has the first attribute of a
+    tensor for those that follow.
     """
+    handler = sys._getframe(1)
+    if handler.f_code.co_name == "invoke_and_store_as_constant":
+        return "compiler"
+    return "graph" if handler.f_back and id(handler.f_back.f_code) in GRAPHS else ""
+
+
+call_while_compiling(kind_of_caller)
+
+
+def in_compiled_graph() -> bool:
+    """Whether the intercepted function is called by the compiler, or by a graph that it made."""
     if is_compiler_running():
         return True
     frame: FrameType | None = sys._getframe(2)
@@ -339,17 +340,15 @@ def in_compiled_graph(known: dict[str, bool]) -> bool:
         frame = frame.f_back
     if frame is None or not _is_generated(frame):
         return False
-    file = frame.f_code.co_filename
-    if file not in known:
-        known[file] = caller_of_graph(frame) is not None
-    return known[file]
-
-
-def caller_of_graph(frame: FrameType | None) -> FrameType | None:
-    """The frame in which the compiler calls code that it made; None if there is none."""
-    while frame is not None and not frame.f_code.co_filename.endswith("_dynamo/eval_frame.py"):
-        frame = frame.f_back
-    return frame
+    code, outer = frame.f_code, frame
+    while id(code) not in GRAPHS:
+        if outer.f_code.co_filename.endswith("_dynamo/eval_frame.py"):
+            GRAPHS[id(code)] = code
+        elif outer.f_back is None:
+            return False
+        else:
+            outer = outer.f_back
+    return True
 
 
 def _is_generated(frame: FrameType) -> bool:

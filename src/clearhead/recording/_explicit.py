@@ -17,6 +17,7 @@ from clearhead.recording import _products as products
 from clearhead.recording._history import (
     CARRIED,
     EXPONENTIAL,
+    FEATURES,
     LOG_SOFTMAX,
     OTHER_EXPONENTIAL,
     OTHER_WEIGHTS,
@@ -25,8 +26,8 @@ from clearhead.recording._history import (
     History,
     Normaliser,
     Softmax,
-    TensorTable,
     TrackedAttention,
+    WeakTable,
     is_router,
     normaliser_of_call,
 )
@@ -51,13 +52,16 @@ class OperationTracker:
     def __init__(self, innermost: Callable[[], nn.Module | None]) -> None:
         """`innermost` returns the innermost running module."""
         self._innermost = innermost
-        self._histories: TensorTable[History] = TensorTable()
-        self._factors: TensorTable[Factor] = TensorTable()
-        self._normalisers: TensorTable[Normaliser] = TensorTable()
-        self._sums: TensorTable[TrackedAttention] = TensorTable()  # of values, not yet divided
-        self._pairs: TensorTable[str] = TensorTable()  # elementwise products, not yet summed
-        self._other_scores: TensorTable[str] = TensorTable()  # by functions that are not followed
-        self._other_weights: TensorTable[Softmax] = TensorTable()  # of scores of unknown origin
+        self._histories: WeakTable[Tensor, History] = WeakTable()
+        self._factors: WeakTable[Tensor, Factor] = WeakTable()
+        self._normalisers: WeakTable[Tensor, Normaliser] = WeakTable()
+        self._sums: WeakTable[Tensor, TrackedAttention] = WeakTable()  # of values, not yet divided
+        self._pairs: WeakTable[Tensor, str] = WeakTable()  # elementwise products, not yet summed
+        self._other_scores: WeakTable[Tensor, str] = (
+            WeakTable()
+        )  # by functions that are not followed
+        self._features: WeakTable[Tensor, bool] = WeakTable()  # that a linear layer computes
+        self._other_weights: WeakTable[Tensor, Softmax] = WeakTable()  # of scores of unknown origin
         self.softmaxes: list[Softmax] = []
 
     def factor(self, x: Tensor) -> Factor:
@@ -93,10 +97,12 @@ class OperationTracker:
         if followed is None:
             result = function(*args, **kwargs)
             self._track_factor(name, args, result)
+            self._follow_features(name, args, kwargs, result)
             return result, self._not_followed(name, args, kwargs, result)
         history = self._histories.of(followed)
         step = step_of_call(name, function, args, kwargs, followed)
         result = function(*args, **kwargs)
+        self._follow_features(name, args, kwargs, result)
         if history is not None and not self._normalised(name, history, args, kwargs, result):
             self._track(step, history, followed, args, result)
             self._track_factor(name, args, result)
@@ -105,7 +111,7 @@ class OperationTracker:
     def clear(self) -> None:
         """Release all tensors."""
         for table in vars(self).values():
-            if isinstance(table, TensorTable):
+            if isinstance(table, WeakTable):
                 table.clear()
 
     def _keep(self, x: Tensor, history: History) -> None:
@@ -214,7 +220,8 @@ class OperationTracker:
         history = self._histories.of(x)
         if history is not None and history.form != "scores":
             history = None
-        origin = self._other_scores.of(x)
+        is_choice = isinstance(x, nn.Parameter) or self._features.of(x)  # among fixed entries
+        origin = None if is_choice else self._other_scores.of(x)
         if not isinstance(dim, int) or result.dim() < (2 if origin is None else 1):
             return
         softmax = self._new_softmax(dim % result.dim(), result, history)
@@ -222,7 +229,7 @@ class OperationTracker:
             softmax.origin = origin
         if name == "_sparse_softmax":
             softmax.refusal = "its scores are a sparse tensor"
-        elif history is None:
+        elif history is None and not is_choice:
             self._other_weights.put(result, softmax)
         if history is None or softmax.refusal:
             return
@@ -294,6 +301,19 @@ class OperationTracker:
         tracked = replace(undivided, history=history)
         return self._completed(tracked) if history.is_completed_by(tracked.values) else None
 
+    def _follow_features(
+        self, name: str, args: Sequence[Any], kwargs: dict[str, Any], result: Any
+    ) -> None:
+        """Note numbers that a linear layer computes for each token, as gates choose by."""
+        if name == "linear":
+            weight = args[1] if len(args) > 1 else kwargs["weight"]
+            known: Any = isinstance(weight, nn.Parameter) and result.shape[-1] > 1
+        else:
+            known = name in FEATURES and args and self._features.of(args[0])
+        for part in result if known and isinstance(result, list | tuple) else (result,):
+            if known and isinstance(part, Tensor):
+                self._features.put(part, True)
+
     def _follow_other_scores(
         self, name: str, args: Sequence[Any], kwargs: dict[str, Any], result: Any
     ) -> None:
@@ -329,7 +349,7 @@ class OperationTracker:
 
     def _note_other_scores(self, origin: str, result: Any) -> None:
         for part in result if isinstance(result, list | tuple) else (result,):
-            if isinstance(part, Tensor) and part.is_floating_point() and part.shape[-1:] > (1,):
+            if isinstance(part, Tensor) and part.is_floating_point() and part.shape[-1:] != (1,):
                 self._other_scores.put(part, origin)
 
     def _followed(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Iterator[Tensor]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import NamedTuple
 
 import torch
@@ -104,7 +104,21 @@ def generated(records: Mapping[str, AttentionRecord]) -> dict[str, AttentionReco
             "no module computed attention more than once; generated() expects a recording of "
             "generate() with at least two new tokens"
         )
-    return {path: _joined(path, of) for path, of in calls.items() if len(of) == steps}
+    complete = {path: of for path, of in calls.items() if len(of) == steps}
+    per_step = min(map(_num_alike, complete.values()))
+    if per_step == steps or steps % per_step:
+        per_step = 1
+    return {
+        name: _joined(name, of[i::per_step])
+        for path, of in complete.items()
+        for i in range(per_step)
+        for name in [f"{path}#{i + 1}" if i else path]
+    }
+
+
+def _num_alike(records: Sequence[AttentionRecord]) -> int:
+    """How many records have the shape of the first: the attentions of a module in one step."""
+    return sum(1 for _ in takewhile(lambda x: x.shape == records[0].shape, records))
 
 
 class _Part(NamedTuple):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from clearhead.recording._layout import CASTS, LAYOUT, Step
-from clearhead.recording._products import DIVIDE, Factor, Product
+from clearhead.recording._products import DIVIDE, MULTIPLY, Factor, Product
 
 SOFTMAX = frozenset(["special_softmax", "softmax", "_softmax", "_safe_softmax", "_sparse_softmax"])
 LOG_SOFTMAX = frozenset(["log_softmax", "_log_softmax", "special_log_softmax"])
@@ -17,7 +17,9 @@ EXPONENTIAL = frozenset(["exp", "exp_", "special_exp"])
 OTHER_EXPONENTIAL = frozenset(
     "exp2 exp2_ special_exp2 expm1 expm1_ special_expm1 __rpow__".split()
 )  # not followed
-OTHER_WEIGHTS = frozenset("sigmoid sigmoid_ special_expit relu relu_ square pow __pow__".split())
+OTHER_WEIGHTS = frozenset(
+    "sigmoid sigmoid_ special_expit relu relu_ square pow __pow__ tanh tanh_ softplus".split()
+)
 SUBTRACT = frozenset("sub sub_ subtract subtract_ __sub__ __isub__".split())
 LOGSUMEXP = frozenset(["logsumexp", "special_logsumexp"])
 
@@ -33,22 +35,34 @@ CARRIED = (
     )
 )
 
+# Operations that leave the last axis in its place, or split it.
+FEATURES = (
+    CASTS
+    | DIVIDE
+    | MULTIPLY
+    | frozenset("view reshape unflatten contiguous clone add __add__ masked_fill topk".split())
+)
+
 # Operations that may change the number of elements between product and softmax or values.
 RESIZING = frozenset("cat concat __getitem__ narrow pad add __add__ __radd__".split())
 
+Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
-class TensorTable(dict[int, tuple[weakref.ref[Tensor], Value]], Generic[Value]):
-    """Values by tensor, held by weak references: an entry vanishes with its tensor."""
+class WeakTable(dict[int, tuple[weakref.ref[Key], Value]], Generic[Key, Value]):
+    """Values by object, held by weak references: an entry vanishes with its object.
+
+    Unlike WeakKeyDictionary it compares by identity, as tensors and modules may define equality.
+    """
 
     def of(self, x: Any) -> Value | None:
-        """The value of this very tensor."""
+        """The value of this very object."""
         known = self.get(id(x))
         return known[1] if known is not None and known[0]() is x else None
 
-    def put(self, x: Tensor, value: Value) -> None:
-        """Set the value of a tensor."""
+    def put(self, x: Key, value: Value) -> None:
+        """Set the value of an object."""
         key = id(x)
 
         def drop(reference: Any) -> None:
@@ -58,7 +72,7 @@ class TensorTable(dict[int, tuple[weakref.ref[Tensor], Value]], Generic[Value]):
         self[key] = weakref.ref(x, drop), value
 
     def forget(self, x: Any) -> None:
-        """Remove a tensor."""
+        """Remove an object."""
         if self.of(x) is not None:
             del self[id(x)]
 

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from threading import RLock
 from types import FrameType, FunctionType
 from typing import Any, Self
@@ -21,27 +20,30 @@ from clearhead.recording._call_site import (
     CallSite,
     CallSites,
     PartsOfCalls,
+    Running,
     reject_compiled,
     reject_opaque,
 )
 from clearhead.recording._compiled import (
     ACTIVE,
+    GRAPHS,
     OUTPUTS,
     in_compiled_graph,
+    kind_of_caller,
     traced_call,
 )
 from clearhead.recording._explicit import OperationTracker
 from clearhead.recording._kernel_calls import Reader, kernel_record
 from clearhead.recording._kernels import WRAPPERS, Kernel
-from clearhead.recording._record import AttentionRecord
+from clearhead.recording._record import AttentionRecord, with_fields
 from clearhead.recording._record_of_call import FusedCall, explicit_record, fused_record, read_call
 from clearhead.recording._torch_internals import (
     DisableInterception,
     OperatorOverload,
     function_modes,
     is_batched,
-    is_traced,
     remove_mode,
+    skip_while_compiling,
     without_override_check,
 )
 
@@ -75,16 +77,17 @@ class InterceptionMode(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self.records_compiled = compiled
+        self.level = 0
         self._on_attention = on_attention
         self.call_sites = CallSites(outside or sys._getframe(1))
         self.tracker = OperationTracker(self.call_sites.innermost)
         self._numbers = CallNumbers()
-        self._graphs: dict[str, bool] = {}
         self._parts = PartsOfCalls()
         self._lock = RLock()
         self._is_open, self._in_kernel = True, False
         self._of_threads: list[InterceptionMode] = []
 
+    @skip_while_compiling
     def __torch_function__(
         self,
         func: Callable[..., Any],
@@ -94,11 +97,12 @@ class InterceptionMode(TorchFunctionMode):
     ) -> Any:
         """Make the call, and record it if it computes attention."""
         kwargs = kwargs or {}
-        if is_traced() or torch.compiler.is_compiling():
+        caller = kind_of_caller()
+        if caller == "compiler" or (not caller and torch.compiler.is_compiling()):
             if not self.records_compiled:
                 reject_compiled()
-            return traced_call(self.level, func, args, kwargs)
-        if not self._is_open or in_compiled_graph(self._graphs):
+            return traced_call(self, func, args, kwargs)
+        if caller == "graph" or not self._is_open or in_compiled_graph():
             return func(*args, **kwargs)
         WRAPPERS.update()
         name = _name(func)
@@ -130,6 +134,7 @@ class InterceptionMode(TorchFunctionMode):
         if self in ACTIVE.recorders:  # not where another thread ends the block
             ACTIVE.recorders.remove(self)
         vars(OUTPUTS).clear()
+        GRAPHS.clear()
         WRAPPERS.remove()
         remove_mode(self)
         if error is not None and not isinstance(error, CaptureError) and COMPILED in str(error):
@@ -153,7 +158,7 @@ class InterceptionMode(TorchFunctionMode):
         """A mode for a thread that is started inside the block, with the same records."""
         mode = InterceptionMode(self._on_attention, compiled=self.records_compiled)
         mode._numbers, mode._lock, mode._is_open = self._numbers, self._lock, self._is_open
-        mode.call_sites.paths = self.call_sites.paths
+        mode.call_sites.roots = self.call_sites.roots
         self._of_threads.append(mode)
         return mode
 
@@ -177,7 +182,7 @@ class InterceptionMode(TorchFunctionMode):
     def unseen(self) -> tuple[tuple[str, str], ...]:
         """Path and reason of what may be attention and is not recorded as a whole."""
         composed = (
-            (path, f"it computes attention in {len(names)} parts of different sizes")
+            (path, f"it computes attention in {len(names)} parts (heads, or blocks of tokens)")
             for path, names in self._parts.by_path().items()
         )
         reasons = ((softmax.module, softmax.unseen()) for softmax in self.tracker.softmaxes)
@@ -187,9 +192,13 @@ class InterceptionMode(TorchFunctionMode):
         in_threads = (x for mode in self._of_threads for x in mode.unseen())
         return tuple(dict.fromkeys((*composed, *followed, *missed, *in_threads)))
 
-    def compiled_call(self, call: FusedCall, output: Tensor, path: str) -> None:
+    def running(self) -> Running:
+        """What is running, without the modules of the compiled graph that calls this."""
+        return self.call_sites.running(sys._getframe(1), in_graph=True)
+
+    def compiled_call(self, call: FusedCall, output: Tensor, path: str, running: Running) -> None:
         """Record a call that a compiled graph made in a module at this path of the graph's root."""
-        site = self.call_sites.here(path)
+        site = self.call_sites.within(running, path)
         function = torch.nn.functional.scaled_dot_product_attention
         self._emit(fused_record(call, None, function, output, site), output, site)
 
@@ -213,6 +222,11 @@ class InterceptionMode(TorchFunctionMode):
             return result
         call = kernel.read(reader, args, kwargs)
         output, *rest = result if isinstance(result, tuple) else (result,)
+        if not isinstance(output, Tensor):
+            kind = type(output).__name__
+            raise CaptureError(
+                f"{kernel.function.__name__} returned {kind}; expected a tensor as its output"
+            )
         has_axes = output.dim() == call.query.dim()  # none for the batch, or for heads
         shape = (*call.query.shape[:-1], output.shape[-1])
         raw_output, site = output if has_axes else output.reshape(shape), self.call_sites.here()
@@ -236,8 +250,9 @@ class InterceptionMode(TorchFunctionMode):
 
     def _numbered(self, record: AttentionRecord, output: Tensor, site: CallSite) -> Tensor:
         path = record.name
-        numbers = self._numbers.of_call(path, self.call_sites.checkpoints())
-        record, *others = (replace(record, name=f"{path}#{x}" if x > 1 else path) for x in numbers)
+        numbers = self._numbers.of_call(path, site.running.checkpoints)
+        names = (f"{path}#{x}" if x > 1 else path for x in numbers)
+        record, *others = (with_fields(record, name=name) for name in names)
         self._parts.add(site, record)
         with DisableInterception():
             replacement = self._on_attention(record)

@@ -17,7 +17,7 @@ from torch import Tensor, jit
 from torch.overrides import handle_torch_function, has_torch_function
 
 from clearhead.errors import CaptureError
-from clearhead.recording._call_site import OPAQUE
+from clearhead.recording._call_site import is_opaque
 from clearhead.recording._compiled import ACTIVE
 from clearhead.recording._kernel_calls import IRRELEVANT, KERNELS, KernelCall, Reader
 from clearhead.recording._torch_internals import (
@@ -48,7 +48,7 @@ class Kernel:
         """Let the function call this object, wherever else it is referred to, by any name."""
         vars(self._original).setdefault("__wrapped__", self.function)  # has its signature
         defaults = self.function.__kwdefaults__ or {}  # other threads may call it meanwhile
-        self._original.__kwdefaults__ = {**defaults, "_kernel": self._call}
+        self._original.__kwdefaults__ = {**defaults, "_clearhead_kernel": self._call}
         self._original.__code__ = self._entry
 
     def remove(self) -> None:
@@ -89,9 +89,9 @@ def _is_default(value: Any, parameter: inspect.Parameter | None) -> bool:
     return value is default or (not isinstance(value, Tensor) and bool(value == default))
 
 
-def _entry(*args: Any, _kernel: Callable[..., Any], **kwargs: Any) -> Any:
+def _entry(*args: Any, _clearhead_kernel: Callable[..., Any], **kwargs: Any) -> Any:
     """The code of a wrapped function."""
-    return _kernel(*args, **kwargs)
+    return _clearhead_kernel(*args, **kwargs)
 
 
 def _entry_with(variables: tuple[str, ...]) -> CodeType:
@@ -116,14 +116,19 @@ def _kernel(function: FunctionType, _code: CodeType, reader: Reader | None) -> K
 def _loaded_kernels() -> Iterator[Kernel]:
     """Functions of the modules that are imported, each once, if they are not wrapped yet."""
     readers: dict[FunctionType, Reader | None] = {}
-    for package, known in KERNELS.items():
-        for name, function in list(vars(sys.modules.get(package) or object).items()):
-            if isinstance(function, FunctionType) and name[0] != "_" and OPAQUE.search(name):
+    loaded = (
+        (sys.modules[package], known)
+        for package, known in KERNELS.items()
+        if sys.modules.get(package)
+    )
+    for package, known in loaded:
+        for name, function in list(vars(package).items()):
+            if is_opaque(name) and isinstance(function, FunctionType) and name[0] != "_":
                 readers.setdefault(function, known.get(name))
     if (call := packaged_call()) is not None:
         readers[call] = None
     for function, reader in readers.items():
-        if "_kernel" not in (function.__kwdefaults__ or {}):
+        if "_clearhead_kernel" not in (function.__kwdefaults__ or {}):
             yield _kernel(function, function.__code__, reader)
 
 

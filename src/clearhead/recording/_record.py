@@ -324,8 +324,15 @@ def map_tensors(record: AttentionRecord, change: Callable[[Tensor], Tensor]) -> 
     }
     for name in ("pre_softmax", "post_softmax"):
         fields[name] = tuple(step.changed(change) for step in getattr(record, name))
-    changed = replace(record, **fields)
-    return replace(changed, versions=_versions_now(changed))
+    changed = with_fields(record, **fields)
+    return with_fields(changed, versions=_versions_now(changed))
+
+
+def with_fields(record: AttentionRecord, **fields: Any) -> AttentionRecord:
+    """The record with other fields; faster than `dataclasses.replace`."""
+    changed = object.__new__(AttentionRecord)
+    vars(changed).update(vars(record), **fields)
+    return changed
 
 
 def _as_wide(x: Tensor, other: Tensor) -> Tensor:

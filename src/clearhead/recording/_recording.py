@@ -83,8 +83,9 @@ class Recording(Mapping[str, AttentionRecord]):
         A record has one query per new token, the position that predicts it, and one key per token
         of prompt and generation (for cross-attention, of the encoder): the weights are (batch,
         heads, new tokens, tokens), and tokens that a step could not attend to are masked. The
-        names are the paths of the modules; modules that did not run in every step, such as an
-        encoder, are left out. Record static caches with `capture(copies=True)`.
+        names are the paths of the modules, with "#2" for the second attention of a module in each
+        step; modules that did not run in every step, such as an encoder, are left out. Record
+        static caches with `capture(copies=True)`.
 
         Returns:
             A recording whose weights are computed on access, as those of every recording.

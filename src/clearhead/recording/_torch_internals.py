@@ -1,15 +1,17 @@
 """The private parts of torch that recording needs."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from types import FrameType, FunctionType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, fx
 from torch.overrides import TorchFunctionMode
 from torch.utils import checkpoint
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 OperatorOverload = torch._ops.OpOverload
 OPERATORS = (torch._ops.OpOverload, torch._ops.OpOverloadPacket, torch._ops.HigherOrderOperator)
@@ -29,25 +31,38 @@ def function_modes() -> list[Any]:
     return modes
 
 
+# Traced by the compiler, too.
+push_mode = torch._C._push_on_torch_function_stack
+pop_mode = torch._C._pop_torch_function_stack
+
+
 def remove_mode(mode: TorchFunctionMode) -> None:
     """End a mode of this thread, also if others have begun since and have not ended."""
     modes = function_modes()
     if mode in modes:
         later = modes[modes.index(mode) + 1 :]
         for _ in (mode, *later):
-            torch.overrides._pop_mode()
+            pop_mode()
         for other in later:
-            torch.overrides._push_mode(other)
+            push_mode(other)
 
 
-def custom_operator_bodies() -> Iterator[dict[Any, Callable[..., Any]]]:
+def custom_operator_bodies() -> list[dict[Any, Callable[..., Any]]]:
     """The Python functions of each operator made by `torch.library.custom_op`, by device.
 
     Those of torch, more than a hundred, are left out.
     """
-    for operator in list(torch._library.custom_ops.OPDEFS.values()):
-        if not getattr(operator._init_fn, "__module__", "").startswith("torch."):
-            yield operator._backend_fns
+    return _bodies(tuple(torch._library.custom_ops.OPDEFS.valuerefs()))
+
+
+@lru_cache(maxsize=1)
+def _bodies(operators: Sequence[Any]) -> list[dict[Any, Callable[..., Any]]]:
+    existing = [operator for reference in operators if (operator := reference()) is not None]
+    return [
+        operator._backend_fns
+        for operator in existing
+        if not getattr(operator._init_fn, "__module__", "").startswith("torch.")
+    ]
 
 
 def packaged_call() -> FunctionType | None:
@@ -62,18 +77,18 @@ def graph_task() -> int | None:
     return None if number == -1 else number
 
 
+CHECKPOINTING = checkpoint.__file__
+
+
 def checkpoint_of(frame: FrameType) -> tuple[Any, bool]:
-    """The checkpointed segment that a function of torch runs, and whether it computes it again.
+    """The segment that a function of torch's checkpointing runs, and whether again.
 
     Only its identity matters. It is None for other functions.
     """
-    code = frame.f_code
-    if code.co_filename != checkpoint.__file__:
-        return None, False
-    variables = frame.f_locals
-    match code.co_name:
+    variables, name = frame.f_locals, frame.f_code.co_name
+    match name:
         case "forward" | "backward":
-            return variables.get("ctx"), code.co_name == "backward"
+            return variables.get("ctx"), name == "backward"
         case "checkpoint" if (generator := variables.get("gen")) is not None:
             return generator.gi_frame.f_locals.get("new_frame"), False
         case "unpack_hook" if "frame" in variables:
@@ -99,16 +114,16 @@ def call_while_compiling(function: Callable[..., Any]) -> None:
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
-def is_traced() -> bool:
-    """Whether the compiler traces the caller.
+def skip_while_compiling(function: Function) -> Function:
+    """A decorator: the compiler neither compiles the function, nor what it calls, in eager mode.
 
-    Where a mode calls `torch.compiler.is_compiling` itself, a graph has the first attribute of a
-    tensor for those that follow.
+    The same as `torch.compiler.disable`, without importing the compiler, which can still trace it.
     """
-    return sys._getframe(1).f_code.co_name == "invoke_and_store_as_constant"
-
-
-call_while_compiling(is_traced)
+    skip = torch._C._dynamo.eval_frame._FrameAction.SKIP
+    strategy = torch._C._dynamo.eval_frame._FrameExecStrategy(skip, skip)
+    code = function.__code__
+    torch._C._dynamo.eval_frame.set_code_exec_strategy(code, strategy)
+    return function
 
 
 def _tracing() -> Any:
@@ -147,14 +162,14 @@ def is_of_inductor(frame: FrameType) -> bool:
 
 
 @lru_cache
-def without_override_check(function: FunctionType, **names: Any) -> Callable[..., Any]:
+def without_override_check(function: FunctionType) -> Callable[..., Any]:
     """The same Python function without its check for overrides.
 
-    The calls inside it are then intercepted one by one, instead of the function as a whole. `names`
-    are what it finds instead of other functions.
+    The calls inside it are then intercepted one by one, instead of the function as a whole.
     """
     checks = [name for name in function.__globals__ if name.startswith("has_torch_function")]
-    namespace = {**function.__globals__, **dict.fromkeys(checks, lambda *_: False), **names}
+    namespace = {**function.__globals__, **dict.fromkeys(checks, lambda *_: False)}
+    del namespace["__name__"]  # else the compiler would use the functions of that module
     copy = FunctionType(
         function.__code__, namespace, function.__name__, function.__defaults__, function.__closure__
     )

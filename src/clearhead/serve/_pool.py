@@ -14,6 +14,7 @@ import pickle
 import signal
 import socket
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -31,6 +32,7 @@ from clearhead.serve.telemetry import Metrics
 
 logger = logging.getLogger(__name__)
 
+SECONDS_BETWEEN_STARTS = 1.0
 LENGTH = 8  # bytes of the number in front of each message
 
 
@@ -67,36 +69,35 @@ class Pool:
         self.waiting: dict[_Call, None] = {}  # in order; any call can leave at once
         self.free: list[_Worker] = []  # the last one has the warmest cache
         self.workers: set[_Worker] = set()
-        self.starting: set[asyncio.Task[None]] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.is_stopping = False
 
     async def __aenter__(self) -> Self:
         self.loop = asyncio.get_running_loop()
-        atexit.register(self.kill)  # for a server that is stopped at once
+        atexit.register(self.stop)  # for a server that is stopped at once
         await asyncio.gather(*(self._start_worker() for _ in range(self.processes)))
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self.starting:
-            task.cancel()
-        self.kill()
-        atexit.unregister(self.kill)
+        self.stop()
+        atexit.unregister(self.stop)
+        while self.tasks:  # one may start another
+            await asyncio.gather(*self.tasks)
         for worker in self.workers:
+            worker.close()
             await asyncio.to_thread(worker.process.join)
 
-    def kill(self) -> None:
-        """End all processes."""
+    def stop(self) -> None:
+        """End all processes, also those that are still starting."""
+        self.is_stopping = True
         for worker in self.workers:
             worker.kill()
 
     async def run(self, job: Job) -> Any:
-        """The result of a job; one that is cancelled while it waits is never started.
+        """The response in JSON for a picture; for other kinds the decoded body and its `Result`.
 
-        Returns:
-            The response in JSON for a picture; for other kinds the decoded body and its `Result`.
-
-        Raises:
-            HTTPException: As `BodyDecoder`; 422 if the process ends, or takes too long.
-            RuntimeError: The forward pass failed.
+        A job that is cancelled while it waits is never started. `HTTPException` as `BodyDecoder`,
+        and 422 if the process ends or takes too long; `RuntimeError` if the forward pass failed.
         """
         call = _Call(job, self.loop.create_future())
         self.waiting[call] = None
@@ -112,14 +113,15 @@ class Pool:
         while self.waiting and self.free:
             worker = self.free.pop()
             if worker.has_ended:  # while it was idle
-                self._replace(worker)
-                continue
-            batch = self._take()
-            reply = worker.call([call.job for call in batch])
-            limit = self.seconds if len(batch) == 1 else self.seconds / 2
-            timer = self.loop.call_later(limit, worker.kill)
-            reply.add_done_callback(partial(self._finish, worker, timer, batch))
+                self._start_task(self._replace(worker))
+            else:
+                self._start_task(self._process(worker, self._take()))
         self.metrics.queue_depth.set(len(self.waiting))
+
+    def _start_task(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     def _take(self) -> list[_Call]:
         """A process's share of the waiting calls, oldest first; one that is retried alone."""
@@ -132,19 +134,12 @@ class Pool:
             self.metrics.queue_seconds.observe(now - call.since)
         return batch
 
-    def _finish(
-        self,
-        worker: "_Worker",
-        timer: asyncio.TimerHandle,
-        batch: list[_Call],
-        reply: "asyncio.Future[Outcomes]",
-    ) -> None:
-        timer.cancel()
-        if reply.exception() is None:
-            self.free.append(worker)
-            self._deliver(batch, reply.result())
-        else:
-            self._replace(worker)
+    async def _process(self, worker: "_Worker", batch: list[_Call]) -> None:
+        limit = self.seconds if len(batch) == 1 else self.seconds / 2
+        try:
+            async with asyncio.timeout(limit):
+                outcomes = await worker.call([call.job for call in batch])
+        except (EOFError, OSError):  # OSError includes TimeoutError
             if len(batch) == 1:
                 _complete(batch[0], HTTPException(422, "this picture cannot be decoded"))
             else:  # which of them ended the process is unknown
@@ -152,7 +147,11 @@ class Pool:
                 for call in left:
                     call.is_retried = True
                 self.waiting = dict.fromkeys([*left, *self.waiting])
-        self._assign()
+            await self._replace(worker)
+        else:
+            self.free.append(worker)
+            self._deliver(batch, outcomes)
+            self._assign()
 
     def _deliver(self, batch: list[_Call], outcomes: Outcomes) -> None:
         for call, result in zip(batch, outcomes.results, strict=True):
@@ -163,20 +162,38 @@ class Pool:
             self.metrics.compute_seconds.observe(outcomes.compute_seconds)
             self.metrics.batch_size.observe(outcomes.num_images)
 
-    def _replace(self, worker: "_Worker") -> None:
-        logger.warning("model process %d ended; starting another", worker.pid)
-        self.workers.discard(worker)
-        worker.kill()
-        starting = self.loop.create_task(self._start_worker())
-        self.starting.add(starting)
-        starting.add_done_callback(self.starting.discard)
+    async def _replace(self, worker: "_Worker") -> None:
+        self._remove(worker)
+        self._assign()  # to others that are free
+        while not self.is_stopping:
+            logger.warning("model process %d ended; starting another", worker.pid)
+            try:
+                await self._start_worker()
+                break
+            except EOFError:  # if it ends at once, not in a loop without a pause
+                await asyncio.sleep(SECONDS_BETWEEN_STARTS)
 
     async def _start_worker(self) -> None:
+        """Start a process; `EOFError` if it ends before it is ready, unless the pool stops."""
         worker = self.start()
         self.workers.add(worker)
-        await worker.connect()
-        self.free.append(worker)
-        self._assign()
+        try:
+            await worker.connect()
+            if self.is_stopping:
+                worker.kill()
+            await worker.reply()
+        except (EOFError, OSError) as error:
+            if not self.is_stopping:
+                self._remove(worker)
+                raise EOFError("a model process ended before it was ready") from error
+        else:
+            self.free.append(worker)
+            self._assign()
+
+    def _remove(self, worker: "_Worker") -> None:
+        self.workers.discard(worker)
+        worker.kill()
+        worker.close()
 
 
 def _complete(call: _Call, result: Any) -> None:
@@ -188,7 +205,7 @@ def _complete(call: _Call, result: Any) -> None:
         call.result.set_result(result)
 
 
-class _Worker(asyncio.Protocol):
+class _Worker:
     """A process at the other end of a socket pair, which processes one batch after the other."""
 
     def __init__(self, decode: BodyDecoder, copy: ModelCopy) -> None:
@@ -199,50 +216,41 @@ class _Worker(asyncio.Protocol):
         context.set_forkserver_preload([__name__])
         self.socket, self.remote = socket.socketpair()
         self.process = context.Process(target=_work, args=(self.remote, decode, copy), daemon=True)
-        self.received = bytearray()
-        self.has_ended = False
 
     @property
     def pid(self) -> int:
         """The process's id."""
         return int(self.process.pid)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process has closed its end."""
+        return self.reader.at_eof() or self.writer.is_closing()
+
     async def connect(self) -> None:
-        """Start the process, and wait until it is ready."""
-        await asyncio.to_thread(self.process.start)
-        self.remote.close()
-        self.loop = asyncio.get_running_loop()
-        self.reply = self.loop.create_future()
-        self.transport, _ = await self.loop.create_connection(lambda: self, sock=self.socket)
-        await self.reply
+        """Start the process; its first reply comes when it is ready."""
+        self.reader, self.writer = await asyncio.open_connection(sock=self.socket)
+        with self.remote:
+            await asyncio.to_thread(self.process.start)
 
-    def call(self, jobs: list[Job]) -> "asyncio.Future[Any]":
-        """The outcomes of a batch; `EOFError` if the process ends."""
-        self.reply = self.loop.create_future()
-        self.transport.write(_message(jobs))
-        return self.reply
+    async def call(self, jobs: list[Job]) -> Any:
+        """The outcomes of a batch; `EOFError` or `OSError` if the process ends."""
+        self.writer.write(_message(jobs))
+        return await self.reply()
 
-    def data_received(self, data: bytes) -> None:
-        """A part of a reply."""
-        self.received += data
-        if len(self.received) < LENGTH:
-            return
-        end = LENGTH + int.from_bytes(self.received[:LENGTH])
-        if len(self.received) >= end:
-            reply = pickle.loads(self.received[LENGTH:end])  # noqa: S301 - of our own process
-            self.received.clear()
-            self.reply.set_result(reply)
-
-    def connection_lost(self, _: Exception | None) -> None:
-        """The process has ended."""
-        self.has_ended = True
-        if not self.reply.done():
-            self.reply.set_exception(EOFError("the process has ended"))
+    async def reply(self) -> Any:
+        """The next message from the process."""
+        size = int.from_bytes(await self.reader.readexactly(LENGTH))
+        return pickle.loads(await self.reader.readexactly(size))  # noqa: S301 - of our own process
 
     def kill(self) -> None:
-        """End the process."""
+        """End the process, if it was started."""
         if self.process.pid is not None:
             self.process.kill()
+
+    def close(self) -> None:
+        """Close this end of the connection."""
+        self.writer.close()
 
 
 def _work(connection: socket.socket, decode: BodyDecoder, copy: ModelCopy) -> None:

@@ -21,13 +21,14 @@ import uvicorn
 from prometheus_client.multiprocess import mark_process_dead
 from uvicorn.config import LOGGING_CONFIG
 
-from clearhead.errors import ConfigError
+from clearhead.errors import ClearheadError, ConfigError
 from clearhead.serve.app import Application
 from clearhead.serve.config import ServeConfig
 from clearhead.serve.telemetry import METRICS_FOLDER
 
 logger = logging.getLogger(__name__)
 
+NOT_STARTED = "the server could not start; the log has the reason"
 SECONDS_BETWEEN_STARTS = 1.0
 KEEP_ALIVE = 10  # seconds between two requests of one connection
 # Inherited by the model processes. There is one for each core: their threads would compete. And a
@@ -62,7 +63,8 @@ class DrainingServer(uvicorn.Server):
         """Start, and report it."""
         self.loop = asyncio.get_running_loop()
         await super().startup(sockets)
-        self.on_start()
+        if not self.should_exit:
+            self.on_start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop; end the application also after a second signal, where uvicorn cancels it."""
@@ -72,10 +74,14 @@ class DrainingServer(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal drains (Ctrl-C without the delay), the second stops at once."""
-        if self.app.draining or not self.started:
+        if self.app.draining:
             self.should_exit = self.force_exit = True
             return
         self.interrupted = sig == signal.SIGINT
+        if not self.started:
+            self.should_exit = self.force_exit = True
+            self.loop.call_soon_threadsafe(self.app.stop)
+            return
         self.app.drain()
         logger.warning("stopping once the requests in progress are done; a second signal stops now")
         delay = 0.0 if self.interrupted else self.drain_delay
@@ -116,7 +122,10 @@ def run(
         report = partial(on_start, address_of(config, listener))
         if config.workers == 1:
             server = DrainingServer(make(), config, report)
-            server.run(sockets=[listener])
+            try:
+                server.run(sockets=[listener])
+            except SystemExit as error:  # uvicorn's, with a code of its own
+                raise ClearheadError(NOT_STARTED) from error
             return server.interrupted
         os.environ[METRICS_FOLDER] = folder  # inherited; read on import
         try:
@@ -186,7 +195,7 @@ class _Supervisor:
             failed = not self.signals
             interrupted = self._stop()
             if failed:
-                raise ConfigError("a worker could not start; the log has the reason")
+                raise ClearheadError(NOT_STARTED)
             return interrupted
         finally:
             for number, handler in previous.items():

@@ -12,11 +12,10 @@ INPUT_NAME, INPUT_TYPE = "images", "UINT8"
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class PredictionResponse(BaseModel):
+class DigitResponse(BaseModel):
     """A prediction; `label` is null if it is rejected, and `warnings` has the reasons.
 
-    Several digits in a picture are in `digits`, in reading order, and `label` is their text. A box
-    is left, top, right and bottom, in pixels of the upright picture.
+    A box is left, top, right and bottom, in pixels of the upright picture.
     """
 
     status: Status
@@ -28,7 +27,16 @@ class PredictionResponse(BaseModel):
     classes: list[str]
     warnings: list[str]
     box: tuple[int, int, int, int] | None = None
-    digits: list["PredictionResponse"] = []
+
+
+class PredictionResponse(DigitResponse):
+    """The prediction for a picture.
+
+    `digits` has those for its single digits, in reading order. Of several, `label` is the text, and
+    `probabilities` is empty.
+    """
+
+    digits: list[DigitResponse]
 
 
 class HeadWeights(BaseModel):

@@ -7,8 +7,8 @@ from math import inf, isfinite
 from types import MappingProxyType
 from typing import Any
 
-from clearhead.studies.hypotheses import Declared, Sample
-from clearhead.studies.registration import Change, Planned
+from clearhead.studies.hypotheses import Declared, Hypothesis
+from clearhead.studies.registration import Planned, Row
 from clearhead.studies.study import Study
 from clearhead.studies.verdict import Finding, PartVerdict, Verdict
 
@@ -159,22 +159,22 @@ def literature_table(study: Study, findings: Sequence[Finding]) -> TableText | N
     return _without_empty_columns(LITERATURE_HEAD, rows) if rows else None
 
 
-def change_table(changes: Iterable[Change]) -> TableText | None:
+def change_table(changes: Iterable[Row]) -> TableText | None:
     """One row per change of a rule or a design after results were seen."""
-    rows: list[tuple[str, ...]] = [
-        (x.after, ", ".join(x.claims) or "all", x.kind, x.what, x.why, x.verdicts) for x in changes
-    ]
-    return (CHANGE_HEAD, rows) if rows else None
+    keys = ("after", "claims", "kind", "what", "why", "verdicts")
+    rows = (x | {"claims": ", ".join(x["claims"]) or "all"} for x in changes)
+    cells = [tuple(x[key] for key in keys) for x in rows]
+    return (CHANGE_HEAD, cells) if cells else None
 
 
-def raw_table(sample: Sample) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:
+def raw_table(sample: Hypothesis) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:
     """Caption, headings and rows of the values behind a hypothesis, at most 100 rows."""
     head: tuple[str, ...] = ("trial", "value")
     values = sample.values or ()
-    columns: tuple[Sequence[float], ...] = (range(1, len(values) + 1), values)
+    columns: tuple[Iterable[float], ...] = (range(1, len(values) + 1), values)
     if sample.first and sample.second:
         head = ("seed", "first", "second", "difference")
-        columns = (sample.first.seeds, sample.first.values, sample.second.values, values)
+        columns = (sample.first, sample.first.values(), sample.second.values(), values)
     rows = [tuple(map(repr, row)) for row in zip(*columns, strict=True)]
     caption = f"{sample.name}, {sample.unit}".rstrip(", ")
     if len(rows) > MAX_RAW_ROWS:

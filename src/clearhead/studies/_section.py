@@ -13,7 +13,7 @@ from clearhead.studies import _report_text as text
 from clearhead.studies._panels import draw_findings
 from clearhead.studies._records import file_name
 from clearhead.studies.claims import CLAIMS
-from clearhead.studies.hypotheses import Sample
+from clearhead.studies.hypotheses import Hypothesis
 from clearhead.studies.published import part_to_dict
 from clearhead.studies.registration import Planned, history, plan_study, registered
 from clearhead.studies.store import Results, StudyResult
@@ -74,7 +74,7 @@ class Section:
         return self.verdict.outcome if self.verdict else self.unjudged
 
     @cached_property
-    def samples(self) -> tuple[Sample, ...]:
+    def samples(self) -> tuple[Hypothesis, ...]:
         """Every hypothesis that was judged, with its values; each once."""
         if self.verdict is None:
             return ()
@@ -157,8 +157,8 @@ class Section:
     def tables(self) -> list[tuple[str, text.TableText]]:
         """Hypotheses, literature, sensitivity, changes and plan, with their titles."""
         study, verdict = self.study, self.verdict
-        changes = [x for x in history()[1] if self.is_of_project and study.claim in x.claims]
-        spreads = {x.name: x.spread for x in self.samples if x.spread is not None}
+        changes = [x for x in history()[1] if self.is_of_project and study.claim in x["claims"]]
+        spreads = {x.name: x.measured_spread for x in self.samples if x.measured_spread is not None}
         tables: dict[str, text.TableText | None] = {}
         if verdict:
             tables["Hypotheses"] = text.evidence_table(verdict.parts)

@@ -1,13 +1,14 @@
-"""What studies test: hypotheses about conditions, each of a type and paired by seed.
+"""What studies test: hypotheses about conditions, each of a kind and paired by seed.
 
-A comparison predicts something of the mean of `first` − `second`; `Exact` states what follows from
-a formula, for every single value.
+A comparison predicts the mean of `first` − `second` over seeds; `exact` states what follows from a
+formula, for every single value.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from math import inf, isfinite, nan
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -17,196 +18,25 @@ from clearhead.studies.table import Cell, Series, Table
 Kind = Literal["difference", "non-inferiority", "equivalence", "bound", "estimate", "exact"]
 
 DECLARED = ("kind", "name", "unit", "low", "high")
+WITH_MARGIN: dict[Kind, tuple[float, float]] = {
+    "difference": (1, inf),
+    "non-inferiority": (-1, inf),
+    "equivalence": (-1, 1),
+}
+"""Ends of the predicted range, in margins"""
 MIN_DISTINCT = 5
 """Distinct values from which a shifted copy of a series can be no coincidence"""
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """The mean of `first` − `second` over seeds; use one of its types.
-
-    Args:
-        name: what is compared with what
-        unit: unit of both sides
-        first: cell
-        second: cell with the same seeds, or a constant
-        spread: expected standard deviation of the differences between seeds, from pilots; from it
-            follows the smallest effect that can be found
-
-    Raises:
-        ConfigError: both sides are the same cell
-    """
-
-    kind: ClassVar[Kind]
-
-    name: str
-    unit: str
-    first: Cell
-    second: Cell | float = 0.0
-    spread: float | None = field(default=None, kw_only=True)
-
-    def __post_init__(self) -> None:
-        if self.first == self.second:
-            raise ConfigError(f"{self.name}: both sides are the same cell, {self.first}")
-
-    @property
-    def region(self) -> tuple[float, float]:
-        """The predicted range of the mean difference, without its ends."""
-        return -inf, inf
-
-    @property
-    def cells(self) -> tuple[Cell, ...]:
-        """The sides that are measured."""
-        return tuple(x for x in (self.first, self.second) if isinstance(x, Cell))
-
-    def sample(self, table: Table) -> "Sample":
-        """With the measured values, if every side has outcomes.
-
-        Raises:
-            InputError: the sides have different seeds, or one side is the other one with shifted
-                seeds
-        """
-        if not all(map(table.has, self.cells)):
-            return Sample.of(self)
-        first, second = table.series(self.first), self.second
-        if isinstance(second, Cell):
-            other = table.series(second)
-        else:
-            other = Series(first.seeds, (float(second),) * len(first))
-        try:
-            return Sample.of(self, first - other, first, other)
-        except InputError as error:
-            raise InputError(f"{self.name}: {error}") from None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _WithMargin(Comparison):
-    margin: float
-
-    ends: ClassVar[tuple[float, float]]
-    """Of the predicted range, in margins"""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.margin > 0:
-            raise ConfigError(f"{self.name}: margin must be above 0, got {self.margin}")
-
-    @property
-    def region(self) -> tuple[float, float]:
-        low, high = self.ends
-        return low * self.margin, high * self.margin
-
-
-@dataclass(frozen=True, kw_only=True)
-class Difference(_WithMargin):
-    """`first` is larger than `second` by more than `margin`, the smallest difference that matters.
-
-    Args:
-        margin: in `unit`, above 0
-    """
-
-    kind = "difference"
-    ends = (1, inf)
-
-
-@dataclass(frozen=True, kw_only=True)
-class NonInferiority(_WithMargin):
-    """`first` is less than `margin` below `second`.
-
-    Args:
-        margin: in `unit`, above 0
-    """
-
-    kind = "non-inferiority"
-    ends = (-1, inf)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Equivalence(_WithMargin):
-    """`first` and `second` differ by less than `margin`: two one-sided tests (Schuirmann 1987).
-
-    Args:
-        margin: in `unit`, above 0
-    """
-
-    kind = "equivalence"
-    ends = (-1, 1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bound(Comparison):
-    """The mean lies between `low` and `high`.
-
-    Args:
-        low: lower bound
-        high: upper bound
-    """
-
-    kind = "bound"
-
-    low: float = -inf
-    high: float = inf
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not -inf <= self.low < self.high <= inf or (self.low, self.high) == (-inf, inf):
-            raise ConfigError(f"{self.name}: expected low < high, got {self.low}, {self.high}")
-
-    @property
-    def region(self) -> tuple[float, float]:
-        """From `low` to `high`."""
-        return self.low, self.high
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate(Comparison):
-    """A difference that is described with its interval and decides nothing."""
-
-    kind = "estimate"
-
-
-@dataclass(frozen=True)
-class Exact:
-    """What follows from a formula: every single value lies in `low` … `high`, up to rounding.
-
-    Args:
-        name: what is measured
-        unit: its unit
-        cells: whose outcomes; unlike in a comparison, there may be several per seed
-        low: lower bound, included
-        high: upper bound, included
-    """
-
-    kind: ClassVar[Kind] = "exact"
-
-    name: str
-    unit: str
-    cells: tuple[Cell, ...]
-    low: float = field(default=-inf, kw_only=True)
-    high: float = field(default=inf, kw_only=True)
-
-    @property
-    def region(self) -> tuple[float, float]:
-        """From `low` to `high`."""
-        return self.low, self.high
-
-    def sample(self, table: Table) -> "Sample":
-        """With the measured values, if every cell has outcomes."""
-        if not all(map(table.has, self.cells)):
-            return Sample.of(self)
-        rows = (table.rows(cell).values(cell.measure) for cell in self.cells)
-        return Sample.of(self, tuple(float(x) for values in rows for x in values))
-
-
 @dataclass(frozen=True, kw_only=True)
 class Declared:
-    """A hypothesis as it is printed and stored: JSON types, without its cells.
+    """A hypothesis as it is printed and stored.
 
     Attributes:
-        kind: Its type.
-        name: Its name.
-        unit: Its unit.
-        low: Lower end of the predicted range of the mean difference, of `Exact` of every value;
+        kind: "difference", "non-inferiority", "equivalence", "bound", "estimate" or "exact".
+        name: What is compared with what.
+        unit: The unit of both sides.
+        low: Lower end of the predicted range of the mean difference, if "exact" of every value;
             None: no end.
         high: Its upper end.
     """
@@ -222,73 +52,94 @@ class Declared:
         """From `low` to `high`, infinite without an end."""
         return -inf if self.low is None else self.low, inf if self.high is None else self.high
 
+    def declared(self) -> dict[str, Any]:
+        """The fields of `Declared` alone."""
+        return {key: getattr(self, key) for key in DECLARED}
+
 
 @dataclass(frozen=True, kw_only=True)
-class Sample(Declared):
-    """A hypothesis with its measured values; a published study has nothing but these.
+class Hypothesis(Declared):
+    """What is predicted, of which cells, and the measured values, if any.
+
+    Made by `difference` and the functions below it; those of a published study have no cells.
 
     Attributes:
-        values: Differences, one per seed; of `Exact` every value; None: not measured.
-        first: The first side of a comparison.
-        second: The second side of a comparison.
-
-    Raises:
-        InputError: one side is the other one with shifted seeds
+        cells: The sides that are measured.
+        constant: The second side of a comparison, if it is a number.
+        spread: Expected standard deviation of the differences between seeds, from pilots; from it
+            follows the smallest effect that can be found.
+        values: Differences, one per seed; if "exact" every value; None: not measured.
+        first: The first side of a comparison, by seed.
+        second: The second side of a comparison, by seed.
     """
 
-    cells: ClassVar[tuple[Cell, ...]] = ()
-
+    cells: tuple[Cell, ...] = ()
+    constant: float | None = None
+    spread: float | None = None
     values: tuple[float, ...] | None = None
     first: Series | None = None
     second: Series | None = None
 
-    def __post_init__(self) -> None:
-        if self.first and self.second and _shifted(self.first.values, self.second.values):
-            raise InputError(
-                "the values of one condition are those of the other one with shifted seeds; give "
-                "both conditions the same seeds"
-            )
-
-    @classmethod
-    def of(
-        cls,
-        hypothesis: "Hypothesis",
-        values: tuple[float, ...] | None = None,
-        first: Series | None = None,
-        second: Series | None = None,
-    ) -> "Sample":
-        """A hypothesis with values."""
-        return cls(**declared(hypothesis), values=values, first=first, second=second)
+    @property
+    def is_comparison(self) -> bool:
+        """Whether it is about a mean over seeds."""
+        return self.kind != "exact"
 
     @property
-    def spread(self) -> float | None:
+    def measured_spread(self) -> float | None:
         """Standard deviation of the values; None for fewer than two."""
         values = self.values or ()
         return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
-    def sample(self, table: Table) -> "Sample":
-        """The same, whatever the table contains."""
-        return self
-
-    def scaled(self, factor: float) -> "Sample":
-        """With `factor` times the margin, if it has one."""
-        if self.kind not in ("difference", "non-inferiority", "equivalence"):
+    def sample(self, table: Table) -> Self:
+        """With the measured values, if every side has outcomes; raises `InputError` as `paired`."""
+        if not self.cells or not all(map(table.has, self.cells)):
             return self
-        low, high = _finite(factor * x for x in self.region)
-        return replace(self, low=low, high=high)
+        if not self.is_comparison:
+            rows = (table.rows(cell).values(cell.measure) for cell in self.cells)
+            return replace(self, values=tuple(float(x) for values in rows for x in values))
+        first, *others = map(table.series, self.cells)
+        return self.paired(first, *(others or [dict.fromkeys(first, float(self.constant or 0.0))]))
+
+    def paired(self, first: Series, second: Series) -> Self:
+        """With the values of both sides, by seed.
+
+        Raises:
+            InputError: the sides have different seeds, or one side is the other one with shifted
+                seeds
+        """
+        if list(first) != list(second):
+            raise InputError(
+                f"{self.name}: paired values need the same seeds, got {list(first)} and "
+                f"{list(second)}; give both conditions the same seeds"
+            )
+        if _shifted(tuple(first.values()), tuple(second.values())):
+            raise InputError(
+                f"{self.name}: the values of one condition are those of the other one with shifted "
+                "seeds; give both conditions the same seeds"
+            )
+        values = tuple(first[seed] - second[seed] for seed in first)
+        return replace(self, values=values, first=first, second=second)
+
+    def scaled(self, factor: float) -> Self:
+        """With `factor` times the margin, if it has one."""
+        if self.kind not in WITH_MARGIN:
+            return self
+        return replace(self, **_ends(*(factor * x for x in self.region)))
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON types: None for what is not finite, the values of both sides without seeds."""
-        found = declared(self)
-        found["values"] = None if self.values is None else _finite(self.values)
+        """As JSON types, without cells: None for what is not finite."""
+        found = self.declared() | {"values": self.values and _finite(self.values)}
         if self.first and self.second:
-            found["seeds"] = list(self.first.seeds)
-            found["first"] = _finite(self.first.values)
-            found["second"] = _finite(self.second.values)
+            found["seeds"] = list(self.first)
+            found |= {
+                "first": _finite(self.first.values()),
+                "second": _finite(self.second.values()),
+            }
         return found
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "Sample":
+    def from_dict(cls, data: dict[str, Any]) -> Self:
         """From `to_dict`; None becomes NaN in values."""
 
         def numbers(key: str) -> tuple[float, ...]:
@@ -298,18 +149,95 @@ class Sample(Declared):
         if data["values"] is not None:
             found["values"] = numbers("values")
         for side in {"first", "second"} & data.keys():
-            found[side] = Series(tuple(data["seeds"]), numbers(side))
+            found[side] = dict(zip(data["seeds"], numbers(side), strict=True))
         return cls(**found)
 
 
-Hypothesis = Comparison | Exact | Sample
+def difference(
+    name: str,
+    unit: str,
+    first: Cell,
+    second: Cell | float = 0.0,
+    *,
+    margin: float,
+    spread: float | None = None,
+    kind: Kind = "difference",
+) -> Hypothesis:
+    """`first` is larger than `second` by more than `margin`, the smallest difference that matters.
+
+    Args:
+        name: What is compared with what.
+        unit: The unit of both sides.
+        first: A side.
+        second: The other side, with the same seeds, or a constant.
+        margin: In `unit`, above 0.
+        spread: Expected standard deviation of the differences between seeds, from pilots.
+        kind: Or "non-inferiority", `first` is less than `margin` below `second`; or "equivalence",
+            they differ by less than `margin`: two one-sided tests (Schuirmann 1987).
+
+    Raises:
+        ConfigError: Both sides are the same cell, or the margin is not above 0.
+    """
+    if not margin > 0:
+        raise ConfigError(f"{name}: margin must be above 0, got {margin}")
+    low, high = (end * margin for end in WITH_MARGIN[kind])
+    return _compared(kind, name, unit, first, second, low, high, spread)
 
 
-def declared(hypothesis: Hypothesis | Declared) -> dict[str, Any]:
-    """The fields of `Declared`."""
-    ends = _finite(hypothesis.region)
-    facts = (hypothesis.kind, hypothesis.name, hypothesis.unit, *ends)
-    return dict(zip(DECLARED, facts, strict=True))
+non_inferiority = partial(difference, kind="non-inferiority")
+"""`first` is less than `margin` below `second`; arguments as of `difference`"""
+equivalence = partial(difference, kind="equivalence")
+"""The sides differ by less than `margin`; arguments as of `difference`"""
+
+
+def bound(
+    name: str,
+    unit: str,
+    cell: Cell,
+    *,
+    low: float = -inf,
+    high: float = inf,
+    spread: float | None = None,
+) -> Hypothesis:
+    """The mean of a cell lies between `low` and `high`; raises `ConfigError` without a bound."""
+    if not -inf <= low < high <= inf or (low, high) == (-inf, inf):
+        raise ConfigError(f"{name}: expected low < high, got {low}, {high}")
+    return _compared("bound", name, unit, cell, 0.0, low, high, spread)
+
+
+def estimate(name: str, unit: str, first: Cell, second: Cell | float = 0.0) -> Hypothesis:
+    """A difference that is described with its interval and decides nothing."""
+    return _compared("estimate", name, unit, first, second, -inf, inf, None)
+
+
+def exact(name: str, unit: str, *cells: Cell, low: float = -inf, high: float = inf) -> Hypothesis:
+    """What follows from a formula: every single value lies in `low` … `high`, up to rounding.
+
+    Both ends are included. Unlike in a comparison, cells may have several outcomes per seed.
+    """
+    return Hypothesis(kind="exact", name=name, unit=unit, cells=cells, **_ends(low, high))
+
+
+def _compared(
+    kind: Kind,
+    name: str,
+    unit: str,
+    first: Cell,
+    second: Cell | float,
+    low: float,
+    high: float,
+    spread: float | None,
+) -> Hypothesis:
+    if first == second:
+        raise ConfigError(f"{name}: both sides are the same cell, {first}")
+    sides: dict[str, Any] = {"cells": (first,), "constant": second}
+    if isinstance(second, Cell):
+        sides = {"cells": (first, second)}
+    return Hypothesis(kind=kind, name=name, unit=unit, spread=spread, **sides, **_ends(low, high))
+
+
+def _ends(low: float, high: float) -> dict[str, Any]:
+    return dict(zip(("low", "high"), _finite((low, high)), strict=True))
 
 
 def _finite(values: Iterable[float]) -> list[float | None]:

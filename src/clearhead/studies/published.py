@@ -16,11 +16,11 @@ from typing import Any
 from clearhead.errors import ConfigError, CorruptDataError
 from clearhead.studies._records import file_name
 from clearhead.studies.claims import load_study
-from clearhead.studies.hypotheses import Hypothesis, Sample
+from clearhead.studies.hypotheses import Hypothesis
 from clearhead.studies.registration import Planned, fingerprint
 from clearhead.studies.store import Published, Results, StudyResult
 from clearhead.studies.study import Paper, Part, Study
-from clearhead.studies.table import Budget, Outcome, Table, Trial, Values
+from clearhead.studies.table import Budget, Outcome, Table, Trial
 
 TRIAL = ("condition", "seed", "settings")
 NOTES = ("limits", "literature", "references")
@@ -69,12 +69,9 @@ def spreads(path: str | Path) -> dict[str, dict[str, float]]:
     """Standard deviations of differences over three or more seeds, by study and hypothesis."""
     return {
         result.study.name: {
-            x.name: x.spread
+            x.name: x.measured_spread
             for x in result.study.hypotheses
-            if isinstance(x, Sample)
-            and x.kind != "exact"
-            and x.spread is not None
-            and len(x.values or ()) > 2
+            if x.is_comparison and x.measured_spread is not None and len(x.values or ()) > 2
         }
         for result in read_published(path).studies
     }
@@ -100,7 +97,6 @@ def _published(data: dict[str, Any], budget: Budget, folder: Path) -> StudyResul
     study = Study(
         **{key: data[key] for key in words},
         seeds={budget: data["seeds"]},
-        run=_run_published,
         parts=tuple(map(_published_part, data["parts"])),
         limits=tuple(data["limits"]),
         literature=tuple(Paper(**paper) for paper in data["literature"]),
@@ -129,14 +125,10 @@ def _published(data: dict[str, Any], budget: Budget, folder: Path) -> StudyResul
     return StudyResult(data["source"], study, trials, outcomes, *facts)
 
 
-def _run_published(trial: Trial) -> Values:
-    raise ConfigError(f"a published study has no code; run {trial.study} by its name")
-
-
 def _published_part(data: dict[str, Any]) -> Part:
     return Part(
         data["name"],
-        tuple(map(Sample.from_dict, data["hypotheses"])),
-        tuple(map(Sample.from_dict, data["premises"])),
-        {name: tuple(map(Sample.from_dict, x)) for name, x in data["variants"].items()},
+        tuple(map(Hypothesis.from_dict, data["hypotheses"])),
+        tuple(map(Hypothesis.from_dict, data["premises"])),
+        {name: tuple(map(Hypothesis.from_dict, x)) for name, x in data["variants"].items()},
     )

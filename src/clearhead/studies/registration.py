@@ -20,12 +20,13 @@ from typing import Any
 from clearhead._atomic import sha256, write_atomic
 from clearhead.errors import ConfigError, CorruptDataError
 from clearhead.studies._records import git
-from clearhead.studies.hypotheses import Comparison, Declared, Hypothesis, declared
+from clearhead.studies.hypotheses import Declared, Hypothesis
 from clearhead.studies.stats import smallest_effect
 from clearhead.studies.study import Study
 from clearhead.studies.table import Budget, Measure, canonical
 from clearhead.studies.verdict import LEVEL, MIN_SEEDS
 
+Row = dict[str, Any]
 POWER = 0.8
 REGISTERED = "registered.json"
 PACKAGE = Path(str(resources.files("clearhead.studies")))
@@ -80,8 +81,8 @@ def plan_study(
     """
 
     def planned(part: str, hypothesis: Hypothesis, level: float) -> Planned:
-        found = Planned(part=part, **declared(hypothesis))
-        if not isinstance(hypothesis, Comparison):
+        found = Planned(part=part, **hypothesis.declared())
+        if not hypothesis.is_comparison:
             return found
         seeds = study.seeds_of(hypothesis, budget)
         if found.kind == "estimate":
@@ -100,41 +101,12 @@ def plan_study(
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """An earlier run: its seeds, the commit that measured it as far as there is one, remarks."""
-
-    name: str
-    date: str
-    first_seed: int
-    last_seed: int
-    commit: str = ""
-    note: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Change:
-    """A change of a rule or a design, made with the results of the run `after` known."""
-
-    after: str
-    kind: str
-    what: str
-    why: str = ""
-    claims: tuple[str, ...] = ()
-    """Empty for all"""
-    verdicts: str = ""
-    """Those that changed as a result"""
-
-
 @cache
-def history() -> tuple[tuple[Run, ...], tuple[Change, ...]]:
-    """Earlier runs and changes, in the order of time."""
+def history() -> tuple[list[Row], list[Row]]:
+    """Earlier runs and changes, in the order of time, as `history.toml` describes them."""
     data = tomllib.loads((PACKAGE / "history.toml").read_text("utf-8"))
-    runs = tuple(Run(**run) for run in data["run"])
-    changes = tuple(
-        Change(**change | {"claims": tuple(change.get("claims", ()))}) for change in data["change"]
-    )
-    return runs, changes
+    optional: Row = {"why": "", "claims": [], "verdicts": ""}
+    return data["run"], [optional | change for change in data["change"]]
 
 
 def fingerprint(study: Study, budget: Budget) -> str:
@@ -176,7 +148,7 @@ def register(
 
     By default to `registration_folder()`, where runs look for it; for `spreads` see `plan_study`.
     """
-    last = max(run.last_seed for run in history()[0])
+    last = max(run["last_seed"] for run in history()[0])
     if first_seed <= last:
         raise ConfigError(f"seeds up to {last} were used before; register a first seed above it")
     designs = {
@@ -250,14 +222,12 @@ def check_registered(
     return {"date": found["date"], "commit": commit}
 
 
-def _declared(hypothesis: Any) -> list[Any]:
+def _declared(hypothesis: Hypothesis) -> list[Any]:
     bounds = [str(x) for x in hypothesis.region]
-    constant = getattr(hypothesis, "second", None)
-    constant = constant if isinstance(constant, int | float) else None
     cells = [
         [x.condition, _measure(x.measure), dict(x.settings), x.best_of] for x in hypothesis.cells
     ]
-    return [hypothesis.kind, hypothesis.name, hypothesis.unit, *bounds, constant, *cells]
+    return [hypothesis.kind, hypothesis.name, hypothesis.unit, *bounds, hypothesis.constant, *cells]
 
 
 def _measure(measure: Measure) -> Any:

@@ -16,7 +16,7 @@ from clearhead.errors import ConfigError
 from clearhead.explanation import data_uri, render_page
 from clearhead.studies import _report_text as text
 from clearhead.studies._section import Section, judge
-from clearhead.studies.registration import Change, history, registered
+from clearhead.studies.registration import Row, history, registered
 from clearhead.studies.store import Results
 
 PACKAGE = "clearhead.studies"
@@ -55,17 +55,17 @@ class StudyReport:
             date, commit = (results.registration[key] for key in ("date", "commit"))
             notes = [f"Designs, margins and seeds were registered on {date} (commit {commit})."]
         for run in history()[0]:
-            after = [x for x in self.changes if x.after == run.name]
-            measured = results.versions.get("commit", "")
-            if run.commit and measured.startswith(run.commit) and after:
-                kinds = Counter(x.kind for x in after)
+            after = [x for x in self.changes if x["after"] == run["name"]]
+            known, measured = run.get("commit"), results.versions.get("commit", "")
+            if known and measured.startswith(known) and after:
+                kinds = Counter(x["kind"] for x in after)
                 counts = " and ".join(f"{n} {kind}{'s' * (n > 1)}" for kind, n in kinds.items())
                 notes.append(
-                    f"These trials are those of the {run.name} ({run.date}). After its results "
-                    f"were known, {counts} changed; its trials are judged by today's rules: see "
-                    "the changes below."
+                    f"These trials are those of the {run['name']} ({run['date']}). After its "
+                    f"results were known, {counts} changed; its trials are judged by today's "
+                    "rules: see the changes below."
                 )
-                verdicts = "; ".join(x.verdicts for x in after if x.verdicts)
+                verdicts = "; ".join(x["verdicts"] for x in after if x["verdicts"])
                 notes += [f"Verdicts that changed as a result: {verdicts}."] if verdicts else []
         if planned and planned["first_seed"] != results.first_seed:
             seed = planned["first_seed"]
@@ -73,9 +73,9 @@ class StudyReport:
         return tuple(notes)
 
     @property
-    def changes(self) -> tuple[Change, ...]:
+    def changes(self) -> list[Row]:
         """All changes after results were seen; empty for studies of a user's own."""
-        return history()[1] if any(x.is_of_project for x in self.sections) else ()
+        return history()[1] if any(x.is_of_project for x in self.sections) else []
 
     def to_dict(self) -> dict[str, Any]:
         """Settings, verdicts, evidence, every trial and the log, as JSON types."""

@@ -9,23 +9,29 @@ import shlex
 import sys
 import time
 import warnings
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from itertools import islice
 from pathlib import Path
-from statistics import fmean
 from typing import Any, Literal, get_args
 
 from joblib import Parallel, cpu_count, delayed, parallel_config
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from clearhead._processes import ray_cluster
-from clearhead.errors import ConfigError
+from clearhead.errors import ConfigError, check_choice
 from clearhead.studies._records import log, machine, read_outcomes, write_record
 from clearhead.studies._worker import Measured, Task, measure
 from clearhead.studies.claims import find_source
@@ -78,8 +84,7 @@ def run_studies(
     """
     if workers is not None and workers < 1:
         raise ConfigError(f"workers must be at least 1, got {workers}")
-    if engine not in get_args(EngineName):
-        raise ConfigError(f"engine must be one of {get_args(EngineName)}, got {engine!r}")
+    check_choice("engine", engine, get_args(EngineName))
     if isinstance(names, str):
         names = [names]
     if first_seed < 0:
@@ -120,7 +125,7 @@ def _measure_missing(
     failures: list[str] = []
     total = sum(len(item.trials) for item in studies)
     started = time.monotonic()
-    with _Progress(tasks, total, workers) as progress:
+    with _Progress(tasks, total) as progress:
         for line in lines:
             progress.print(line)
         if not tasks:
@@ -150,7 +155,7 @@ def _keep(folder: Path, result: Measured, progress: "_Progress", elapsed: float)
         failures = [f"study {trial.study}, trial {trial.name}: {result.error}"]
         log(folder, "error", **event, error=result.error, trace=result.trace)
         progress.print(failures[0])
-    progress.count(result)
+    progress.count(trial.study)
     return failures
 
 
@@ -243,29 +248,23 @@ def _loky() -> Iterator[None]:
 
 
 class _Progress:
-    """One live line on a terminal, plain lines elsewhere.
+    """One live line on a terminal, plain lines elsewhere, with the time left at the mean speed."""
 
-    The time left follows from the mean time of the same study's trials so far, or of all trials.
-    """
-
-    def __init__(self, tasks: Sequence[Task], total: int, workers: int) -> None:
+    def __init__(self, tasks: Sequence[Task], total: int) -> None:
         self._console = Console(file=sys.stderr, highlight=False)
-        self._workers = workers
-        self._total, self._done = total, total - len(tasks)
         self._left = Counter(task.trial.study for task in tasks)
-        self._exclusive = {task.trial.study for task in tasks if task.exclusive}
-        self._seconds: dict[str, list[float]] = defaultdict(list)
         self._printed_at = time.monotonic()
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[left]}"),
+            TimeRemainingColumn(),
             console=self._console,
+            speed_estimate_period=3600,
             refresh_per_second=2,  # drawing takes time from studies that measure time
             disable=not self._console.is_terminal or not tasks,
         )
-        self._task = self._bar.add_task("starting", total=total, completed=self._done, left="")
+        self._bar.add_task("starting", total=total, completed=total - len(tasks))
 
     def __enter__(self) -> "_Progress":
         self._bar.start()
@@ -277,27 +276,15 @@ class _Progress:
     def print(self, text: str) -> None:
         self._console.print(f"clearhead: {text}", soft_wrap=True, markup=False)
 
-    def count(self, result: Measured) -> None:
+    def count(self, study: str) -> None:
         """After a trial, measured or failed."""
-        study = result.task.trial.study
-        self._done += 1
+        (task,) = self._bar.tasks
         self._left[study] -= 1
-        if result.values is not None:
-            self._seconds[study].append(result.seconds)
-        minutes, seconds = divmod(round(self._seconds_left()), 60)
-        left = f"{minutes}:{seconds:02} left"
-        self._bar.update(self._task, completed=self._done, description=study, left=left)
+        self._bar.update(task.id, advance=1, description=study)
         now = time.monotonic()
         due = not self._left[study] or now - self._printed_at > SECONDS_BETWEEN_LINES
         if self._bar.disable and due:
             self._printed_at = now
-            self._console.print(f"trial {self._done}/{self._total}  {study}  {left}", markup=False)
-
-    def _seconds_left(self) -> float:
-        every = [value for values in self._seconds.values() for value in values] or [0.0]
-        return sum(
-            left
-            * fmean(self._seconds[study] or every)
-            / (1 if study in self._exclusive else self._workers)
-            for study, left in self._left.items()
-        )
+            left = timedelta(seconds=int(task.time_remaining or 0))
+            done = f"{task.completed:.0f}/{task.total:.0f}"
+            self._console.print(f"trial {done}  {study}  {left} left", markup=False)

@@ -1,13 +1,9 @@
 """What a study is: a claim, the conditions compared, and the hypotheses that decide.
 
 Everything is fixed before a result is seen, and nearly all of it is data, so that a claim file
-reads like a registration (`claims/c08_number_of_heads.py` is a short example). It has, in order:
-
-1. a docstring: what is done and why
-2. constants: sizes and the margins, each with the reason for its value
-3. `run(trial)`: one trial, given its condition, settings and seed, as a dict; what could serve
-   another claim, or has a formula of its own, belongs in `measures/`
-4. `STUDY = Study(...)`
+reads like a registration (`claims/c08_number_of_heads.py` is an example): a docstring with what is
+done and why, constants with the reasons for their values, and `STUDY = Study(...)`. What a trial
+does is in `measures/`.
 
 Both sides of a comparison have the same seeds: a study whose grid does not give them is rejected. A
 study of your own is such a file anywhere on Python's path: `clearhead study run MODULE:STUDY`.
@@ -16,10 +12,10 @@ study of your own is such a file anywhere on Python's path: `clearhead study run
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol
 
 from clearhead.errors import ConfigError
-from clearhead.studies.hypotheses import Comparison, Hypothesis
+from clearhead.studies.hypotheses import Hypothesis
 from clearhead.studies.table import Budget, Measure, Outcome, Table, Trial, Values
 
 if TYPE_CHECKING:
@@ -37,18 +33,20 @@ class PerBudget:
 
 @dataclass(frozen=True)
 class Grid:
-    """Conditions, crossed with settings and seeds.
+    """Conditions, crossed with settings and seeds, and how their trials are measured.
 
     Args:
         conditions: names of the conditions
+        run: measures one trial, in a process with one thread; the same values wherever it runs
         settings: settings that all trials share
         vary: settings with several values each; all combinations are measured
         num_seeds: how many of the study's seeds; all by default, 0 for no trial
     """
 
     conditions: tuple[str, ...]
-    _: KW_ONLY
+    run: Callable[[Trial], Values]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    _: KW_ONLY
     vary: Mapping[str, Sequence[Any] | PerBudget] = field(default_factory=dict)
     num_seeds: int | PerBudget | None = None
 
@@ -91,16 +89,11 @@ class Part:
     variants: Mapping[str, tuple[Hypothesis, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if len({x.kind == "exact" for x in self.hypotheses}) != 1:
+        if len({x.is_comparison for x in self.hypotheses}) != 1:
             raise ConfigError(
                 f"part {self.name!r}: expected comparisons or what is exact, not none or both; "
                 "make a part of each"
             )
-
-    @classmethod
-    def of(cls, name: str, *hypotheses: Hypothesis, premises: tuple[Hypothesis, ...] = ()) -> Self:
-        """A part without variants."""
-        return cls(name, hypotheses, premises)
 
     @property
     def all_hypotheses(self) -> tuple[Hypothesis, ...]:
@@ -110,6 +103,14 @@ class Part:
             *self.premises,
             *(x for variant in self.variants.values() for x in variant),
         )
+
+
+def parts_of(hypotheses: Mapping[str, Hypothesis | Sequence[Hypothesis]]) -> tuple[Part, ...]:
+    """Parts without premises and variants, by name."""
+    return tuple(
+        Part(name, (x,) if isinstance(x, Hypothesis) else tuple(x))
+        for name, x in hypotheses.items()
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,8 +182,7 @@ class Study:
         conditions: what is compared, on which data, with how much training
         measure: what is measured, with its unit
         seeds: number of seeds for each budget; by default 2 and 12
-        grid: which trials there are
-        run: measures one trial, in a process with one thread; the same values wherever it runs
+        grid: which trials there are, and how they are measured
         parts: what decides
         panels: the figure
         title: of the figure
@@ -206,7 +206,6 @@ class Study:
     measure: str
     seeds: Mapping[Budget, int] = field(default_factory=lambda: {"quick": 2, "full": 12})
     grid: tuple[Grid, ...] = ()
-    run: Callable[[Trial], Values]
     parts: tuple[Part, ...] = ()
     panels: tuple[Panel, ...] = ()
     title: str = ""
@@ -226,7 +225,7 @@ class Study:
                         f"study {self.name}: no condition {cell.condition!r}; the grid has "
                         f"{', '.join(sorted(known))}"
                     )
-            if isinstance(hypothesis, Comparison):
+            if hypothesis.cells and hypothesis.is_comparison:
                 for budget in self.seeds:
                     self.seeds_of(hypothesis, budget)
         names = [x.name for x in self.hypotheses]
@@ -255,11 +254,18 @@ class Study:
         tests = (x for part in self.parts for x in part.hypotheses)
         return sum(x.kind not in ("estimate", "exact") for x in tests)
 
+    def run(self, trial: Trial) -> Values:
+        """Measure a trial."""
+        for grid in self.grid:
+            if trial.condition in grid.conditions:
+                return grid.run(trial)
+        raise ConfigError(f"study {self.name}: no condition {trial.condition!r} in its grid")
+
     def trials(self, budget: Budget, seeds: range) -> tuple[Trial, ...]:
         """Every trial for these seeds."""
         return tuple(x for grid in self.grid for x in grid.trials(self.name, budget, seeds))
 
-    def seeds_of(self, comparison: Comparison, budget: Budget) -> int:
+    def seeds_of(self, comparison: Hypothesis, budget: Budget) -> int:
         """The number of seeds of a comparison; raises `ConfigError` if its sides have not the same.
 
         Nor may a side have several trials of a seed.

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from statistics import fmean
 from typing import Any, Literal
 
 from clearhead.errors import InputError
@@ -13,6 +14,8 @@ Values = dict[str, Any]
 """Measured values of a trial as JSON: numbers, strings, lists and dicts of these; never NaN"""
 Measure = str | tuple[str | int, ...] | Callable[[Values], Any] | list["Measure"]
 """A key of the values, a path of keys and indices, a function of the values, or a list of these"""
+Series = dict[int, float]
+"""One number per seed, in the order of the seeds"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,38 +92,6 @@ class Cell:
         return ", ".join([self.condition, *settings, *best])
 
 
-@dataclass(frozen=True)
-class Series:
-    """One number per seed, in the order of the seeds."""
-
-    seeds: tuple[int, ...]
-    values: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        if len(self.seeds) != len(self.values):
-            raise InputError(
-                f"expected one value per seed, got {len(self.values)} values for "
-                f"{len(self.seeds)} seeds"
-            )
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def __sub__(self, other: "Series") -> tuple[float, ...]:
-        """Differences, paired by seed; raises `InputError` if the seeds differ."""
-        if self.seeds != other.seeds:
-            raise InputError(
-                f"paired values need the same seeds, got {list(self.seeds)} and "
-                f"{list(other.seeds)}; give both conditions the same seeds"
-            )
-        return tuple(a - b for a, b in zip(self.values, other.values, strict=True))
-
-    @property
-    def mean(self) -> float:
-        """Mean over seeds."""
-        return sum(self.values) / len(self.values)
-
-
 class Table:
     """The outcomes of a study, one row per trial."""
 
@@ -173,7 +144,7 @@ class Table:
         if cell.best_of:
             levels = self.rows(cell).groups(cell.best_of).values()
             single = replace(cell, best_of="")
-            return max((level.series(single) for level in levels), key=lambda x: x.mean)
+            return max((level.series(single) for level in levels), key=lambda x: fmean(x.values()))
         rows = self.rows(cell)
         seeds = tuple(row.trial.seed for row in rows.outcomes)
         if len(set(seeds)) < len(seeds):
@@ -181,7 +152,7 @@ class Table:
                 f"expected one outcome per seed for {cell}, got seeds {list(seeds)}; name more "
                 "settings"
             )
-        return Series(seeds, tuple(float(x) for x in rows.values(cell.measure)))
+        return dict(zip(seeds, map(float, rows.values(cell.measure)), strict=True))
 
 
 def _has(row: Outcome, measure: Measure) -> bool:

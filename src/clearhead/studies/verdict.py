@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from clearhead.studies.hypotheses import Declared, Hypothesis, Sample, declared
+from clearhead.studies.hypotheses import Declared, Hypothesis
 from clearhead.studies.stats import hedges_g, holm, inside_p, outside_p, paired_interval
 from clearhead.studies.study import Study
 from clearhead.studies.table import Table
@@ -137,13 +137,13 @@ def judge_study(study: Study, table: Table, *, report_family: int = 0) -> Verdic
     Raises:
         InputError: The sides of a comparison have different seeds.
     """
-    samples = [_measured(part.hypotheses, table) for part in study.parts]
+    samples = [[x.sample(table) for x in part.hypotheses] for part in study.parts]
     others = _sensitivity(study, samples, table, report_family)
     variants = {name for part in study.parts for name in part.variants}
     parts = []
     for place, findings in enumerate(_judge_together(samples)):
         part = study.parts[place]
-        premises = tuple(judge_samples([x])[0] for x in _measured(part.premises, table))
+        premises = tuple(judge_samples([x.sample(table)])[0] for x in part.premises)
         failed = tuple(x.name for x in premises if x.outcome not in ("supported", CONSTRUCTED))
         sensitivity = {
             name: _outcome(found[place], failed)
@@ -165,7 +165,7 @@ def judge_study(study: Study, table: Table, *, report_family: int = 0) -> Verdic
     return Verdict(outcome=outcome, parts=tuple(parts), family=family)
 
 
-def judge_samples(samples: Iterable[Sample], *, family: int = 0) -> tuple[Finding, ...]:
+def judge_samples(samples: Iterable[Hypothesis], *, family: int = 0) -> tuple[Finding, ...]:
     """Hypotheses judged as one family.
 
     Args:
@@ -186,7 +186,7 @@ def judge_samples(samples: Iterable[Sample], *, family: int = 0) -> tuple[Findin
 
 
 def _judge_together(
-    parts: Sequence[Sequence[Sample]], family: int = 0
+    parts: Sequence[Sequence[Hypothesis]], family: int = 0
 ) -> list[tuple[Finding, ...]]:
     """The findings of each part; all parts are one family."""
     findings = iter(judge_samples((x for part in parts for x in part), family=family))
@@ -194,7 +194,7 @@ def _judge_together(
 
 
 def _sensitivity(
-    study: Study, samples: list[list[Sample]], table: Table, report_family: int
+    study: Study, samples: list[list[Hypothesis]], table: Table, report_family: int
 ) -> dict[str, list[tuple[Finding, ...]]]:
     """The findings with other margins and cut-offs, and over all comparisons of a report."""
     others = {
@@ -203,7 +203,7 @@ def _sensitivity(
     }
     for name in dict.fromkeys(name for part in study.parts for name in part.variants):
         others[name] = [
-            _measured(part.variants[name], table) if name in part.variants else own
+            [x.sample(table) for x in part.variants[name]] if name in part.variants else own
             for part, own in zip(study.parts, samples, strict=True)
         ]
     judged = {name: _judge_together(other) for name, other in others.items()}
@@ -211,10 +211,6 @@ def _sensitivity(
         name = f"adjusted over all {report_family} comparisons of the report"
         judged[name] = _judge_together(samples, family=report_family)
     return judged
-
-
-def _measured(hypotheses: Iterable[Hypothesis], table: Table) -> list[Sample]:
-    return [x.sample(table) for x in hypotheses]
 
 
 def _outcome(findings: Iterable[Finding], failed: Sequence[str]) -> Outcome:
@@ -234,9 +230,9 @@ def _combined(outcomes: Sequence[Outcome]) -> Outcome:
     return "mixed" if mixed else "undecided"
 
 
-def _described(sample: Sample) -> Finding:
+def _described(sample: Hypothesis) -> Finding:
     """A finding with p values that are not adjusted, and without the outcome of a comparison."""
-    finding, values = Finding(**declared(sample)), sample.values
+    finding, values = Finding(**sample.declared()), sample.values
     if values is None:
         return finding
     finding = replace(finding, n=len(values), outcome="undecided")

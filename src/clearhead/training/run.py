@@ -16,7 +16,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from clearhead._atomic import write_atomic
-from clearhead.data import DownloadProgress, ImageDataset, Source, split_dataset
+from clearhead.data import DATASETS, DownloadProgress, ImageDataset, Source, split_dataset
 from clearhead.data.drawn import drawn_digits
 from clearhead.data.outliers import non_digits
 from clearhead.errors import ConfigError
@@ -52,6 +52,7 @@ NOT_CONFIDENT = (0.01, 0.0025)
 """Shares of held-out images below `doubtful_below` and `rejected_below`"""
 # A model accepted 4.4 % of generated non-digits at this temperature, 7.5 % at 1 (LOG.md).
 THRESHOLD_TEMPERATURE = 8.0
+MIN_HELD_OUT = 100  # images; of fewer, 1 % is less than one
 CALIBRATION_SEED = 1_000_003  # of generated images; no training uses it
 
 
@@ -177,6 +178,8 @@ def train(
     held_out = None
     if config.holdout:
         train_set, held_out = split_dataset(train_set, config.holdout)
+    elif validation is not None and len(validation) >= MIN_HELD_OUT:
+        held_out = validation
 
     return _train(config, train_set, run, device, stop, test_set, held_out, validation or held_out)
 
@@ -305,6 +308,13 @@ def _train(
         if not trained.finished:
             return trained
         calibration = {} if held_out is None else calibrate(model, held_out)
+        is_own = isinstance(config, TrainConfig) and config.data not in DATASETS
+        if is_own and len(held_out or ()) < MIN_HELD_OUT:
+            model.config = replace(model.config, doubtful_below=1.0)
+            run.on_message(
+                f"too few images are held out to calibrate the probabilities ({MIN_HELD_OUT} are "
+                "needed), so every prediction is doubtful; add images"
+            )
         if world.is_first:
             model.save_pretrained(run.folder)
         if test_set is None:

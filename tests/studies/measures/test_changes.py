@@ -9,6 +9,7 @@ from clearhead.attention import AttentionStages, MultiHeadAttention, attention_s
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
 from clearhead.studies.measures import changes
+from tests.studies.random_models import trial
 
 ROUNDING = 1e-12
 
@@ -16,7 +17,7 @@ ROUNDING = 1e-12
 @given(st.integers(0, 2**32))
 @settings(deadline=None, max_examples=40)
 def test_in_random_tensors_each_replacement_changes_its_own_row_or_column_only(seed: int) -> None:
-    found = changes.changes_in_random_tensors(2, seed)
+    found = changes.changes_in_random_tensors(trial(seed=seed, draws=2))
     assert found["values"] == 0
     assert max(found["other_rows"], found["other_columns"]) <= ROUNDING
     assert min(found["own_row"], found["own_column"]) >= 1e-9
@@ -44,7 +45,7 @@ def test_planted_faults_are_measured(
 
     monkeypatch.setattr(changes, "attention_stages", faulty)
 
-    assert changes.changes_in_random_tensors(5, seed=1)[measure] > ROUNDING
+    assert changes.changes_in_random_tensors(trial(seed=1, draws=5))[measure] > ROUNDING
 
 
 def model(depth: int) -> VisionTransformer:

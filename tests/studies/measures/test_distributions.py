@@ -9,10 +9,10 @@ from clearhead import attention
 from clearhead.attention import MultiHeadAttention
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
+from clearhead.studies.measures import distributions
 from clearhead.studies.measures.distributions import (
     MASKS,
     TYPES,
-    errors_and_moves_in_model,
     errors_of_drawn_rows,
     errors_of_random_rows,
     outside_or_forbidden,
@@ -20,6 +20,7 @@ from clearhead.studies.measures.distributions import (
     sum_error,
 )
 from clearhead.studies.table import Values
+from tests.studies.random_models import trial
 
 ROUNDING = 1.0
 
@@ -68,11 +69,11 @@ def test_planted_faults_are_measured(monkeypatch: pytest.MonkeyPatch, fault: str
         return stages._replace(weights=weights)
 
     monkeypatch.setattr(attention, "attention_stages", faulty)
-    errors = errors_of_random_rows(1, seed=1)
+    errors = errors_of_random_rows(trial(draws=1))
     assert not (sum_error(errors) <= ROUNDING and outside_or_forbidden(errors) == 0)
 
 
-def measured(*, uniform: bool) -> Values:
+def measured(monkeypatch: pytest.MonkeyPatch, *, uniform: bool) -> Values:
     torch.manual_seed(3)
     model = VisionTransformer(ViTConfig(embed_dim=16, num_heads=2, depth=2)).eval()
     for layer in model.modules():
@@ -82,19 +83,21 @@ def measured(*, uniform: bool) -> Values:
             if uniform:  # no queries and keys
                 torch.nn.init.zeros_(layer.qkv.weight[:32])
     torch.nn.init.normal_(model.head.weight, std=1.0)
-    return errors_and_moves_in_model(
-        model, torch.randn(20, 1, 28, 28), torch.zeros(20, dtype=torch.int64), seed=1
-    )
+    monkeypatch.setattr(distributions, "classifier_of", lambda *_: model)
+    monkeypatch.setattr(distributions, "inputs_of", lambda *_: torch.randn(20, 1, 28, 28))
+    return distributions.errors_and_moves_in_model(trial())
 
 
-def test_permuted_weights_change_probabilities_and_unchanged_ones_do_not() -> None:
-    found = measured(uniform=False)
+def test_permuted_weights_change_probabilities_and_unchanged_ones_do_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = measured(monkeypatch, uniform=False)
     assert found["moved_none"] < 1e-6
     assert min(found["moved"], found["moved_all"]) > 0.01
     assert found["sum_error"] <= ROUNDING
     assert found["rows"] == 20 * 2 * 2 * 16  # images, layers, heads, queries
 
 
-def test_permuted_uniform_weights_change_nothing() -> None:
-    found = measured(uniform=True)
+def test_permuted_uniform_weights_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = measured(monkeypatch, uniform=True)
     assert max(found["moved"], found["moved_all"]) < 1e-6

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -15,13 +16,14 @@ from clearhead.studies.measures.changes import (
     permutation_error,
     shuffle_patches,
 )
-from clearhead.studies.table import Trial, Values
+from clearhead.studies.table import Values
+from tests.studies.random_models import trial
 
 ROUNDING = 1e-12
 
 
 def test_attention_permutes_with_its_tokens_unless_positions_are_added() -> None:
-    errors = errors_of_random_layers(5, seed=3)
+    errors = errors_of_random_layers(trial(layers=5))
     assert errors["error"] <= ROUNDING
     assert errors["error_with_positions"] > 0.01
 
@@ -68,7 +70,6 @@ def test_patches_are_shuffled_whole(mnist_test: ImageDataset) -> None:
 def test_a_classifier_without_positions_predicts_shuffled_digits_alike() -> None:
     found = accuracies("none")
     assert found["accuracy"] == found["shuffled"]
-    assert found["error"] <= ROUNDING
 
 
 @pytest.mark.usefixtures("mnist_train", "mnist_test")
@@ -79,7 +80,5 @@ def test_rate_and_a_fixed_shuffle_change_the_training() -> None:
 
 
 def accuracies(condition: str, *, rate: str = next(iter(RATES))) -> Values:
-    settings = {"digits": 60, "epochs": 2, "unseen": 200, "rate": rate}
-    return accuracies_with_positions(
-        Trial(study="x", condition=condition, seed=3, settings=settings)
-    )
+    settings: Any = {"digits": 60, "epochs": 2, "unseen": 200, "rate": rate}
+    return accuracies_with_positions(trial(condition, **settings))

@@ -7,7 +7,6 @@ from torch import Tensor
 import clearhead as ch
 from clearhead.data import (
     WordTokenizer,
-    ambiguous_sentences,
     counterbalanced_set,
     pronoun_sentences,
     vocabulary,
@@ -22,10 +21,7 @@ from clearhead.studies.measures.pronouns import (
     at_answer,
     at_pronoun,
     attention_accuracy,
-    certainty,
-    final_states,
     noun_weights,
-    probe_accuracy,
     referent_accuracy,
     referent_preferred,
     without_keys,
@@ -121,9 +117,9 @@ def test_masking_removes_what_attention_contributed_and_nothing_else() -> None:
     batch = at_pronoun(model, SENTENCES)
     right, other = noun_weights(model, batch)
     assert referent_preferred(right, other).tolist() == [[1.0, 1.0]]
-    assert referent_accuracy(model, batch, "noun") == 1.0
-    assert referent_accuracy(model, batch, "noun", batch.distractor) == 1.0
-    assert referent_accuracy(model, batch, "noun", batch.referent) == 0.0
+    assert referent_accuracy(model, batch) == 1.0
+    assert referent_accuracy(model, batch, batch.distractor) == 1.0
+    assert referent_accuracy(model, batch, batch.referent) == 0.0
 
 
 def test_masked_weights_equal_a_mask_on_the_scores() -> None:
@@ -140,7 +136,7 @@ def test_masked_weights_equal_a_mask_on_the_scores() -> None:
         logits[rows, batch.ids[:, FIRST]] > logits[rows, batch.ids[:, SECOND]]
     ) == batch.is_first
     expected = float(prefers.double().mean())
-    assert referent_accuracy(model, batch, "noun", batch.referent) == expected
+    assert referent_accuracy(model, batch, batch.referent) == expected
     with torch.no_grad():
         uncut = model(batch.ids)[:, PRONOUN]
         with ch.intervene(without_keys(batch.referent)):
@@ -149,44 +145,13 @@ def test_masked_weights_equal_a_mask_on_the_scores() -> None:
     torch.testing.assert_close(cut, logits, rtol=0, atol=1e-6)
 
 
-def test_a_constant_prediction_has_accuracy_one_half_and_is_certain() -> None:
-    model = untrained()
-    with torch.no_grad():
-        model.head.weight.zero_()
-        model.head.bias[WORDS.index("first")] = 9.0
-    batch = at_answer(model, SENTENCES)
-    assert referent_accuracy(model, batch, "place") == 0.5
-    assert certainty(model, batch) == pytest.approx(1 / (1 + torch.e**-9))
-    undecided = at_answer(model, ambiguous_sentences("seen", 4, 0))
-    assert certainty(model, undecided) == pytest.approx(1 / (1 + torch.e**-9))
-
-
-def test_final_states_are_the_tokens_before_the_last_norm() -> None:
-    model = untrained()
-    batch = at_pronoun(model, SENTENCES)
-    result = final_states(model, batch)
-    with torch.no_grad():
-        expected = model.blocks(model.embedded(batch.ids))[:, PRONOUN].double()
-    torch.testing.assert_close(result, expected, rtol=0, atol=1e-6)
-
-
-def test_a_probe_decodes_linear_functions_and_no_others() -> None:
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(401, 7, generator=generator, dtype=torch.float64)
-    new = torch.randn(203, 7, generator=generator, dtype=torch.float64)
-    labels, unseen = x[:, 2] > 0.3, new[:, 2] > 0.3
-    assert probe_accuracy((x, labels), (new, unseen)) > 0.9
-    neither = (x[:, 2] > 0) ^ (x[:, 4] > 0), (new[:, 2] > 0) ^ (new[:, 4] > 0)
-    assert 0.35 < probe_accuracy((x, neither[0]), (new, neither[1])) < 0.65
-
-
 def test_a_causal_model_has_no_information_at_it_about_later_words() -> None:
     """The same at "it" for both qualities: right in half."""
     model = untrained(causal=True, seed=5)
     batch = at_pronoun(model, SENTENCES)
     right, other = noun_weights(model, batch)
     assert referent_preferred(right, other).eq(0.5).all()
-    assert referent_accuracy(model, batch, "noun") == 0.5
+    assert referent_accuracy(model, batch) == 0.5
     tokens = WordTokenizer(WORDS)
     assert tokens.decode(batch.ids[0, :7].tolist()).endswith("because it")
 

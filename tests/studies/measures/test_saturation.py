@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from clearhead.studies.measures.saturation import (
     query_gradient_norm,
     saturation_of_random_scores,
 )
-from clearhead.studies.measures.scores import SCALES
+from tests.studies.random_models import trial
 
 
 @given(st.integers(0, 2**32), st.integers(2, 9), st.floats(0.1, 8))
@@ -57,11 +58,10 @@ def test_the_density_of_a_zero_gap_is_that_of_random_numbers() -> None:
 
 
 def test_random_scores_agree_with_theory_where_d_k_is_large() -> None:
-    measured = saturation_of_random_scores(2_000, 16, (256,), seed=5)["measured"]
-    for scale in SCALES:
-        for measure in ("relative_entropy", "largest", "jacobian"):
-            assert measured[scale][measure] == pytest.approx(
-                measured[f"theory {scale}"][measure], abs=0.02
-            )
+    settings: Any = {"rows": 2_000, "keys": 16, "head_dims": (256,)}
+    measured = saturation_of_random_scores(trial(seed=5, **settings))["measured"]
+    for measure in ("relative_entropy", "largest", "jacobian"):
+        theory = measured["theory unscaled"][measure]
+        assert measured["unscaled"][measure] == pytest.approx(theory, abs=0.02)
     expected = zero_gap_density(16) / math.sqrt(256)
     assert measured["unscaled"]["jacobian"] == pytest.approx([expected], rel=0.1)

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -8,7 +10,6 @@ from clearhead.models.vit import VisionTransformer
 from clearhead.recording import Recording, capture
 from clearhead.studies.measures.scores import (
     DISTRIBUTIONS,
-    classifier_with_scale,
     head_variances,
     independent_components,
     scale_factors,
@@ -18,21 +19,26 @@ from clearhead.studies.measures.scores import (
     variances_in_model,
     variances_of_random_scores,
 )
-from clearhead.studies.table import Trial
+from clearhead.studies.table import Values
+from tests.studies.random_models import trial
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
+def random_variances(seed: int) -> Values:
+    return variances_of_random_scores(trial(seed=seed, pairs=5_000, head_dims=(4, 64)))
+
+
 def test_variances_of_random_scores_follow_theory_at_every_scale() -> None:
-    found = variances_of_random_scores(5_000, (4, 64), seed=11)
+    found = random_variances(11)
     for variances in found["variance"].values():
         assert variances["unscaled"] == pytest.approx([4, 64], rel=0.1)
         assert variances["1/√d_k"] == pytest.approx([1, 1], rel=0.1)
         assert variances["1/d_k"] == pytest.approx([1 / 4, 1 / 64], rel=0.1)
-    assert found == variances_of_random_scores(5_000, (4, 64), seed=11)
-    assert found != variances_of_random_scores(5_000, (4, 64), seed=12)
+    assert found == random_variances(11)
+    assert found != random_variances(12)
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
@@ -42,14 +48,12 @@ def test_independent_components_have_mean_0_and_variance_1(distribution: str) ->
     assert float(x.var()) == pytest.approx(1, rel=0.03)
 
 
-def test_a_classifier_has_the_head_dim_and_scale_of_its_settings(mnist_train: object) -> None:
-    settings = {"digits": 60, "epochs": 1, "head_dim": 32, "scale": "learned"}
-    trial = Trial(study="x", condition="trained", seed=5, settings=settings)
-    images = torch.randn(3, 1, 28, 28, generator=torch.Generator().manual_seed(6))
+@pytest.mark.usefixtures("mnist_train", "mnist_test")
+def test_a_classifier_has_the_head_dim_and_scale_of_its_settings() -> None:
+    settings: Any = {"digits": 60, "epochs": 1, "head_dim": 32, "scale": "learned", "images": 3}
 
-    found = variances_in_model(classifier_with_scale(trial), images)
+    found = variances_in_model(trial("trained", **settings))
 
-    assert found["head_dim"] == 32
     assert {len(x) for x in found["heads"].values()} == {4}
     assert any(x != 1 for x in found["relative_scale"])
 

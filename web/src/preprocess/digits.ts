@@ -1,9 +1,15 @@
 // The digits in a picture as MNIST has them, as in clearhead.data.preprocessing.digits: light ink on
 // 28 × 28 black pixels, the longer side of the ink 20 pixels, its centre of mass in the middle.
 
-import type { Config, Size } from "../engine/config";
-import { downsample, fitted, grid, resizeArea, rounded, toGrey, type Grid, type Pixels } from "./image";
-import { SMALL_SIDE, components, findInk, mapped, sideOf, strokeWidth, type Box, type Ink } from "./ink";
+import { MAX_PIECES, groupOf, groupsOf, inReadingOrder, type Group } from "./groups";
+import { SMALL_SIDE, findInk, type Ink } from "./ink";
+import {
+  any, around, boxOf, clamped, cropped, downsample, heightOf, hull, label, longer, made, mapped, maskOf, near, reduction,
+  rounded, sideOf, widthOf, type Box, type Grid,
+} from "./pixels";
+import { MAX_LOOPS, hasDot, isPolygon, isSlash, numLoops } from "./remarks";
+import { SIDE, asInMnist } from "./scaling";
+import { cuts, mayBeSeveral } from "./touching";
 
 /** Reasons to doubt that a picture shows one digit. */
 export const WARNINGS = [
@@ -12,305 +18,143 @@ export const WARNINGS = [
   "More loops than a digit has.",
   "A dot above or below: a letter or a punctuation mark?",
   "A single stroke, more slanted or bent than a 1: a slash or a bracket?",
+  "A figure with straight sides?",
+  "Digits that touch, or a letter?",
+  "Too few pixels to estimate the certainty.",
 ];
-const [SEVERAL, TOO_SMALL, MANY_LOOPS, DOTTED, SLASH] = WARNINGS.keys();
+export const [SEVERAL, TOO_SMALL, MANY_LOOPS, DOTTED, SLASH, POLYGON, TOUCHING, COARSE] = WARNINGS.keys();
 
 const WORK_SIDE = 128; // of the longer side (up to twice that) when ink is searched
 const MIN_SEEN = 48; // of a digit's longer side in that; a smaller one is searched again in a crop
-const MAX_ASPECT = 2.2; // width of a digit, relative to its height
-const SIDE = 28;
-const INK_SIDE = 20;
-const MIN_HEIGHT = 0.35; // of the highest digit
 const MIN_SIDE = 6; // of the ink
-const [MAX_LOOPS, MIN_LOOP] = [2, 0.008]; // areas are relative to the digit's box
-const LOOPS_SEEN = 32; // side of the ink; in smaller pictures noise makes loops
-const [MIN_DOT, MAX_DOT, MAX_DOT_GAP] = [0.05, 0.4, 0.4]; // relative to the height of the stroke
-const MAX_BREADTH = 0.3; // of a single stroke, relative to its length; both as standard deviations
-const [MIN_SLANT, MAX_SLANT, MAX_BEND] = [-48, 32, 0.17]; // of a 1, by nearly all writers
-const MIN_INK = 0.15; // fainter ink is ignored when the size is measured
-const MAX_EROSION = 1; // on each side of a thick stroke; of 28 pixels
-const MIN_STROKE = 1.3; // thinner strokes are dilated to the normal width, thicker ones eroded to the last
-const NORMAL_STROKE = 2;
-const MAX_STROKE = 4;
+const MAX_ASPECT = 2.2; // width of a digit, relative to its height
+const [MIN_SEGMENT, MAX_SEGMENT] = [0.6, 1.4]; // height and width of touching digits, relative to all ink
+const SEGMENT_SIDE = 64; // of the longer side (up to twice that) of ink that is cut
+const MAX_DIGITS = 100; // a picture of more parts is no text of digits
 
 export interface Digit {
   pixels: Uint8Array; // the model input, 0 to 255
+  box: Box; // of the ink, in pixels of the picture
   warnings: number[]; // places in WARNINGS
+  found: boolean; // whether there is any ink
+  parts: Digit[]; // the digits in reading order, if there seem to be several
+  segments: Segment[]; // if this may be several digits that touch
 }
 
-/** Each digit in reading order. */
-export function findDigits(grey: Grid): Digit[] {
-  const ink = findInk(downsample(grey, WORK_SIDE).image);
-  if (ink === null) return [];
-  const groups = groupsOf(ink).map((numbers) => ({ numbers, box: hull(numbers.map((number) => ink.boxes[number])) }));
-  return inReadingOrder(groups).map(({ numbers, box }) => {
-    const digit = cutOut(grey, ink, numbers, box);
-    if (Math.max(grey.width, grey.height) <= SMALL_SIDE) return digit;
-    const remarks = [...(hasDot(ink, numbers) ? [DOTTED] : []), ...(isSlash(digit.pixels) ? [SLASH] : [])];
-    return { ...digit, warnings: [...digit.warnings, ...remarks] };
-  });
+/** What is between two cuts, with the numbers of both; 0 is the left end, and the largest number the right end. */
+export interface Segment {
+  first: number;
+  stop: number;
+  digit: Digit;
 }
 
-/** Whether this is a single stroke, but slanted or bent more than a 1 is by writers. */
-function isSlash(pixels: Uint8Array): boolean {
-  const mass = pixels.reduce((sum, value) => sum + value, 0);
-  const mean = (of: (x: number, y: number) => number): number =>
-    pixels.reduce((sum, value, i) => (value ? sum + value * of(i % SIDE, Math.floor(i / SIDE)) : sum), 0) / mass;
-  const [left, top] = [mean((x) => x), mean((_, y) => y)];
-  const [across, down] = [mean((x) => (x - left) ** 2), mean((_, y) => (y - top) ** 2)];
-  const both = mean((x, y) => (x - left) * (y - top));
-  const spread = Math.hypot(across - down, 2 * both);
-  const largest = (across + down + spread) / 2;
-  if ((across + down - spread) / 2 >= MAX_BREADTH ** 2 * largest) return false;
-  const slant = Math.atan2(2 * both, down - across) / 2; // from the vertical
-  const [sin, cos] = [Math.sin(slant), Math.cos(slant)];
-  const bend = mean((x, y) => ((x - left) * cos - (y - top) * sin) * ((x - left) * sin + (y - top) * cos) ** 2);
-  const degrees = (slant * 180) / Math.PI;
-  return Math.abs(bend) > MAX_BEND * largest ** 1.5 || degrees <= MIN_SLANT || degrees >= MAX_SLANT;
-}
+const BLANK: Digit = { pixels: new Uint8Array(SIDE * SIDE), box: [0, 0, 0, 0], warnings: [], found: false, parts: [], segments: [] };
 
-/** Whether a round component is above or below the highest stroke, as in i, ! and ?. */
-function hasDot({ boxes, parts }: Ink, numbers: number[]): boolean {
-  const [left, top, right, bottom] = boxes[[...numbers].sort((a, b) => length(boxes[b], 1) - length(boxes[a], 1))[0]];
-  const high = bottom - top;
-  return [...new Set(parts)].some((number) => {
-    if (number === 0) return false;
-    const box = boxes[number];
-    const [small, large] = [length(box, 0), length(box, 1)].sort((a, b) => a - b);
-    const gap = Math.max(box[1] - bottom, top - box[3]);
-    const middle = (box[0] + box[2]) / 2;
-    const isRound = MIN_DOT * high < large && large < Math.min(MAX_DOT * high, 2 * small);
-    return left <= middle && middle <= right && isRound && gap > 0 && gap < MAX_DOT_GAP * high;
-  });
-}
-
-/** The components of each digit; dots, commas and minus signs left out. */
-function groupsOf({ boxes, parts }: Ink): number[][] {
-  const present = [...new Set(parts)].filter((label) => label > 0);
-  const groups: number[][] = [];
-  for (const number of present.sort((a, b) => sideOf(boxes[b]) - sideOf(boxes[a]))) {
-    const near = groups.find((group) => group.some((other) => belongTogether(boxes[number], boxes[other])));
-    if (near) near.push(number);
-    else groups.push([number]);
+/** All that a picture may show: one digit, and several; together as one, these are blank if they are too many or too wide. */
+export function digitAndParts(grey: Grid): Digit {
+  const ink = findInk(downsample(grey, WORK_SIDE));
+  if (!ink) return BLANK;
+  const groups = groupsOf(ink);
+  const isSmall = longer(grey) <= SMALL_SIDE; // a scan
+  const whole = groupOf(ink, [...ink.boxes.keys()]);
+  const withSegments = (group: Group, digit: Digit): Digit => ({ ...digit, segments: isSmall ? [] : segmentsOf(ink.values, group, reduction(grey, WORK_SIDE)) });
+  if (groups.length === 1) return withSegments(groups[0], cutOut(grey, ink, isSmall ? whole : groups[0]));
+  if (groups.length > MAX_DIGITS) {
+    const digit = cutOut(grey, ink, groups[0]);
+    return { ...digit, warnings: [...new Set([...digit.warnings, SEVERAL])] };
   }
-  if (groups.length === 1) return [present];
-  const heights = groups.map((group) => length(hull(group.map((number) => boxes[number])), 1));
-  return groups.filter((_, i) => heights[i] >= MIN_HEIGHT * Math.max(...heights));
+  const parts = inReadingOrder(groups.map((group) => withSegments(group, cutOut(grey, ink, group))));
+  const together = { mask: maskOf(ink.parts, (_, i) => groups.some(({ mask }) => mask.values[i])), box: hull(groups.map(({ box }) => box)) };
+  return { ...(groups.length <= MAX_PIECES && !isWide(together.box) ? cutOut(grey, ink, together) : BLANK), parts };
 }
 
-/** Length of a box along x (0) or y (1). */
-export function length(box: Box, axis: 0 | 1): number {
-  return box[axis + 2] - box[axis];
-}
-
-/** Whether two components are strokes of one digit: near each other, or pieces of a broken stroke. */
-export function belongTogether(part: Box, other: Box): boolean {
-  const sizes = [sideOf(part), sideOf(other)];
-  const gapX = Math.max(part[0] - other[2], other[0] - part[2]);
-  const gapY = Math.max(part[1] - other[3], other[1] - part[3]);
-  const larger = Math.max(...sizes);
-  const smaller = Math.min(...sizes);
-  if (Math.max(gapX, gapY) < 0) return true;
-  const heights = [length(part, 1), length(other, 1)];
-  if (smaller < 0.6 * larger) {
-    const isBar = 2 * heights[0] < length(part, 0);
-    const isHigh = part[3] < other[1] + 0.3 * heights[1];
-    return Math.max(gapX, gapY) < (isBar && isHigh ? 0.25 : 0.15) * larger;
-  }
-  if (gapY < 0 && Math.min(...heights) < 0.8 * Math.max(...heights) && gapX < 0.08 * larger) return true;
-  const [width, height] = [length(hull([part, other]), 0), length(hull([part, other]), 1)];
-  const isStacked = gapX < -0.5 * Math.min(length(part, 0), length(other, 0));
-  return isStacked && gapY < 0.08 * larger && (width < 0.4 * larger || height < 2 * width);
-}
-
-export function hull(boxes: Box[]): Box {
-  const all = (axis: number): number[] => boxes.map((box) => box[axis]);
-  return [Math.min(...all(0)), Math.min(...all(1)), Math.max(...all(2)), Math.max(...all(3))];
-}
-
-/** Lines from top to bottom, in a line from left to right. */
-function inReadingOrder<T extends { box: Box }>(digits: T[]): T[] {
-  const lines: T[][] = [];
-  for (const digit of [...digits].sort((a, b) => a.box[1] + a.box[3] - b.box[1] - b.box[3])) {
-    const middle = (digit.box[1] + digit.box[3]) / 2;
-    const line = lines[lines.length - 1];
-    if (line?.some(({ box }) => box[1] <= middle && middle <= box[3])) line.push(digit);
-    else lines.push([digit]);
-  }
-  return lines.flatMap((line) => line.sort((a, b) => a.box[0] - b.box[0]));
-}
-
-/** The digit with these components; a small one from a crop of the picture around it. */
-function cutOut(grey: Grid, { values, parts, dark }: Ink, numbers: number[], box: Box): Digit {
+/** The parts between two cuts that may be digits, not all of the ink. */
+function segmentsOf(ink: Grid, { mask, box }: Group, factor: number): Segment[] {
+  const core = cropped(mask, box);
+  if (!mayBeSeveral(core.width, core.height)) return [];
+  const close = near(core, 2).values;
+  const full = mapped(cropped(ink, box), (value, i) => (close[i] ? value : 0));
+  const scale = factor * reduction(full, SEGMENT_SIDE);
+  const values = downsample(full, SEGMENT_SIDE);
   const { width, height } = values;
-  const group = mapped(values, (_, i) => (numbers.includes(parts[i]) ? 1 : 0));
-  const { factor } = downsample(grey, WORK_SIDE);
-  const side = sideOf(box);
-  if (factor === 1 || side > MIN_SEEN) return digitOf(values, group);
-  const [left, top, right, bottom] = box.map((at, i) => rounded((at + (i < 2 ? -0.4 : 0.4) * side) * factor));
-  const crop = cropped(grey, clamped([left, top, right, bottom], grey));
-  const near = downsample(crop, WORK_SIDE / 2);
-  const found = findInk(near.image, dark);
-  if (found === null) return digitOf(values, group);
-  // What was found nearby belongs to the digit only if it was found in the whole picture, too.
-  const core = mapped(found.values, (_, i) => {
-    const x = Math.min(width - 1, Math.floor(((i % near.image.width) * near.factor + Math.max(0, left)) / factor));
-    const y = Math.min(height - 1, Math.floor((Math.floor(i / near.image.width) * near.factor + Math.max(0, top)) / factor));
-    return found.parts[i] && cropped(group, clamped([x - 1, y - 1, x + 2, y + 2], group)).values.some(Boolean) ? 1 : 0;
-  });
-  return core.values.some(Boolean) ? digitOf(found.values, core) : digitOf(values, group);
+  const found = cuts(values);
+  const ends = [Array(height).fill(0), ...found, Array(height).fill(width)];
+  const segments: Segment[] = [];
+  ends.forEach((left, first) =>
+    ends.forEach((right, stop) => {
+      const isAtEnd = first === 0 || stop === found.length + 1;
+      if (stop <= first || found.length < stop - first || !(isAtEnd || width > 1.3 * height)) return;
+      const part = made(width, height, (x, y) => (x >= left[y] && x < right[y] ? values.values[y * width + x] : 0));
+      const solid = boxOf(part, 0.5);
+      if (widthOf(solid) <= 0 || heightOf(solid) < MIN_SEGMENT * height || widthOf(solid) > MAX_SEGMENT * height) return;
+      const place = solid.map((at, n) => scale * at + factor * box[n % 2]) as Box;
+      segments.push({ first, stop, digit: { ...BLANK, pixels: asInMnist(cropped(part)), box: place, found: true } });
+    }),
+  );
+  return segments;
 }
 
-function clamped([left, top, right, bottom]: Box, { width, height }: Grid): Box {
-  return [Math.max(0, left), Math.max(0, top), Math.min(width, right), Math.min(height, bottom)];
-}
-
-/** The strokes of the core with their soft edges, scaled and centred. */
-function digitOf(values: Grid, core: Grid): Digit {
-  const box = boxOf(core, 0);
-  const reach = Math.max(3, rounded(sideOf(box) / 12));
-  const around = clamped([box[0] - reach, box[1] - reach, box[2] + reach, box[3] + reach], values);
-  const ink = cropped(values, around);
-  const near = nearTo(ink, cropped(core, around).values, reach);
-  const strokes = cropped(mapped(ink, (value, i) => (near[i] ? value : 0)));
-  const pixels = centred(toInkSide(strokes), [SIDE, SIDE], MIN_INK, rounded).values;
-  const warnings = [
-    ...(length(box, 0) > MAX_ASPECT * length(box, 1) ? [SEVERAL] : []),
-    ...(Math.max(strokes.width, strokes.height) < MIN_SIDE ? [TOO_SMALL] : []),
-    ...(numLoops(cropped(core)) > MAX_LOOPS ? [MANY_LOOPS] : []),
+/** One of the digits that were found. */
+function cutOut(grey: Grid, ink: Ink, group: Group): Digit {
+  const digit = measured(grey, ink, group);
+  if (longer(grey) <= SMALL_SIDE) return digit; // too coarse for the following
+  const remarks: [number, boolean][] = [
+    [DOTTED, hasDot(ink, group)],
+    [SLASH, isSlash(digit.pixels)],
+    [POLYGON, isPolygon(cropped(group.mask, group.box))],
   ];
-  return { pixels: Uint8Array.from(pixels, (value) => rounded(value * 255)), warnings };
+  return { ...digit, warnings: [...digit.warnings, ...remarks.filter(([, isTrue]) => isTrue).map(([warning]) => warning)] };
 }
 
-/** The areas that strokes enclose. */
-function numLoops({ width, height, values }: Grid): number {
-  if (Math.max(width, height) < LOOPS_SEEN) return 0;
-  const outside = new Uint8Array((width + 2) * (height + 2)).fill(1);
-  values.forEach((value, i) => (outside[(Math.floor(i / width) + 1) * (width + 2) + (i % width) + 1] = value ? 0 : 1));
-  const { areas } = components(outside, width + 2, height + 2, false);
-  return areas.filter((area) => area >= MIN_LOOP * values.length).length - 1; // without what is around the digit
-}
-
-/** Ink connected to the core and at most `reach` away. */
-function nearTo(ink: Grid, core: Float32Array, reach: number): Uint8Array {
-  const { width, height } = ink;
-  const { labels } = components(Uint8Array.from(ink.values, (value) => (value > 0 ? 1 : 0)), width, height);
-  const touched = new Set<number>();
-  const close = new Uint8Array(core.length);
-  core.forEach((value, i) => {
-    if (!value) return;
-    touched.add(labels[i]);
-    const [x, y] = [i % width, Math.floor(i / width)];
-    for (let v = Math.max(0, y - reach); v <= Math.min(height - 1, y + reach); v++) {
-      close.fill(1, v * width + Math.max(0, x - reach), v * width + Math.min(width - 1, x + reach) + 1);
-    }
-  });
-  touched.delete(0);
-  return close.map((value, i) => (value && touched.has(labels[i]) ? 1 : 0));
-}
-
-/** Scaled so that the longer side is 20 pixels; very thin strokes are dilated first, thick ones eroded. */
-function toInkSide(image: Grid): Grid {
-  let ink = Math.max(image.width, image.height) > 4 * INK_SIDE ? scaledTo(image, 4 * INK_SIDE) : image;
-  let unit = Math.max(ink.width, ink.height) / INK_SIDE;
-  const top = ink.values.reduce((a, b) => Math.max(a, b));
-  const mask = Uint8Array.from(ink.values, (value) => (value > 0.3 * top ? 1 : 0));
-  const width = strokeWidth(mask, ink.width, ink.height, true) / unit;
-  if (unit > 2 && width < MIN_STROKE) {
-    ink = cropped(dilated(mapped(ink, (value) => value / top), ((NORMAL_STROKE - width) / 2) * unit));
-  } else if (width > MAX_STROKE && unit >= 0.8) {
-    if (unit <= 2) {
-      ink = scaledTo(ink, 4 * INK_SIDE);
-      unit = Math.max(ink.width, ink.height) / INK_SIDE;
-    }
-    ink = eroded(ink, Math.min((width - MAX_STROKE) / 2, MAX_EROSION) * unit);
+/** The ink of a digit; if it is small, from a crop of the picture around it. */
+function measured(grey: Grid, ink: Ink, { mask, box }: Group): Digit {
+  const factor = reduction(grey, WORK_SIDE);
+  const reach = sideOf(box);
+  if (factor === 1 || reach > MIN_SEEN) return digitOf(ink.values, mask, [0, 0], factor);
+  const window = clamped(around(box, 0.4 * reach).map((at) => rounded(at * factor)) as Box, grey);
+  const crop = cropped(grey, window);
+  const [left, top] = window;
+  const closer = findInk(downsample(crop, WORK_SIDE / 2), ink.dark);
+  if (closer) {
+    // What was found nearby belongs to the digit only if it was found in the whole picture, too.
+    const scale = reduction(crop, WORK_SIDE / 2);
+    const wider = near(mask, 1);
+    const core = made(closer.parts.width, closer.parts.height, (x, y) => {
+      const u = Math.min(Math.floor((x * scale + left) / factor), mask.width - 1);
+      const v = Math.min(Math.floor((y * scale + top) / factor), mask.height - 1);
+      return closer.parts.values[y * closer.parts.width + x] && wider.values[v * mask.width + u] ? 1 : 0;
+    });
+    if (any(core)) return digitOf(closer.values, core, [left, top], scale);
   }
-  return scaledTo(ink, INK_SIDE);
+  return digitOf(ink.values, mask, [0, 0], factor);
 }
 
-/** The maximum within a disc, on an image that is larger by the disc on every side. */
-function dilated(ink: Grid, radius: number): Grid {
-  const reach = Math.ceil(radius);
-  const result = grid(ink.width + 2 * reach, ink.height + 2 * reach);
-  for (let y = -reach; y <= reach; y++) {
-    for (let x = -reach; x <= reach; x++) {
-      if (y * y + x * x > radius * radius + 0.5) continue;
-      for (let i = 0; i < ink.values.length; i++) {
-        const to = (Math.floor(i / ink.width) + reach + y) * result.width + (i % ink.width) + reach + x;
-        result.values[to] = Math.max(result.values[to], ink.values[i]);
-      }
-    }
-  }
-  return result;
+/** The digit with these components; `corner` (left, top) and `scale` give its place. */
+function digitOf(ink: Grid, core: Grid, corner: [number, number], scale: number): Digit {
+  const box = boxOf(core);
+  const reach = Math.max(3, rounded(sideOf(box) / 12));
+  const window = around(box, reach);
+  const seen = cropped(ink, window);
+  const isStroke = strokes(seen, cropped(core, window), reach);
+  const inside = cropped(mapped(seen, (value, i) => (isStroke.values[i] ? value : 0)));
+  const place = box.map((at, n) => scale * at + corner[n % 2]) as Box;
+  const remarks: [number, boolean][] = [
+    [TOO_SMALL, longer(inside) < MIN_SIDE],
+    [SEVERAL, isWide(place)],
+    [MANY_LOOPS, numLoops(cropped(core, box)) > MAX_LOOPS],
+  ];
+  return { ...BLANK, pixels: asInMnist(inside), box: place, found: true, warnings: remarks.filter(([, isTrue]) => isTrue).map(([warning]) => warning) };
 }
 
-/** The minimum within a disc; unchanged if hardly anything would be left. */
-function eroded(ink: Grid, radius: number): Grid {
-  const reach = Math.ceil(radius);
-  const pad = reach + 1;
-  const paper = grid(ink.width + 2 * pad, ink.height + 2 * pad);
-  paper.values.fill(1);
-  for (let i = 0; i < ink.values.length; i++) {
-    paper.values[(Math.floor(i / ink.width) + pad) * paper.width + (i % ink.width) + pad] = 1 - ink.values[i];
-  }
-  const grown = dilated(paper, radius);
-  const thinner = mapped(paper, (_, i) => 1 - grown.values[(Math.floor(i / paper.width) + reach) * grown.width + (i % paper.width) + reach]);
-  return thinner.values.some((value) => value > 0.5) ? cropped(thinner) : ink;
+/** The strokes with their soft edges: connected ink at most a twelfth of the digit away. */
+function strokes(ink: Grid, core: Grid, reach: number): Grid {
+  const { labels } = label(maskOf(ink, (value) => value > 0));
+  const touched = new Set(labels.values.filter((number, i) => number && core.values[i]));
+  const close = near(core, reach).values;
+  return maskOf(labels, (number, i) => close[i] && touched.has(number));
 }
 
-/** Scaled so that the longer side of the box, without faint ink, is `side`; unless it is at most a tenth smaller. */
-function scaledTo(ink: Grid, side: number): Grid {
-  const solid = boxOf(ink, MIN_INK);
-  const box = Math.max(length(solid, 0), length(solid, 1));
-  const longer = Math.max(ink.width, ink.height);
-  if (0.9 * side <= box && box <= side && longer <= (side * SIDE) / INK_SIDE) return ink;
-  const scale = Math.min(side / box, (side * SIDE) / INK_SIDE / longer);
-  return resizeArea(ink, Math.max(1, rounded(ink.height * scale)), Math.max(1, rounded(ink.width * scale)));
-}
-
-function boxOf(ink: Grid, above: number): Box {
-  const box: Box = [ink.width, ink.height, 0, 0];
-  ink.values.forEach((value, i) => {
-    if (value <= above) return;
-    const [x, y] = [i % ink.width, Math.floor(i / ink.width)];
-    box[0] = Math.min(box[0], x);
-    box[1] = Math.min(box[1], y);
-    box[2] = Math.max(box[2], x + 1);
-    box[3] = Math.max(box[3], y + 1);
-  });
-  return box;
-}
-
-/** The part of an image in a box; by default, in that of its ink. */
-function cropped(ink: Grid, [left, top, right, bottom] = boxOf(ink, 0)): Grid {
-  const result = grid(right - left, bottom - top);
-  for (let y = top; y < bottom; y++) {
-    result.values.set(ink.values.subarray(y * ink.width + left, y * ink.width + right), (y - top) * result.width);
-  }
-  return result;
-}
-
-/** Moved by whole pixels until the centre of mass is in the middle, as far as ink above a level stays in the image. */
-export function centred(ink: Grid, [high, wide]: Size, above: number, round: (value: number) => number): Grid {
-  const [left, top, right, bottom] = boxOf(ink, above);
-  let [sum, x, y] = [0, 0, 0];
-  ink.values.forEach((value, i) => {
-    sum += value;
-    x += value * (i % ink.width);
-    y += value * Math.floor(i / ink.width);
-  });
-  const across = Math.min(Math.max(round(wide / 2 - x / sum), -left), wide - right);
-  const down = Math.min(Math.max(round(high / 2 - y / sum), -top), high - bottom);
-  const result = grid(wide, high);
-  ink.values.forEach((value, i) => {
-    const [u, v] = [(i % ink.width) + across, Math.floor(i / ink.width) + down];
-    if (u >= 0 && v >= 0 && u < wide && v < high) result.values[v * wide + u] = value;
-  });
-  return result;
-}
-
-/** Each digit of a picture in reading order; for a model of other classes, the whole picture. */
-export function inputsOfPicture(pixels: Pixels, config: Config): Digit[] {
-  if (config.readsDigits) return findDigits(toGrey(pixels));
-  return [{ pixels: fitted(pixels, config.imageShape, config.inChannels), warnings: [] }];
+/** Whether two digits may touch. */
+function isWide(box: Box): boolean {
+  return widthOf(box) > MAX_ASPECT * heightOf(box);
 }

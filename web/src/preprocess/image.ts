@@ -1,37 +1,74 @@
-// Pictures as arrays: luminance, averages over areas, and resizing as Pillow does.
+// Pictures as arrays: decoding, luminance, averages over areas, and resizing as Pillow does.
 
 import type { Size } from "../engine/config";
+import { grid, longer, mapped, median, thinned, transposed, type Grid } from "./pixels";
 
 /** As ImageData: red, green, blue and alpha of each pixel, 0 to 255. */
 export interface Pixels {
   width: number;
   height: number;
   data: Uint8ClampedArray;
-}
-
-/** One number for each pixel, row by row. */
-export interface Grid {
-  width: number;
-  height: number;
-  values: Float32Array;
+  of?: { width: number; height: number }; // the size before it was averaged down
 }
 
 const MAX_UNIFORM_STD = 0.1; // standard deviation below which the visible part counts as one colour
+const DRAFT_PIXELS = 4_000_000; // larger JPEGs are decoded at a half, a quarter or an eighth of their size
+const GREY_SIDE = 1024; // larger pictures are averaged down by a whole factor when they become grey
+const MAX_SCAN = 32; // pixels on the longer side of a scan that may have been enlarged
+const STRIP = 1 << 20; // pixels that are copied at once
 
-export function grid(width: number, height: number, values = new Float32Array(width * height)): Grid {
-  return { width, height, values };
+/** The upright pixels of a file that the browser can decode, averaged down as in Python. */
+export async function pixelsOf(file: Blob, isGrey: boolean): Promise<Pixels> {
+  const bitmap = await createImageBitmap(file);
+  const { width, height } = bitmap;
+  const factor = factorOf(width, height, file.type === "image/jpeg", isGrey);
+  const [wide, high] = [width, height].map((length) => Math.ceil(length / factor));
+  const rows = factor * Math.ceil(STRIP / width / factor);
+  const data = new Uint8ClampedArray(4 * wide * high);
+  const context = new OffscreenCanvas(width, Math.min(rows, height)).getContext("2d", { willReadFrequently: true });
+  if (!context) throw new Error("no canvas");
+  context.globalCompositeOperation = "copy";
+  for (let top = 0; top < height; top += rows) {
+    context.drawImage(bitmap, 0, -top);
+    const strip = context.getImageData(0, 0, width, Math.min(rows, height - top));
+    data.set(reduced(strip, factor).data, (4 * wide * top) / factor);
+  }
+  bitmap.close();
+  return { width: wide, height: high, data, of: { width, height } };
 }
 
-/** The pixels of a picture file that the browser can decode. */
-export async function pixelsOf(file: Blob): Promise<Pixels> {
-  const bitmap = await createImageBitmap(file);
-  const canvas = document.createElement("canvas");
-  canvas.width = bitmap.width;
-  canvas.height = bitmap.height;
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  if (!context) throw new Error("no canvas");
-  context.drawImage(bitmap, 0, 0);
-  return context.getImageData(0, 0, bitmap.width, bitmap.height);
+/** By which a picture is averaged down. */
+export function factorOf(width: number, height: number, isJpeg: boolean, isGrey: boolean): number {
+  const draft = isJpeg ? ([1, 2, 4, 8].find((factor) => width * height <= factor ** 2 * DRAFT_PIXELS) ?? 8) : 1;
+  return draft * (isGrey ? Math.max(1, Math.floor(Math.ceil(Math.max(width, height) / draft) / GREY_SIDE)) : 1);
+}
+
+/** Averages over squares of pixels, weighted by alpha. */
+export function reduced({ width, height, data }: Pixels, factor: number): Pixels {
+  if (factor === 1) return { width, height, data };
+  const [wide, high] = [width, height].map((length) => Math.ceil(length / factor));
+  const small = new Uint8ClampedArray(4 * wide * high);
+  for (let y = 0, to = 0; y < high; y++) {
+    for (let x = 0; x < wide; x++, to += 4) {
+      const [right, bottom] = [Math.min(width, (x + 1) * factor), Math.min(height, (y + 1) * factor)];
+      let [red, green, blue, alpha] = [0, 0, 0, 0];
+      for (let v = y * factor; v < bottom; v++) {
+        for (let i = 4 * (v * width + x * factor); i < 4 * (v * width + right); i += 4) {
+          const share = data[i + 3];
+          red += share * data[i];
+          green += share * data[i + 1];
+          blue += share * data[i + 2];
+          alpha += share;
+        }
+      }
+      const shares = alpha || 1;
+      small[to] = Math.floor(red / shares + 0.5);
+      small[to + 1] = Math.floor(green / shares + 0.5);
+      small[to + 2] = Math.floor(blue / shares + 0.5);
+      small[to + 3] = Math.floor(alpha / ((right - x * factor) * (bottom - y * factor)) + 0.5);
+    }
+  }
+  return { width: wide, height: high, data: small, of: { width, height } };
 }
 
 /**
@@ -41,48 +78,46 @@ export async function pixelsOf(file: Blob): Promise<Pixels> {
 export function toGrey({ width, height, data }: Pixels): Grid {
   const grey = grid(width, height);
   const alpha = new Float32Array(width * height);
-  for (let i = 0; i < alpha.length; i++) {
-    const [red, green, blue] = [data[4 * i], data[4 * i + 1], data[4 * i + 2]];
-    grey.values[i] = ((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16) / 255;
-    alpha[i] = data[4 * i + 3] / 255;
+  let isOpaque = true;
+  for (let i = 0, at = 0; i < alpha.length; i++, at += 4) {
+    grey.values[i] = ((data[at] * 19595 + data[at + 1] * 38470 + data[at + 2] * 7471 + 0x8000) >> 16) / 255;
+    alpha[i] = data[at + 3] / 255;
+    isOpaque &&= data[at + 3] === 255;
   }
-  if (alpha.every((value) => value === 1)) return grey;
-  const shown = grey.values.filter((_, i) => alpha[i] > 0.5).sort();
-  if (shown.length === 0) return grid(width, height, new Float32Array(width * height).fill(1));
+  if (isOpaque) return inOwnSize(grey);
+  const shown = grey.values.filter((_, i) => alpha[i] > 0.5);
+  if (shown.length === 0) return mapped(grey, () => 1);
   const mean = shown.reduce((sum, value) => sum + value, 0) / shown.length;
   const std = Math.sqrt(shown.reduce((sum, value) => sum + (value - mean) ** 2, 0) / shown.length);
   const coverage = alpha.reduce((sum, value) => sum + value, 0) / alpha.length;
   const isUniform = std < MAX_UNIFORM_STD || coverage < MAX_UNIFORM_STD;
-  const background = isUniform ? (mean < 0.5 ? 1 : 0) : shown[shown.length >> 1];
-  return grid(width, height, grey.values.map((value, i) => value * alpha[i] + background * (1 - alpha[i])));
+  const background = isUniform ? (mean < 0.5 ? 1 : 0) : median(shown);
+  return inOwnSize(mapped(grey, (value, i) => value * alpha[i] + background * (1 - alpha[i])));
 }
 
-/** The nearest integer, of two the even one, as Python rounds. */
-export function rounded(value: number): number {
-  const below = Math.floor(value);
-  return value - below === 0.5 && below % 2 === 0 ? below : Math.round(value);
-}
-
-/** Averages over squares of pixels, so that the longer side is `side` to twice that. */
-export function downsample(image: Grid, side: number): { image: Grid; factor: number } {
-  const factor = Math.floor(Math.max(image.width, image.height) / side);
-  if (factor <= 1) return { image, factor: 1 };
-  const small = grid(Math.ceil(image.width / factor), Math.ceil(image.height / factor));
-  for (let y = 0; y < small.height * factor; y++) {
-    const from = Math.min(y, image.height - 1) * image.width;
-    const to = Math.floor(y / factor) * small.width;
-    for (let x = 0; x < small.width * factor; x++) {
-      small.values[to + Math.floor(x / factor)] += image.values[from + Math.min(x, image.width - 1)] / factor ** 2;
+/** A small scan that was enlarged by repeating each pixel, as it was. */
+function inOwnSize(grey: Grid): Grid {
+  const gcd = (a: number, b: number): number => (b ? gcd(b, a % b) : a);
+  let step = gcd(grey.width, grey.height);
+  for (const { width, height, values } of [grey, transposed(grey)]) {
+    if (longer(grey) > step * MAX_SCAN || step === 1) return grey;
+    let isUniform = true;
+    for (let y = 1; y < height; y++) {
+      const before = values.subarray((y - 1) * width, y * width);
+      if (values.subarray(y * width, (y + 1) * width).every((value, x) => value === before[x])) continue;
+      isUniform = false;
+      step = gcd(y, step);
     }
+    if (isUniform) return grey;
   }
-  return { image: small, factor };
+  return longer(grey) <= step * MAX_SCAN ? thinned(grey, step) : grey;
 }
 
 /** Area averages where the image shrinks; bicubic, clipped to 0 … 1, where it grows. */
 export function resizeArea(image: Grid, height: number, width: number): Grid {
   if (height > image.height || width > image.width) {
     const larger = resizeBicubic(image, height, width, [0, 0, image.width, image.height]);
-    return grid(width, height, larger.values.map((value) => Math.min(1, Math.max(0, value))));
+    return mapped(larger, (value) => Math.min(1, Math.max(0, value)));
   }
   return separable(image, areaWeights(image.width, width), areaWeights(image.height, height));
 }
@@ -137,12 +172,6 @@ function resizedRows({ width, height, values }: Grid, across: Weights): Grid {
       result.values[y * across.length + x] = sum;
     });
   }
-  return result;
-}
-
-export function transposed({ width, height, values }: Grid): Grid {
-  const result = grid(height, width);
-  for (let i = 0; i < values.length; i++) result.values[(i % width) * height + Math.floor(i / width)] = values[i];
   return result;
 }
 

@@ -1,293 +1,207 @@
-// Ink in a picture: 0 on paper, 1 inside the darkest (or lightest) stroke, as in
-// clearhead.data.preprocessing.ink. Printed lines are not searched for.
+// Ink in a picture: 0 on paper, 1 inside the darkest (or lightest) stroke, as in clearhead.data.preprocessing.ink.
 
-import { downsample, grid, rounded, transposed, type Grid } from "./image";
+import { MIN_SCAN, keptParts } from "./components";
+import { withoutLines } from "./lines";
+import {
+  above, any, closing, cropped, downsample, grid, heightOf, highest, inSquare, label, labelFree, leastSquares, longer, lowest, made, mapped,
+  maskOf, mean, median, near, padded, quantile, residual, strokeWidth, sum, thinned, widthOf, type Box, type Grid,
+} from "./pixels";
 
 export interface Ink {
   values: Grid;
-  parts: Int32Array; // connected components, numbered from 1; 0 is no ink
-  boxes: Box[]; // of the component of that number; the first is unused
+  parts: Grid; // connected components, numbered from 1, without lines, specks and what is beside the paper
+  boxes: Map<number, Box>; // of each component
+  largest: number; // component
   dark: boolean; // whether the ink is darker than the paper
 }
 
-/** Left, top, right and bottom; the last two are exclusive. */
-export type Box = [number, number, number, number];
-
-const THUMB_SIDE = 64;
-export const SMALL_SIDE = 48; // smaller pictures are scans of one digit
-const MAX_STROKE = 0.35; // width, of the longer side
-const USUAL_STROKE = 0.06;
-const MIN_THIN = 0.15;
+const THUMB_SIDE = 64; // resolution at which dark ink on light paper is distinguished from light on dark
+export const SMALL_SIDE = 48; // smaller images are scans of one digit: no desk
+const [MIN_SLOPE, MAX_ROUGHNESS] = [0.2, 0.05]; // of the light of a scan, relative to the range of grey
+const MIN_LINED = 32; // smaller images have no lines
+const [MAX_STROKE, USUAL_STROKE] = [0.35, 0.06]; // widths, as fractions of the longer side
+const MIN_THIN = 0.15; // of the range of grey: height of thin structures that show which is the ink
 const MIN_CONTRAST = 0.08;
 const GREY_LEVEL = 1 / 255;
 const MIN_SIGNAL = 6; // difference of ink from paper, in standard deviations of the noise
-const MIN_LENGTH = 0.025; // of a component that shows that the digit does not touch the border
-const MIN_WIDTH = 0.012;
-const MAX_PARTS = 40;
+const MIN_STROKES = 7; // length of strokes in widths; what is shorter may be a sheet
+const MIN_ELONGATION = 2.7; // the same; what is shorter is a solid patch
+const MIN_FILLED = 0.65; // share of its bounding box that a sheet fills
+const MAX_OUTSIDE = 0.9; // share of the image that may be beside the paper
+const MIN_FADING = 0.3; // contrast of strokes, relative to that of lines that hid them
 
-/** Separates ink from paper; null without ink. Whether the ink is darker than the paper may be known. */
-export function findInk(grey: Grid, dark?: boolean): Ink | null {
+/** Separates ink from paper, lines, and what is beside the paper; null without ink. Whether it is dark may be known. */
+export function findInk(image: Grid, dark?: boolean): Ink | null {
+  const isSmall = longer(image) <= SMALL_SIDE;
+  const grey = isSmall ? evenlyLit(image) : image;
   const [byShare, byWidth] = dark === undefined ? isDarkOnLight(grey) : [dark, dark];
   const kinds = byShare === byWidth ? [byShare] : [true, false];
-  const found = kinds.map((kind) => inkOf(grey, kind)).filter((ink) => ink !== null);
-  return found.sort((a, b) => elongation(b) - elongation(a))[0] ?? null;
+  const either = kinds.map((kind) => inkOf(grey, kind)).filter((ink) => ink !== null);
+  if (either.length > 1) either.sort((a, b) => numCorners(a) - numCorners(b) || elongation(b) - elongation(a));
+  const [ink] = either;
+  if (!ink) return null;
+  const { parts, largest, boxes } = ink;
+  const box = boxes.get(largest)!;
+  if (2 * sum(maskOf(cropped(parts, box), (number) => number === largest).values) < widthOf(box) * heightOf(box)) return ink;
+  const within = dark === undefined && !isSmall && elongation(ink) < MIN_STROKES ? inside(grey, ink) : null;
+  return elongation(within ?? ink) >= MIN_ELONGATION ? (within ?? ink) : null;
+}
+
+/** The corners of the image that are ink; those of a tightly cropped digit are paper. */
+function numCorners({ parts: { width, values } }: Ink): number {
+  return [0, width - 1, values.length - width, values.length - 1].filter((at) => values[at]).length;
+}
+
+/** Length of the strokes of the largest component, relative to their width. */
+function elongation({ parts, boxes, largest }: Ink): number {
+  const part = padded(maskOf(cropped(parts, boxes.get(largest)), (number) => number === largest), 1);
+  if (longer(part) < MIN_SCAN) return MIN_STROKES; // too coarse to measure
+  return sum(part.values) / Math.max(1, strokeWidth(part)) ** 2;
 }
 
 function inkOf(image: Grid, dark: boolean): Ink | null {
   const grey = dark ? image : mapped(image, (value) => 1 - value);
-  if (Math.max(grey.width, grey.height) > SMALL_SIDE) {
-    const free = strokes(grey, closing(grey, MAX_STROKE), dark, true);
-    if (free !== null) return free;
+  const free = longer(grey) > SMALL_SIDE ? strokes(grey, closing(grey, MAX_STROKE), dark, true) : null;
+  if (free) return free;
+  // Of a scan, whose digit may fill it, the paper is the median of the lighter half.
+  const middle = (highest(grey.values) + lowest(grey.values)) / 2;
+  const paper = median(grey.values.filter((value) => value >= middle));
+  return strokes(grey, mapped(grey, () => paper), dark, false);
+}
+
+/** A scan without the slope of its light, if its border is a plane but for noise. */
+function evenlyLit(grey: Grid): Grid {
+  const { width, height, values } = grey;
+  const place = (at: number, length: number): number => (length > 1 ? (2 * at) / (length - 1) - 1 : -1);
+  const border: number[][] = []; // value, 1, row, column
+  values.forEach((value, i) => {
+    const [x, y] = [i % width, Math.floor(i / width)];
+    if (Math.min(x, y, width - 1 - x, height - 1 - y) < 2) border.push([value, 1, place(y, height), place(x, width)]);
+  });
+  const rangeOf = (numbers: number[]): number => Math.max(...numbers) - Math.min(...numbers);
+  const span = highest(values) - lowest(values);
+  if (rangeOf(border.map(([value]) => value)) < MIN_SLOPE * span) return grey;
+  let known = border;
+  let plane: number[] = [];
+  const error = (row: number[]): number => Math.abs(residual(row, plane));
+  for (let turn = 0; turn < 3; turn++) { // each without what differs, which is the ink of neighbours
+    plane = leastSquares(known);
+    const limit = 3 * median(known.map(error)) + GREY_LEVEL;
+    known = known.filter((row) => error(row) <= limit);
   }
-  return strokes(grey, paperOfScan(grey), dark, false);
+  if (!(median(border.map(error)) < MAX_ROUGHNESS * span)) return grey;
+  return made(width, height, (x, y) => Math.min(1, Math.max(0, values[y * width + x] - plane[1] * place(y, height) - plane[2] * place(x, width))));
+}
+
+/** The strokes on a solid patch: it is the sheet, on a desk that is darker or lighter. */
+function inside(grey: Grid, ink: Ink): Ink | null {
+  const box = ink.boxes.get(ink.largest)!;
+  const part = maskOf(cropped(ink.parts, box), (number) => number === ink.largest);
+  const free = labelFree(part).labels;
+  const filled = maskOf(cropped(free, [1, 1, free.width - 1, free.height - 1]), (number) => number !== 1);
+  const patch = inSquare(padded(filled, 2), 5, false);
+  if (longer(patch) < SMALL_SIDE || mean(patch) < MIN_FILLED) return null;
+  const seen = cropped(grey, box);
+  const usual = median(seen.values.filter((_, i) => patch.values[i]));
+  const sheet = mapped(seen, (value, i) => (patch.values[i] ? value : usual));
+  const found = inkOf(sheet, !ink.dark) ?? inkOf(sheet, ink.dark);
+  if (!found || elongation(found) < elongation(ink)) return null;
+  const [left, top] = box;
+  const placed = (image: Grid): Grid => {
+    const whole = grid(grey.width, grey.height);
+    for (let y = 0; y < image.height; y++) whole.values.set(image.values.subarray(y * image.width, (y + 1) * image.width), (y + top) * grey.width + left);
+    return whole;
+  };
+  const boxes = new Map([...found.boxes].map(([number, [x0, y0, x1, y1]]) => [number, [x0 + left, y0 + top, x1 + left, y1 + top] as Box]));
+  return { ...found, values: placed(found.values), parts: placed(found.parts), boxes };
 }
 
 /** The ink on a background; with `isFree`, only if it touches neither border nor desk. */
 function strokes(grey: Grid, background: Grid, dark: boolean, isFree: boolean): Ink | null {
-  const thinned = background.values.filter((_, i) => i % background.width % 4 === 0 && Math.floor(i / background.width) % 4 === 0);
-  const level = quantile(thinned.sort(), 0.9);
-  const signal = mapped(grey, (value, i) => {
+  const level = quantile(thinned(background, 4).values.sort(), 0.9);
+  const outside = maskOf(background, (value) => value < Math.fround(0.75 * level));
+  let signal = mapped(grey, (value, i) => {
     const paper = background.values[i];
-    return dark ? (paper - value) / Math.max(paper, Math.max(0.4 * level, 0.05)) : paper - value;
+    return dark ? Math.fround(paper - value) / Math.max(paper, Math.fround(Math.max(0.4 * level, 0.05))) : paper - value;
   });
-  const values = scaled(signal, isFree);
-  if (values === null) return null;
-  const mask = Uint8Array.from(values.values, (value) => (value > 0.5 ? 1 : 0));
-  const outside = Uint8Array.from(background.values, (value) => (value < 0.75 * level ? 1 : 0));
-  const found = components(mask, grey.width, grey.height);
-  const kept = keptParts(found, mask, outside, grey, isFree);
-  if (!kept.some(Boolean)) return null;
-  const parts = found.labels.map((label) => (kept[label] ? label : 0));
-  return { values, parts, boxes: found.boxes.map((box, i) => (kept[i] ? box : [0, 0, 0, 0])), dark };
-}
-
-interface Components {
-  labels: Int32Array;
-  boxes: Box[];
-  areas: number[];
-}
-
-/** Components of neighbours in eight directions, or without diagonals in four. */
-export function components(mask: Uint8Array, width: number, height: number, diagonals = true): Components {
-  const labels = new Int32Array(mask.length);
-  const boxes: Box[] = [[0, 0, 0, 0]];
-  const areas = [0];
-  const stack: number[] = [];
-  for (let start = 0; start < mask.length; start++) {
-    if (!mask[start] || labels[start]) continue;
-    const label = boxes.length;
-    const box: Box = [width, height, 0, 0];
-    let area = 0;
-    labels[start] = label;
-    stack.push(start);
-    while (stack.length) {
-      const place = stack.pop() as number;
-      const [x, y] = [place % width, Math.floor(place / width)];
-      area++;
-      box[0] = Math.min(box[0], x);
-      box[1] = Math.min(box[1], y);
-      box[2] = Math.max(box[2], x + 1);
-      box[3] = Math.max(box[3], y + 1);
-      for (let dy = -1; dy <= 1; dy++) {
-        for (let dx = -1; dx <= 1; dx++) {
-          const [nx, ny] = [x + dx, y + dy];
-          if (nx < 0 || ny < 0 || nx >= width || ny >= height || (dx && dy && !diagonals)) continue;
-          const near = ny * width + nx;
-          if (mask[near] && !labels[near]) {
-            labels[near] = label;
-            stack.push(near);
-          }
-        }
+  let first = 0;
+  for (let turn = 0; turn < 3; turn++) {
+    const found = scaled(signal, outside, isFree);
+    first = Math.max(first, found?.contrast ?? 0);
+    if (!found || found.contrast < MIN_FADING * first) return null;
+    const { values } = found;
+    const mask = maskOf(values, (value) => value > 0.5);
+    const rest = longer(mask) > MIN_LINED ? withoutLines(maskOf(values, (value) => value > 0.25), outside) : mask;
+    const thin = maskOf(mask, (value, i) => value && rest.values[i]);
+    const components = label(thin);
+    const kept = keptParts(components, thin, grey, outside, isFree);
+    if (kept.length) {
+      const lines = maskOf(mask, (value, i) => value && !thin.values[i]);
+      if (any(lines)) {
+        const [around, thick] = [near(lines, 2).values, near(thin, 1).values];
+        values.values.forEach((_, i) => around[i] && !thick[i] && (values.values[i] = 0));
       }
+      const { labels, boxes, areas } = components;
+      const largest = kept.reduce((a, b) => (areas[b] > areas[a] ? b : a));
+      const isKept = new Set(kept);
+      return { values, parts: mapped(labels, (number) => (isKept.has(number) ? number : 0)), boxes: new Map(kept.map((number) => [number, boxes[number]])), largest, dark };
     }
-    boxes.push(box);
-    areas.push(area);
+    const hidden = near(mask, 2).values;
+    signal = mapped(signal, (value, i) => (hidden[i] ? 0 : value));
   }
-  return { labels, boxes, areas };
-}
-
-/** Which components are kept: no specks and, if others are as long, none at the border or on the desk. */
-function keptParts({ labels, boxes, areas }: Components, mask: Uint8Array, outside: Uint8Array, { width, height }: Grid, isFree: boolean): boolean[] {
-  const longer = Math.max(width, height);
-  const lengths = boxes.map(sideOf);
-  const isRim = boxes.map(([left, top, right, bottom]) => left === 0 || top === 0 || right === width || bottom === height);
-  let free = boxes.map((_, i) => i > 0 && !isRim[i]);
-  const sizes = [...areas];
-  const longestOf = (chosen: boolean[]): number => Math.max(0, ...lengths.filter((_, i) => chosen[i]));
-  if (isFree) {
-    free = free.map((one, i) => one && sizes[i] >= 4);
-    const beyond = new Array(boxes.length).fill(0);
-    labels.forEach((label, i) => (beyond[label] += outside[i]));
-    const onDesk = boxes.map((_, i) => beyond[i] > 0.5 * sizes[i]);
-    const onPaper = free.map((one, i) => one && !onDesk[i]);
-    if (longestOf(onPaper) >= MIN_LENGTH * longer) free = onPaper;
-    const longest = longestOf(free);
-    const solid = boxes.map((_, i) => i > 0 && sizes[i] > MIN_WIDTH * longer * lengths[i] && !onDesk[i]);
-    if (longest < MIN_LENGTH * longer || longest < 0.4 * longestOf(solid)) return boxes.map(() => false);
-    free.forEach((one, i) => {
-      if (!one) sizes[i] = 0;
-    });
-  } else {
-    if (longer >= 16 && hugsBorder(mask, width, height)) return boxes.map(() => false);
-    if (longestOf(free) >= 0.4 * Math.max(...lengths)) free.forEach((one, i) => (sizes[i] = one ? sizes[i] : 0));
-  }
-  const largest = Math.max(...sizes.slice(1));
-  const kept = sizes.map((area, i) => i > 0 && area > 0 && area >= 0.01 * largest);
-  const limit = isFree ? MAX_PARTS : MAX_PARTS / 4;
-  return kept.filter(Boolean).length > limit ? boxes.map(() => false) : kept;
-}
-
-/** Whether nearly all ink is at the border, as the remains of a frame. */
-function hugsBorder(mask: Uint8Array, width: number, height: number): boolean {
-  const [mx, my] = [rounded(width * 0.12), rounded(height * 0.12)];
-  let [all, inside] = [0, 0];
-  mask.forEach((value, i) => {
-    const [x, y] = [i % width, Math.floor(i / width)];
-    all += value;
-    if (x >= mx && x < width - mx && y >= my && y < height - my) inside += value;
-  });
-  return inside < 0.15 * all;
+  return null;
 }
 
 /** Whether the ink is darker than the paper: by its share of the picture and border, and by width. */
 function isDarkOnLight(grey: Grid): [boolean, boolean] {
-  const { image: small } = downsample(grey, THUMB_SIDE);
+  const small = downsample(grey, THUMB_SIDE);
   const { width, height, values } = small;
-  const [low, high] = [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
-  const above = values.map((value) => (value > (high + low) / 2 ? 1 : 0));
-  const border: number[] = [];
-  for (let x = 0; x < width; x++) border.push(above[x], above[(height - 1) * width + x]);
-  for (let y = 0; y < height; y++) border.push(above[y * width], above[y * width + width - 1]);
-  const mean = (list: ArrayLike<number>): number => Array.from(list).reduce((sum, value) => sum + value, 0) / list.length;
-  const byShare = mean(border) + mean(above) >= 1;
-  if (Math.max(width, height) <= SMALL_SIDE) return [byShare, byShare];
-  const smooth = blurred(small);
-  const dark = mapped(closing(smooth, USUAL_STROKE), (value, i) => value - smooth.values[i]).values;
-  const light = mapped(closing(mapped(smooth, (value) => 1 - value), USUAL_STROKE), (value, i) => value - (1 - smooth.values[i])).values;
-  const top = Math.max(dark.reduce((a, b) => Math.max(a, b)), light.reduce((a, b) => Math.max(a, b)));
-  const range = smooth.values.reduce((a, b) => Math.max(a, b)) - smooth.values.reduce((a, b) => Math.min(a, b));
-  if (top < MIN_THIN * range) return [byShare, byShare];
-  const squares = (list: Float32Array): number => list.reduce((sum, value) => sum + value * value, 0);
-  return [byShare, squares(dark) >= squares(light)];
-}
-
-/** Means of 3 × 3 pixels; beyond the border, the nearest one. */
-function blurred(image: Grid): Grid {
-  const { width, height, values } = image;
+  const middle = Math.fround((highest(values) + lowest(values)) / 2);
+  const light = maskOf(small, (value) => value > middle);
+  const sides: Box[] = [[0, 0, width, 1], [0, height - 1, width, height], [0, 0, 1, height], [width - 1, 0, width, height]];
+  const border = sides.reduce((all, side) => all + sum(cropped(light, side).values), 0) / (2 * (width + height));
+  const byShare = border + mean(light) >= 1;
+  if (longer(small) <= SMALL_SIDE) return [byShare, byShare];
   const at = (x: number, y: number): number => values[Math.min(height - 1, Math.max(0, y)) * width + Math.min(width - 1, Math.max(0, x))];
-  return mapped(image, (_, i) => {
-    let sum = 0;
-    for (let dy = -1; dy <= 1; dy++) for (let dx = -1; dx <= 1; dx++) sum += at((i % width) + dx, Math.floor(i / width) + dy);
-    return sum / 9;
+  const smooth = made(width, height, (x, y) => [-1, 0, 1].reduce((all, down) => all + at(x - 1, y + down) + at(x, y + down) + at(x + 1, y + down), 0) / 9);
+  const thin = [smooth, mapped(smooth, (value) => 1 - value)].map((one) => {
+    const closed = closing(one, USUAL_STROKE).values;
+    return one.values.map((value, i) => closed[i] - value);
   });
+  if (Math.max(...thin.map(highest)) < MIN_THIN * (highest(smooth.values) - lowest(smooth.values))) return [byShare, byShare];
+  const [ofDark, ofLight] = thin.map((one) => sum(one.map((value) => value * value)));
+  return [byShare, ofDark >= ofLight];
 }
 
-/** The grey closing by a square (Serra 1982). Beyond the border it is dark. */
-function closing(grey: Grid, share: number): Grid {
-  const window = Math.max(3, rounded(share * Math.max(grey.width, grey.height)) | 1);
-  const pad = window - 1;
-  const [width, height] = [grey.width + 2 * pad, grey.height + 2 * pad];
-  let padded = grid(width, height);
-  for (let y = 0; y < grey.height; y++) {
-    padded.values.set(grey.values.subarray(y * grey.width, (y + 1) * grey.width), (y + pad) * width + pad);
-  }
-  for (const extremum of [Math.max, Math.min]) {
-    padded = transposed(sliding(transposed(sliding(padded, window, extremum)), window, extremum));
-  }
-  return padded;
+/**
+ * A difference scaled so that paper with its noise is 0, and the inside of a stroke 1; null if nothing stands out. It is
+ * then measured without what is beside the paper: a desk has a grain.
+ */
+function scaled(signal: Grid, outside: Grid, isNoisy: boolean): { values: Grid; contrast: number } | null {
+  const step = Math.max(1, Math.floor(longer(signal) / 128));
+  const [values, beside] = [thinned(signal, step).values, thinned(outside, step).values];
+  const share = sum(beside) / beside.length;
+  const onPaper = share > 0 && share < MAX_OUTSIDE ? values.filter((_, i) => !beside[i]) : null;
+  const found = levels(values.sort(), isNoisy) ?? (onPaper && levels(onPaper.sort(), isNoisy));
+  if (!found) return null;
+  const { paper, floor, contrast } = found;
+  const range = Math.fround(contrast - floor);
+  const ink = mapped(signal, (value) => Math.min(1, Math.max(0, Math.fround(Math.fround(value - paper) - Math.fround(floor)) / range)));
+  return { values: ink, contrast };
 }
 
-/** The extremum of each `window` successive rows, from windows of 1, 2, 4, … rows. */
-function sliding({ width, height, values }: Grid, window: number, extremum: (a: number, b: number) => number): Grid {
-  let rows: Float32Array<ArrayBuffer> = values as Float32Array<ArrayBuffer>;
-  let count = height;
-  let size = 1;
-  while (size < window) {
-    const step = Math.min(size, window - size);
-    count -= step;
-    const next = new Float32Array(count * width);
-    for (let i = 0; i < next.length; i++) next[i] = extremum(rows[i], rows[i + step * width]);
-    rows = next;
-    size += step;
-  }
-  return grid(width, count, rows);
-}
-
-/** The paper around a digit that may fill the picture. */
-function paperOfScan(grey: Grid): Grid {
-  const ordered = Float32Array.from(grey.values).sort();
-  const middle = (ordered[0] + ordered[ordered.length - 1]) / 2;
-  const above = ordered.filter((value) => value >= middle);
-  const half = above.length >> 1;
-  const level = above.length % 2 ? above[half] : (above[half - 1] + above[half]) / 2;
-  return mapped(grey, () => level);
-}
-
-/** A difference scaled so that paper with its noise is 0, and the inside of a stroke 1; null without contrast. */
-function scaled(signal: Grid, isNoisy: boolean): Grid | null {
-  const step = Math.max(1, Math.floor(Math.max(signal.width, signal.height) / 128));
-  const sampled = signal.values.filter((_, i) => (i % signal.width) % step === 0 && Math.floor(i / signal.width) % step === 0);
-  const ordered = sampled.sort();
+/** The level of paper, and above it that of its noise and that of strokes; null without strokes. */
+function levels(ordered: Float32Array, isNoisy: boolean): { paper: number; floor: number; contrast: number } | null {
   const middle = (quantile(ordered, 0.02) + quantile(ordered, 0.998)) / 2;
-  const around = ordered.filter((value) => value <= middle);
+  const around = ordered.subarray(0, ordered.length - above(ordered, middle).length);
   const paper = quantile(around, 0.5);
   const noise = 1.4826 * quantile(around.map((value) => Math.abs(value - paper)).sort(), 0.5);
   const limit = paper + Math.max(4 * noise, MIN_CONTRAST / 2);
-  const stroke = ordered.filter((value) => value > limit);
-  if (stroke.length === 0) return null;
+  const stroke = above(ordered, limit);
+  if (!stroke.length) return null;
   const half = (paper + quantile(stroke, 0.9)) / 2;
-  const contrast = quantile(stroke.filter((value) => value >= half), 0.8) - paper;
+  const contrast = quantile(above(stroke, half, true), 0.8) - paper;
   if (contrast < MIN_CONTRAST || (contrast < MIN_SIGNAL * noise && (isNoisy || contrast < 0.5))) return null;
-  const floor = Math.max(Math.min(3 * noise, 0.2 * contrast), GREY_LEVEL);
-  return mapped(signal, (value) => Math.min(1, Math.max(0, (value - paper - floor) / (contrast - floor))));
-}
-
-/** Length of the strokes of the largest component, relative to their width. */
-function elongation({ parts, values: { width, height } }: Ink): number {
-  const { areas, labels } = components(Uint8Array.from(parts, (label) => (label ? 1 : 0)), width, height);
-  const largest = areas.indexOf(Math.max(...areas));
-  const mask = Uint8Array.from(labels, (label) => (label === largest ? 1 : 0));
-  return areas[largest] / Math.max(1, strokeWidth(mask, width, height, false)) ** 2;
-}
-
-/** In a band of width w, the mean distance to the nearest pixel outside is (w + 2) / 4. */
-export function strokeWidth(mask: Uint8Array, width: number, height: number, isCropped: boolean): number {
-  const distances = distancesOutside(mask, width, height, isCropped);
-  let [sum, count] = [0, 0];
-  mask.forEach((value, i) => {
-    if (value) {
-      sum += distances[i];
-      count++;
-    }
-  });
-  return 4 * (sum / count) - 2;
-}
-
-/** Distance of each pixel of the mask to the nearest one outside it; beyond a cropped border there is none. */
-function distancesOutside(mask: Uint8Array, width: number, height: number, isCropped: boolean): Float64Array {
-  const FAR = 1e9;
-  const squares = Float64Array.from(mask, (value) => (value ? FAR : 0));
-  const line = (start: number, step: number, count: number): void => {
-    const values = Array.from({ length: count }, (_, i) => squares[start + i * step]);
-    for (let i = 0; i < count; i++) {
-      let best = isCropped ? FAR : Math.min((i + 1) ** 2, (count - i) ** 2);
-      for (let j = 0; j < count; j++) best = Math.min(best, values[j] + (i - j) ** 2);
-      squares[start + i * step] = best;
-    }
-  };
-  for (let y = 0; y < height; y++) line(y * width, 1, width);
-  for (let x = 0; x < width; x++) line(x, width, height);
-  return squares.map(Math.sqrt);
-}
-
-export function mapped(image: Grid, change: (value: number, i: number) => number): Grid {
-  return grid(image.width, image.height, image.values.map(change));
-}
-
-export function sideOf([left, top, right, bottom]: Box): number {
-  return Math.max(right - left, bottom - top);
-}
-
-function quantile(ordered: Float32Array, share: number): number {
-  return ordered[rounded(share * (ordered.length - 1))];
+  // The soft edges of an enlarged scan are no noise.
+  return { paper, floor: Math.max(Math.min(3 * noise, 0.2 * contrast), GREY_LEVEL), contrast };
 }

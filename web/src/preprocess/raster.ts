@@ -5,9 +5,8 @@
 // browser is not used, because its filters differ.
 
 import type { Size } from "../engine/config";
-import { centred as toMiddle } from "./digits";
-import { grid, type Grid } from "./image";
-import { sideOf } from "./ink";
+import { grid, sideOf, type Grid } from "./pixels";
+import { centred as toMiddle } from "./scaling";
 import { CANVAS, boxOf, type Point, type Stroke } from "./strokes";
 
 const SAMPLES = 8; // per pixel and axis

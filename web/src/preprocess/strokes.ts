@@ -1,7 +1,7 @@
 // Strokes: polylines on a canvas of 280 × 280 units, and the digits that they form.
 
-import { belongTogether, hull, length } from "./digits";
-import { sideOf, type Box } from "./ink";
+import { around, heightOf, hull, sideOf, type Box } from "./pixels";
+import { belongTogether } from "./groups";
 
 export type Point = [number, number];
 export type Stroke = Point[];
@@ -31,7 +31,7 @@ export function digitsOf(strokes: Stroke[]): Stroke[][] {
     const isNear = (group: Stroke[]): boolean => group.some((other) => belongTogether(inkBox([stroke]), inkBox([other])));
     groups = [[stroke, ...groups.filter(isNear).flat()], ...groups.filter((group) => !isNear(group))];
   }
-  const heights = groups.map((group) => length(inkBox(group), 1));
+  const heights = groups.map((group) => heightOf(inkBox(group)));
   const tallest = Math.max(...heights);
   const kept = groups.filter((_, i) => heights[i] >= 0.35 * tallest);
   if (kept.length < 2) return strokes.length ? [strokes] : [];
@@ -40,8 +40,7 @@ export function digitsOf(strokes: Stroke[]): Stroke[][] {
 
 /** The box of the ink: half of the pen's width beyond the points. */
 function inkBox(strokes: Stroke[]): Box {
-  const [left, top, right, bottom] = boxOf(strokes) ?? [0, 0, 0, 0];
-  return [left - PEN / 2, top - PEN / 2, right + PEN / 2, bottom + PEN / 2];
+  return around(boxOf(strokes) ?? [0, 0, 0, 0], PEN / 2);
 }
 
 /** The stroke with one more point, unless it is too close to the last one. */

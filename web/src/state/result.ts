@@ -7,10 +7,11 @@ import type { Config } from "../engine/config";
 import { meanMeasures, measureHead, type Measures } from "../engine/influence";
 import { noisy, shuffledOrder, TRAINED } from "../engine/interventions";
 import { blankPatches, normalize, reorderPatches } from "../engine/patches";
-import { predictionOf, type Prediction } from "../engine/predict";
+import type { Prediction } from "../engine/predict";
 import { encode, forwardText, wordLogits, type TextModel } from "../engine/text";
 import { forward, lens, type Model, type Run } from "../engine/vit";
 import { WARNINGS } from "../preprocess/digits";
+import { predictionFor } from "../preprocess/picture";
 import { rasterise } from "../preprocess/raster";
 import { digitsOf, isTooSmall, type Stroke } from "../preprocess/strokes";
 import type { State } from "./state";
@@ -38,7 +39,7 @@ export function compute(model: Model, state: State): Result {
   }
   const inks = inputs.map((input) => changedInput(input, state, config));
   const runs = inks.map((ink) => forward(model, normalize(ink, config), state));
-  const predictions = runs.map(({ logits }, i) => predictionOf(logits, inks[i], config, warningsOf(state, i)));
+  const predictions = runs.map(({ logits }, i) => predictionFor(logits, inks[i], config, warningsOf(state, i)));
   return {
     status: "computed",
     inputs,
@@ -53,9 +54,9 @@ export function compute(model: Model, state: State): Result {
 }
 
 /** Reasons to doubt an image of an uploaded picture. */
-function warningsOf({ images, doubts }: State, image: number): string[] {
+function warningsOf({ images, doubts }: State, image: number): number[] {
   const first = image * WARNINGS.length;
-  return images.length ? WARNINGS.filter((_, i) => doubts.includes(first + i)) : [];
+  return images.length ? [...WARNINGS.keys()].filter((warning) => doubts.includes(first + warning)) : [];
 }
 
 /** The model inputs of the picture, or else of each digit of the drawing. */

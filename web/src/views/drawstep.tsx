@@ -11,8 +11,8 @@ import { labelOf } from "../engine/predict";
 import { isMotionWanted, Player, usePlayer } from "../parts/controls";
 import { Bars, Label, sentenceOf } from "../parts/prediction";
 import { Term } from "../parts/term";
-import { inputsOfPicture, WARNINGS } from "../preprocess/digits";
-import { pixelsOf } from "../preprocess/image";
+import { WARNINGS } from "../preprocess/digits";
+import { inputsFromWorker } from "../preprocess/worker";
 import { earlyShares, useStore, type Store } from "../state/store";
 import { DigitRail, WayOn } from "./frame";
 import { Pad } from "./pad";
@@ -172,12 +172,13 @@ function PictureButton({ read, error }: { read: (file: Blob) => void; error: str
 
 const PAD_SIDE = 600; // pixels are enough for the pad
 
-/** The address of a picture of this width. */
-async function addressOf(file: Blob, width: number): Promise<string> {
-  const bitmap = await createImageBitmap(file, { resizeWidth: width });
+/** The address of a picture, in at most this width. */
+async function addressOf(file: Blob): Promise<string> {
+  const bitmap = await createImageBitmap(file);
   const canvas = document.createElement("canvas");
-  Object.assign(canvas, { width, height: bitmap.height });
-  canvas.getContext("2d")?.drawImage(bitmap, 0, 0);
+  const scale = Math.min(1, PAD_SIDE / bitmap.width);
+  Object.assign(canvas, { width: scale * bitmap.width, height: scale * bitmap.height });
+  canvas.getContext("2d")?.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   return canvas.toDataURL();
 }
 
@@ -187,14 +188,13 @@ function usePictures(store: Store): { isOver: boolean; error: string; read: (fil
   const [error, setError] = useState("");
   const read = async (file: Blob): Promise<void> => {
     try {
-      const pixels = await pixelsOf(file);
-      const inputs = inputsOfPicture(pixels, store.config);
+      const inputs = await inputsFromWorker(file, store.model);
       const problem = inputs.length === 0 ? "No digit was found in this picture." : "";
       setError(problem);
       if (problem) return store.say(problem);
       const doubts = inputs.flatMap(({ warnings }, i) => warnings.map((warning) => i * WARNINGS.length + warning));
       const images = inputs.map((input) => input.pixels);
-      store.photo.value = { images, address: await addressOf(file, Math.min(pixels.width, PAD_SIDE)) };
+      store.photo.value = { images, address: await addressOf(file) };
       store.set({ images, doubts, digit: 0, strokes: [] });
       store.say("Picture opened.");
     } catch {

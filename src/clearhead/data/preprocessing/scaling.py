@@ -107,7 +107,8 @@ def _centred(ink: Grey) -> Float[ndarray, "28 28"]:
     for axis, solid in enumerate(box_of(ink > MIN_INK)):
         mass = ink.sum(axis=1 - axis)
         middle = float((mass * np.arange(len(mass))).sum() / mass.sum())
-        place.append(min(max(round(CENTRE - middle), -solid.start), SIDE - solid.stop))
+        shift = round(round(CENTRE - middle, 4))  # symmetric ink is often half a pixel from 14.0
+        place.append(min(max(shift, -solid.start), SIDE - solid.stop))
     top, left = (SIDE + shift for shift in place)
     canvas[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
     return canvas[SIDE:-SIDE, SIDE:-SIDE]

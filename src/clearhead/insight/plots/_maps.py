@@ -98,7 +98,6 @@ def tokens_figure(
     grid: Grid,
     *,
     picture: Picture | None = None,
-    note: str = NOTE,
 ) -> Figure:
     """Maps of one image side by side, such as rollout and relevance, as shares of their sum.
 
@@ -106,7 +105,6 @@ def tokens_figure(
         maps: By title, one number, at least 0, for each token.
         grid: The tokens.
         picture: The image before normalisation; a grey one is drawn above the maps.
-        note: Text below the maps.
 
     Raises:
         InputError: If a map has negative numbers or other tokens.
@@ -120,7 +118,7 @@ def tokens_figure(
         draw_weights(axes, grid.fold(shares), picture=picture)
         axes.set_title(title, fontsize=9)
         _write_prefix(axes, grid, grid.prefix(shares), fontsize=8)
-    figure.supxlabel(note, fontsize=8, color=MUTED)
+    figure.supxlabel(NOTE, fontsize=8, color=MUTED)
     bar = weight_bar(figure, panels, 1.0 / grid.num_tokens)
     bar.set_label("share of the map's sum, square-root scale", fontsize=8)
     return figure

@@ -1,14 +1,14 @@
 """The studies of the project by name, found without importing them, and the loading of any study.
 
-The file `c08_number_of_heads.py` holds the study "number-of-heads" of claim C8; `notes.toml` what
-does not follow from it, what papers found, and further sources.
+The file `c08_number_of_heads.py` holds the study "number-of-heads" of claim C8. `load_study` adds
+what `notes.toml` holds: what does not follow from it, what papers found, and further sources.
 """
 
 import ast
 import importlib
 import sys
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -71,7 +71,7 @@ def load_study(source: str) -> "Study":
 
     Raises `ConfigError` if there is no such module, or the object is not a `Study`.
     """
-    from clearhead.studies.study import Study
+    from clearhead.studies.study import Paper, Study
 
     module_name, _, attribute = source.partition(":")
     attribute = attribute or OBJECT
@@ -94,19 +94,15 @@ def load_study(source: str) -> "Study":
         raise ConfigError(
             f"{source!r} is not a Study: {attribute!r} in {module_name} is {type(study).__name__}"
         )
-    return study
-
-
-def notes(claim: str) -> dict[str, Any]:
-    """The arguments `limits`, `literature` and `references` of a study, by its claim ("C8")."""
-    from clearhead.studies.study import Paper
-
-    found = _notes()[claim]
-    return {
-        "limits": tuple(found.get("limits", ())),
-        "literature": tuple(Paper(**paper) for paper in found.get("papers", ())),
-        "references": tuple(found.get("references", ())),
-    }
+    if not source.startswith(f"{CLAIMS}."):
+        return study
+    notes = _notes()[study.claim]
+    return replace(
+        study,
+        limits=tuple(notes.get("limits", ())),
+        literature=tuple(Paper(**paper) for paper in notes.get("papers", ())),
+        references=tuple(notes.get("references", ())),
+    )
 
 
 @cache

@@ -2,36 +2,25 @@
 
 Vaswani et al. 2017 (footnote 4) say so of independent components with mean 0 and variance 1: q·k is
 then a sum of d_k terms of variance 1. Quoted later, the condition shrinks to "unit variance", and
-the conclusion is applied to trained models. Both versions are measured: independent components
-(normal, uniform, ±1), and queries and keys of trained classifiers with each component standardised,
-so that only independence is missing. For these the number is the departure of a head: the variance
-of q·k over d_k, or 1 over that if it is larger. It is judged for each d_k by itself, because a
-layer with small d_k has more heads. The classifiers are small; nothing follows for large models.
+the conclusion is applied to trained models. Both are measured: independent components (normal,
+uniform, ±1), and queries and keys of trained classifiers with each component standardised, so that
+only independence is missing. Their number is the departure of a head: the variance of q·k over d_k,
+or 1 over that if it is larger, for each d_k by itself, as a layer with small d_k has more heads.
 """
 
-from clearhead.studies import Bound, Cell, Exact, Grid, Part, PerBudget, Study, Summary
-from clearhead.studies.claims import notes
+from clearhead.studies.hypotheses import bound, exact
 from clearhead.studies.measures import scores
-from clearhead.studies.measures.classifiers import inputs_of
-from clearhead.studies.table import Trial, Values
+from clearhead.studies.measures.scores import LEARNED, SQRT, median_departure
+from clearhead.studies.study import Grid, PerBudget, Study, Summary, parts_of
+from clearhead.studies.table import Cell
 
 # 20,000 pairs give a variance to about 1 %; the largest of 24 such errors is below a tenth.
 PAIRS, NEAR = 20_000, 0.1
-# For trained heads, "near 1" is generous: within half as much again.
-NEAR_WHEN_TRAINED = 1.5
+NEAR_WHEN_TRAINED = 1.5  # generous: within half as much again
 IMAGES = {"images": 200}
 TRAINING = IMAGES | {"digits": PerBudget(quick=2_000, full=3_000), "epochs": 2}
 HEAD_DIMS = {"head_dim": PerBudget(quick=(4, 64), full=(4, 16, 64))}
-SQRT, LEARNED = scores.TRAINED
-
-
-def run(trial: Trial) -> Values:
-    """Variances of the scores of random components, or of every head of a model."""
-    if trial.condition == "drawn":
-        return scores.variances_of_random_scores(**trial.settings, seed=trial.seed)
-    model = scores.classifier_with_scale(trial)
-    return scores.variances_in_model(model, inputs_of(trial, model))
-
+FEW = PerBudget(quick=1, full=3)  # described, not judged
 
 STUDY = Study(
     name="score-variance",
@@ -47,45 +36,45 @@ STUDY = Study(
     "with 1/d_k; departure from variance d_k: how many times larger or smaller.",
     seeds={"quick": 2, "full": 6},
     grid=(
-        Grid(("drawn",), settings={"pairs": PAIRS, "head_dims": scores.HEAD_DIMS}),
-        Grid(("shipped",), settings=IMAGES),
-        Grid((SQRT,), settings=TRAINING | {"scale": "sqrt"}, vary=HEAD_DIMS),
+        Grid(
+            ("drawn",),
+            scores.variances_of_random_scores,
+            {"pairs": PAIRS, "head_dims": scores.HEAD_DIMS},
+        ),
+        Grid(("shipped",), scores.variances_in_model, IMAGES),
+        Grid((SQRT,), scores.variances_in_model, TRAINING | {"scale": "sqrt"}, vary=HEAD_DIMS),
         Grid(
             (LEARNED,),
-            settings=TRAINING | {"scale": "learned"},
+            scores.variances_in_model,
+            TRAINING | {"scale": "learned"},
             vary=HEAD_DIMS,
-            num_seeds=PerBudget(quick=1, full=3),  # described, not judged
+            num_seeds=FEW,
         ),
     ),
-    run=run,
-    parts=(
-        Part.of(
-            "independent components have variance d_k",
-            Exact(
+    parts=parts_of(
+        {
+            "independent components have variance d_k": exact(
                 "variance of q·k / √d_k, independent components: largest distance from 1",
                 "1",
-                (Cell("drawn", scores.largest_distance),),
+                Cell("drawn", scores.largest_distance),
                 high=NEAR,
             ),
-        ),
-        Part.of(
-            "trained, standardised components do so too",
-            *(
-                Bound(
+            "trained, standardised components do so too": [
+                bound(
                     f"departure from variance d_k, median head, d_k {head_dim}",
                     "times",
-                    Cell(SQRT, scores.median_departure, {"head_dim": head_dim}),
+                    Cell(SQRT, median_departure, {"head_dim": head_dim}),
                     high=NEAR_WHEN_TRAINED,
                 )
                 for head_dim in HEAD_DIMS["head_dim"].full
-            ),
-        ),
+            ],
+        }
     ),
     panels=scores.PANELS,
     summaries=(
         Summary(
             "Departure of the median head from variance d_k, 1/√d_k (times)",
-            scores.median_departure,
+            median_departure,
             conditions=(SQRT,),
             by="head_dim",
         ),
@@ -94,11 +83,7 @@ STUDY = Study(
             "(relative); scaled scores: smallest and largest variance of a head",
             scores.prediction_errors_and_range,
         ),
-        Summary(
-            "Learned factor over 1/√d_k: range",
-            lambda values: [f(values["relative_scale"]) for f in (min, max)],
-        ),
+        Summary("Learned factor over 1/√d_k: range", scores.range_of_factors),
     ),
     labels={SQRT: "trained, 1/√d_k", LEARNED: "trained, learned factor"},
-    **notes("C1"),
 )

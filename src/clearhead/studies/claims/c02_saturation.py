@@ -5,27 +5,15 @@ independent components are nearly independent normal numbers of variance d_k, as
 energy model (Derrida 1981). The mean norm of the softmax's Jacobian then falls like f/√d_k, f the
 density at 0 of the gap between the two largest scores: slowly, because a few rows keep all of it.
 The gradient for the query, scale · J · K, also grows with the length √d_k of the keys. So "its
-gradient vanishes" has two meanings, and both are judged. What scaling does to training is C3;
-trained classifiers are described here.
+gradient vanishes" has two meanings, and both are judged. What scaling does to training is C3.
 """
 
-from clearhead.studies import (
-    Bound,
-    Cell,
-    Difference,
-    Equivalence,
-    Grid,
-    Part,
-    PerBudget,
-    Study,
-    Summary,
-)
-from clearhead.studies.claims import notes
+from clearhead.studies.hypotheses import bound, difference, equivalence
 from clearhead.studies.measures import saturation
-from clearhead.studies.measures.classifiers import accuracy_on_unseen, inputs_of
-from clearhead.studies.measures.saturation import KEYS
-from clearhead.studies.measures.scores import HEAD_DIMS, classifier_with_scale
-from clearhead.studies.table import Trial, Values
+from clearhead.studies.measures.saturation import KEYS, NORMS, log2_norm
+from clearhead.studies.measures.scores import HEAD_DIMS
+from clearhead.studies.study import Grid, PerBudget, Study, Summary, parts_of
+from clearhead.studies.table import Cell
 
 ROWS = 2_000
 SMALLEST, LARGEST = HEAD_DIMS[0], HEAD_DIMS[-1]
@@ -36,17 +24,6 @@ NEARLY_ONE_HOT = 0.9  # mean largest weight
 HALVED = 1.0  # in halvings of a mean norm
 STEADY = 0.05  # of the largest weight
 AT_SMALLEST, AT_LARGEST = (Cell("drawn", ("measured", "1/√d_k", "largest", x)) for x in (0, -1))
-
-
-def run(trial: Trial) -> Values:
-    """Saturation and gradients of the softmax, of random scores or in a trained classifier."""
-    if trial.condition == "drawn":
-        return saturation.saturation_of_random_scores(**trial.settings, seed=trial.seed)
-    model = classifier_with_scale(trial)
-    accuracy = accuracy_on_unseen(model, unseen=trial.settings["images"], seed=trial.seed)
-    measured = saturation.saturation_in_model(model, inputs_of(trial, model))
-    return measured | {"accuracy": accuracy["accuracy"] / 100}
-
 
 STUDY = Study(
     name="saturation",
@@ -60,48 +37,41 @@ STUDY = Study(
     "mean of rows.",
     seeds={"quick": 6, "full": 12},
     grid=(
-        Grid(("drawn",), settings=SCORES),
+        Grid(("drawn",), saturation.saturation_of_random_scores, SCORES),
         Grid(
             ("trained",),
-            settings=TRAINING,
+            saturation.saturation_in_model,
+            TRAINING,
             vary={"head_dim": TRAINED_HEAD_DIMS, "scale": ("none", "sqrt", "learned")},
             num_seeds=PerBudget(quick=2, full=3),  # described, not judged
         ),
     ),
-    run=run,
-    parts=(
-        Part.of(
-            "unscaled softmax is nearly one-hot",
-            Bound(
+    parts=parts_of(
+        {
+            "unscaled softmax is nearly one-hot": bound(
                 f"unscaled at d_k {LARGEST}: mean largest of {KEYS} weights",
                 "share",
                 Cell("drawn", ("measured", "unscaled", "largest", -1)),
                 low=NEARLY_ONE_HOT,
             ),
-        ),
-        *(
-            Part.of(
-                f"the gradient vanishes ({name})",
-                Difference(
+            **{
+                f"the gradient vanishes ({name})": difference(
                     f"{name} at d_k {LARGEST}, mean norm, scaled against unscaled",
                     "halvings",
-                    Cell("drawn", saturation.log2_norm("1/√d_k", measure)),
-                    Cell("drawn", saturation.log2_norm("unscaled", measure)),
+                    Cell("drawn", log2_norm("1/√d_k", measure)),
+                    Cell("drawn", log2_norm("unscaled", measure)),
                     margin=HALVED,
-                ),
-            )
-            for measure, name in saturation.NORMS.items()
-        ),
-        Part.of(
-            "scaled weights do not depend on d_k",
-            Equivalence(
+                )
+                for measure, name in NORMS.items()
+            },
+            "scaled weights do not depend on d_k": equivalence(
                 f"scaled: largest weight at d_k {LARGEST} against d_k {SMALLEST}",
                 "share",
                 AT_LARGEST,
                 AT_SMALLEST,
                 margin=STEADY,
             ),
-        ),
+        }
     ),
     panels=saturation.PANELS,
     title=f"Softmax of {KEYS} scores, independent components",
@@ -114,5 +84,4 @@ STUDY = Study(
         Summary("Trained classifiers: mean largest weight", "largest", by="scale"),
     ),
     labels={"drawn": "random scores"},
-    **notes("C2"),
 )

@@ -7,17 +7,17 @@ Optimisers that normalise their steps hardly depend on the size of gradients; at
 the problem is scores that grow (Dehghani et al. 2023, whose loss diverges despite the factor).
 
 Without the factor the first scores are also √d_k times larger, which initial weights can make up
-for. So a third condition has no factor, but W_Q and W_K that are smaller at first by d_k^(-1/4)
-("matched"): its first scores are those of the scaled model, and what it still lacks is due to the
-factor in training. A rate that suits one condition need not suit the other, so scaled and unscaled
-are also taken at their best of three; choosing by the digits that are reported favours both alike.
-To judge instability would take far more trainings.
+for: smaller W_Q and W_K ("matched"), whose first scores are those of the scaled model. A rate that
+suits one condition need not suit the other, so scaled and unscaled are also taken at their best of
+three. To judge instability would take far more trainings.
 """
 
-from clearhead.studies import Cell, Difference, Estimate, Grid, Part, Points, Study, Summary
-from clearhead.studies.claims import notes
+from clearhead.studies._panels import Points
+from clearhead.studies.hypotheses import Hypothesis, difference, estimate
 from clearhead.studies.measures import saturation
-from clearhead.studies.table import Values
+from clearhead.studies.measures.saturation import train_with_scale
+from clearhead.studies.study import Grid, Study, Summary, parts_of
+from clearhead.studies.table import Cell, Values
 
 SCALES, ALL = ("sqrt", "none"), ("sqrt", "none", "matched")
 BEST = "d_k 64, variance 1, each at its best rate"
@@ -33,18 +33,12 @@ DECIDING: dict[str, Values] = {
 MARGIN, POINTS, ACCURACY = 1.0, "percentage points", "accuracy on unseen digits (%)"
 
 
-def compared(name: str, other: str, settings: Values, *, best: bool = False) -> Difference:
+def compared(name: str, other: str, settings: Values, best_of: str = "") -> Hypothesis:
     """The scaled model against another one."""
     what = "unscaled" if other == "none" else "unscaled with first scores of the same size"
-    best_of = "rate" if best else ""
-    return Difference(
-        f"scaled, against {what}: {name}",
-        POINTS,
-        Cell("sqrt", "accuracy", settings, best_of=best_of),
-        Cell(other, "accuracy", settings, best_of=best_of),
-        margin=MARGIN,
-        spread=3.5,  # second run
-    )
+    first, second = (Cell(x, "accuracy", settings, best_of) for x in ("sqrt", other))
+    name = f"scaled, against {what}: {name}"
+    return difference(name, POINTS, first, second, margin=MARGIN, spread=3.5)  # second run
 
 
 STUDY = Study(
@@ -58,36 +52,33 @@ STUDY = Study(
     measure="Accuracy on 2,000 test digits drawn with the seed, in per cent; lost trainings (below "
     "30 %, or a loss of NaN); norms of gradients of W_Q and W_K, and entropy, over time.",
     grid=(
-        Grid(ALL, settings=SHORT | VIT, vary={"head_dim": (SMALL, LARGE)}),
-        Grid(ALL, settings=SHORT | UNIT | {"rate": "usual"}),
-        Grid(SCALES, settings=SHORT | UNIT, vary={"rate": ("low", "high")}),
+        Grid(ALL, train_with_scale, SHORT | VIT, vary={"head_dim": (SMALL, LARGE)}),
+        Grid(ALL, train_with_scale, SHORT | UNIT | {"rate": "usual"}),
+        Grid(SCALES, train_with_scale, SHORT | UNIT, vary={"rate": ("low", "high")}),
     ),
-    run=saturation.train_with_scale,
-    parts=(
-        *(
-            Part(f"training is less effective ({name})", (compared(name, "none", settings),))
-            for name, settings in DECIDING.items()
-        ),
-        Part(f"training is less effective ({BEST})", (compared(BEST, "none", UNIT, best=True),)),
-        *(
-            Part(
-                f"… also from first scores of the same size ({name})",
-                (compared(name, "matched", settings),),
-            )
-            for name, settings in DECIDING.items()
-        ),
-        Part(
-            "smaller first scores make up for a part",
-            tuple(
-                Estimate(
+    parts=parts_of(
+        {
+            **{
+                f"training is less effective ({name})": compared(name, "none", settings)
+                for name, settings in DECIDING.items()
+            },
+            f"training is less effective ({BEST})": compared(BEST, "none", UNIT, "rate"),
+            **{
+                f"… also from first scores of the same size ({name})": compared(
+                    name, "matched", settings
+                )
+                for name, settings in DECIDING.items()
+            },
+            "smaller first scores make up for a part": [
+                estimate(
                     f"first scores of the same size, against larger ones: {name}",
                     POINTS,
                     Cell("matched", "accuracy", settings),
                     Cell("none", "accuracy", settings),
                 )
                 for name, settings in DECIDING.items()
-            ),
-        ),
+            ],
+        }
     ),
     panels=(
         Points(measure="accuracy", x="rate", settings=UNIT, xlabel="rate", ylabel=ACCURACY),
@@ -107,5 +98,4 @@ STUDY = Study(
         Summary("Trainings with a loss of NaN", lambda values: values["not_a_number_after"] >= 0),
     ),
     labels={"sqrt": "1/√d_k", "none": "unscaled", "matched": "unscaled, smaller W_Q and W_K"},
-    **notes("C3"),
 )

@@ -12,30 +12,18 @@ the patches, and predictions should change. Passing would not make weights an ex
 stronger attention goes with stronger influence is C17.
 """
 
-from typing import cast
-
-from clearhead.models.config import ViTConfig
-from clearhead.models.vit import VisionTransformer
-from clearhead.studies import Cell, Difference, Exact, Grid, Part, PerBudget, Study, Summary
-from clearhead.studies.claims import notes
+from clearhead.studies.hypotheses import difference, exact
 from clearhead.studies.measures import distributions
-from clearhead.studies.measures.classifiers import classifier_of, inputs_of, unseen_digits
-from clearhead.studies.table import Trial, Values
+from clearhead.studies.study import Grid, PerBudget, Study, Summary, parts_of
+from clearhead.studies.table import Cell
 
-CONFIG = ViTConfig(embed_dim=32, depth=4)
 IMAGES = {"images": 500}
 TRAINING = {"digits": PerBudget(quick=6_000, full=9_000), "epochs": 2}
-CONDITIONS = ("random", "shipped", "trained")
-
-
-def run(trial: Trial) -> Values:
-    """How far rows are from distributions; in a model also what permuting them changes."""
-    if trial.condition == "random":
-        return distributions.errors_of_random_rows(trial.settings["draws"], trial.seed)
-    model = cast("VisionTransformer", classifier_of(trial, CONFIG))
-    images, digits = inputs_of(trial, model), unseen_digits(trial.settings["images"], trial.seed)
-    return distributions.errors_and_moves_in_model(model, images, digits.labels, trial.seed)
-
+LABELS = {
+    "random": "random tensors",
+    "shipped": "shipped model",
+    "trained": "small classifiers",
+}
 
 STUDY = Study(
     name="distributions",
@@ -50,41 +38,38 @@ STUDY = Study(
     "probabilities with the model's weights and with each row permuted over its keys.",
     seeds={"quick": 3, "full": 12},
     grid=(
-        Grid(("random",), settings={"draws": 3}),
-        Grid(("shipped",), settings=IMAGES),
-        Grid(("trained",), settings=IMAGES | TRAINING),
+        Grid(("random",), distributions.errors_of_random_rows, {"draws": 3}),
+        Grid(("shipped",), distributions.errors_and_moves_in_model, IMAGES),
+        Grid(("trained",), distributions.errors_and_moves_in_model, IMAGES | TRAINING),
     ),
-    run=run,
-    parts=(
-        Part.of(
-            "rows are probability distributions",
-            Exact(
-                "rows of weights: largest distance of a sum from 1",
-                distributions.EPSILONS,
-                tuple(Cell(x, distributions.sum_error) for x in CONDITIONS),
-                high=distributions.ROUNDING,
-            ),
-            Exact(
-                "weights: farthest outside 0 … 1, or on a masked key",
-                "share",
-                tuple(Cell(x, distributions.outside_or_forbidden) for x in CONDITIONS),
-                low=0.0,
-                high=0.0,
-            ),
-        ),
-        *(
-            Part.of(
-                f"permuting the last layer's weights changes predictions ({name})",
-                Difference(
-                    f"{name}: change of probabilities, weights permuted or not",
-                    "total variation",
-                    Cell(condition, "moved"),
-                    Cell(condition, "moved_none"),
-                    margin=distributions.MOVED,
+    parts=parts_of(
+        {
+            "rows are probability distributions": (
+                exact(
+                    "rows of weights: largest distance of a sum from 1",
+                    distributions.EPSILONS,
+                    *(Cell(x, distributions.sum_error) for x in LABELS),
+                    high=distributions.ROUNDING,
                 ),
-            )
-            for condition, name in (("trained", "small classifiers"), ("shipped", "shipped model"))
-        ),
+                exact(
+                    "weights: farthest outside 0 … 1, or on a masked key",
+                    "share",
+                    *(Cell(x, distributions.outside_or_forbidden) for x in LABELS),
+                    low=0.0,
+                    high=0.0,
+                ),
+            ),
+            **{
+                f"permuting the last layer's weights changes predictions ({LABELS[x]})": difference(
+                    f"{LABELS[x]}: change of probabilities, weights permuted or not",
+                    "total variation",
+                    Cell(x, "moved"),
+                    Cell(x, "moved_none"),
+                    margin=distributions.MOVED,
+                )
+                for x in ("trained", "shipped")
+            },
+        }
     ),
     panels=distributions.PANELS,
     summaries=(
@@ -92,6 +77,5 @@ STUDY = Study(
         Summary(f"Largest distance of a sum from 1 ({distributions.EPSILONS})", "sum_error"),
         Summary("Change, all layers' weights permuted", "moved_all"),
     ),
-    labels={"random": "random tensors", "shipped": "shipped model", "trained": "small classifiers"},
-    **notes("C4"),
+    labels=LABELS,
 )

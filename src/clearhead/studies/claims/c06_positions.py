@@ -13,58 +13,36 @@ that shuffling hardly mattered. The claim names no rate, so it must hold at both
 Patches of 7 × 7 pixels hint at their place. Nothing follows for larger models or longer training.
 """
 
-from clearhead.studies import Cell, Difference, Exact, Grid, Part, PerBudget, Points, Study, Summary
-from clearhead.studies.claims import notes
+from clearhead.studies._panels import Points
+from clearhead.studies.hypotheses import Hypothesis, difference, exact
 from clearhead.studies.measures import changes
-from clearhead.studies.table import Trial, Values
+from clearhead.studies.study import Grid, PerBudget, Study, Summary, parts_of
+from clearhead.studies.table import Cell
 
-CONDITIONS, RATES = tuple(changes.POSITIONS), tuple(changes.RATES)
+RATES = tuple(changes.RATES)
 TRAINING = {"digits": 5_000, "epochs": PerBudget(quick=2, full=3), "unseen": 2_000}
 ROUNDING = 1e-12  # of the largest output, in float64
 NEEDED = 0.02  # of accuracy: two digits in a hundred
-ACCURACY, SHUFFLED = "accuracy on unseen digits", "accuracy with their patches shuffled"
+MEASURES = {
+    "accuracy": "accuracy on unseen digits",
+    "shuffled": "accuracy with their patches shuffled",
+}
 
 
-def run(trial: Trial) -> Values:
-    """How far outputs are from permuting with their tokens; or a classifier's accuracies."""
-    if trial.condition == "layers":
-        return changes.errors_of_random_layers(trial.settings["layers"], trial.seed)
-    return changes.accuracies_with_positions(trial)
-
-
-def compared(rate: str, condition: str) -> tuple[Part, Part]:
+def compared(rate: str, condition: str) -> dict[str, Hypothesis]:
     """With positions against none; whole digits against shuffled ones."""
-    whole = Cell(condition, "accuracy", {"rate": rate})
-
-    def part(part: str, name: str, other: Cell) -> Part:
-        hypothesis = Difference(name, "share", whole, other, margin=NEEDED)
-        return Part.of(f"{part} ({rate})", hypothesis)
-
-    return (
-        part(
-            f"digits need {condition} positions",
-            f"{rate}: accuracy with {condition} positions against none",
-            Cell("none", "accuracy", {"rate": rate}),
+    whole, shuffled = (Cell(condition, x, {"rate": rate}) for x in MEASURES)
+    none = Cell("none", "accuracy", {"rate": rate})
+    need = f"{rate}: accuracy with {condition} positions against none"
+    order = f"{rate}, {condition} positions: whole digits against shuffled patches"
+    return {
+        f"digits need {condition} positions ({rate})": difference(
+            need, "share", whole, none, margin=NEEDED
         ),
-        part(
-            f"{condition} positions restore order",
-            f"{rate}, {condition} positions: whole digits against shuffled patches",
-            Cell(condition, "shuffled", {"rate": rate}),
+        f"{condition} positions restore order ({rate})": difference(
+            order, "share", whole, shuffled, margin=NEEDED
         ),
-    )
-
-
-def points(measure: str, name: str) -> Points:
-    """Of every classifier, at both rates."""
-    return Points(
-        measure=measure,
-        group="rate",
-        scale=100,
-        ylim=(0, 100),
-        xlabel="positions",
-        ylabel=f"{name} (%)",
-        lines={10: "chance"},
-    )
+    }
 
 
 STUDY = Study(
@@ -80,35 +58,52 @@ STUDY = Study(
     measure="Largest difference over the largest output; accuracy on 2,000 unseen digits, the same "
     "for all seeds.",
     grid=(
-        Grid(("layers",), settings={"layers": 30}),
-        Grid(CONDITIONS, settings=TRAINING, vary={"rate": RATES}),
+        Grid(("layers",), changes.errors_of_random_layers, {"layers": 30}),
+        Grid(
+            tuple(changes.POSITIONS),
+            changes.accuracies_with_positions,
+            TRAINING,
+            vary={"rate": RATES},
+        ),
         Grid(
             (changes.ONE_SHUFFLE,),
-            settings=TRAINING | {"rate": "low rate"},
+            changes.accuracies_with_positions,
+            TRAINING | {"rate": "low rate"},
             num_seeds=PerBudget(quick=1, full=3),
         ),
     ),
-    run=run,
-    parts=(
-        Part.of(
-            "outputs permute with their tokens",
-            Exact(
+    parts=parts_of(
+        {
+            "outputs permute with their tokens": exact(
                 "outputs of attention against permuted outputs, without positions",
                 "of the largest output",
-                (Cell("layers", "error"),),
+                Cell("layers", "error"),
                 high=ROUNDING,
             ),
-        ),
-        *(x for rate in RATES for name in ("learned", "sine-cosine") for x in compared(rate, name)),
+        }
+        | compared(RATES[0], "learned")
+        | compared(RATES[0], "sine-cosine")
+        | compared(RATES[1], "learned")
+        | compared(RATES[1], "sine-cosine")
     ),
-    panels=(points("accuracy", ACCURACY), points("shuffled", SHUFFLED)),
+    panels=tuple(
+        Points(
+            measure=measure,
+            group="rate",
+            scale=100,
+            ylim=(0, 100),
+            xlabel="positions",
+            ylabel=f"{name} (%)",
+            lines={10: "chance"},
+        )
+        for measure, name in MEASURES.items()
+    ),
     summaries=(
         *(
             Summary(f"{name}, {rate}", measure, settings={"rate": rate})
             for rate in RATES
-            for measure, name in (("accuracy", ACCURACY), ("shuffled", SHUFFLED))
+            for measure, name in MEASURES.items()
         ),
         Summary("Smallest difference with positions", "error_with_positions"),
     ),
-    **notes("C6"),
 )

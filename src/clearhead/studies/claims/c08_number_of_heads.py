@@ -7,55 +7,20 @@ depends on size. The same is measured on the common digit and recall, which need
 and 4 heads: these are the models of other claims. All numbers of heads have the same rates.
 """
 
-from clearhead.studies import (
-    Cell,
-    Difference,
-    Equivalence,
-    Estimate,
-    Grid,
-    Part,
-    PerBudget,
-    Study,
-    Summary,
-)
-from clearhead.studies.claims import notes
+from clearhead.studies.hypotheses import difference, equivalence, estimate
 from clearhead.studies.measures import slopes, trainings
-from clearhead.studies.measures.classifiers import accuracy_on
 from clearhead.studies.measures.slopes import WIDTHS
-from clearhead.studies.measures.tasks import COMMON, RECALL, recall_accuracy
-from clearhead.studies.table import Trial, Values
+from clearhead.studies.measures.tasks import COMMON, RECALL
+from clearhead.studies.study import Grid, PerBudget, Study, Summary, parts_of
+from clearhead.studies.table import Cell
 
 DIGITS = {"digits": 2_500, "epochs": 10, "unseen": 10_000}
 TWO, SIX = (PerBudget(quick=0, full=seeds) for seeds in (2, 6))  # described, not judged
 POINTS = "percentage points"
 MARGIN = 0.5  # percentage points: fifty digits more or less in 10,000
 TASK_MARGIN = 2.0  # where accuracies differ by tens of points
-
-
-def run(trial: Trial) -> Values:
-    """Accuracy by number of heads: one number, several widths, or a task that needs attention."""
-    settings = trial.settings
-    if trial.condition == "heads":
-        return slopes.accuracy_with_heads(trial, WIDTHS[-1], settings["heads"])
-    if trial.condition == "widths":
-        return slopes.accuracies_by_width(trial)
-    single = trainings.model_of(trial, num_heads=1)
-    if trial.condition == COMMON:
-        one = accuracy_on(single, trainings.unseen_of(trial))
-    else:
-        one = recall_accuracy(single, trainings.texts_of(trial))
-    return trainings.floor_of(trial) | {"one": one}
-
-
-def several_are_better(condition: str) -> Part:
-    """Four heads against one where attention is needed."""
-    hypothesis = trainings.difference_in(
-        condition, "4 heads, against 1", "with_attention", "one", unit=POINTS, margin=TASK_MARGIN
-    )
-    return trainings.part_on(condition, "4 heads are better than 1", hypothesis)
-
-
 ONE, ENOUGH, MANY = (Cell("heads", "accuracy", {"heads": heads}) for heads in (1, 8, 32))
+
 STUDY = Study(
     name="number-of-heads",
     claim="C8",
@@ -68,34 +33,48 @@ STUDY = Study(
     measure="Accuracy on all 10,000 test digits, on 1,000 unseen images and on 500 unseen texts, "
     "in per cent.",
     grid=(
-        Grid(("heads",), settings=DIGITS, vary={"heads": (1, 8, 32)}),
-        Grid(("heads",), settings=DIGITS, vary={"heads": (2, 4, 16)}, num_seeds=TWO),
-        Grid(("widths",), settings=DIGITS | {"widths": WIDTHS}, num_seeds=SIX),
-        Grid((COMMON,), settings=trainings.ON_COMMON | {"unseen": 1_000}),
-        Grid((RECALL,), settings=trainings.ON_RECALL | {"unseen": 500}),
+        Grid(("heads",), slopes.accuracy_with_heads, DIGITS, vary={"heads": (1, 8, 32)}),
+        Grid(
+            ("heads",),
+            slopes.accuracy_with_heads,
+            DIGITS,
+            vary={"heads": (2, 4, 16)},
+            num_seeds=TWO,
+        ),
+        Grid(("widths",), slopes.accuracies_by_width, DIGITS | {"widths": WIDTHS}, num_seeds=SIX),
+        Grid((COMMON,), slopes.accuracy_with_one_head, trainings.ON_COMMON | {"unseen": 1_000}),
+        Grid((RECALL,), slopes.accuracy_with_one_head, trainings.ON_RECALL | {"unseen": 500}),
     ),
-    run=run,
     parts=(
-        Part.of(
-            "8 heads are better than 1 (digits)",
-            Difference("8 heads, against 1", POINTS, ENOUGH, ONE, margin=MARGIN, spread=0.5),
+        *parts_of(
+            {
+                "8 heads are better than 1 (digits)": difference(
+                    "8 heads, against 1", POINTS, ENOUGH, ONE, margin=MARGIN, spread=0.5
+                ),
+                "32 heads are as good as 8 (digits)": equivalence(
+                    "32 heads, against 8", POINTS, MANY, ENOUGH, margin=MARGIN, spread=0.6
+                ),
+                "the gain depends on the width (digits)": estimate(
+                    "gain of 8 heads over 1, change with each doubling of the width",
+                    POINTS,
+                    Cell("widths", slopes.per_doubling(slopes.gain, WIDTHS)),
+                ),
+            }
         ),
-        Part.of(
-            "32 heads are as good as 8 (digits)",
-            Equivalence("32 heads, against 8", POINTS, MANY, ENOUGH, margin=MARGIN, spread=0.6),
-        ),
-        Part.of(
-            "the gain depends on the width (digits)",
-            Estimate(
-                "gain of 8 heads over 1, change with each doubling of the width",
+        *(
+            trainings.part_on(
+                task,
+                "4 heads are better than 1",
+                "4 heads, against 1",
+                "with_attention",
+                "one",
                 POINTS,
-                Cell("widths", slopes.per_doubling(slopes.gain, WIDTHS)),
-            ),
+                margin=TASK_MARGIN,
+            )
+            for task in (COMMON, RECALL)
         ),
-        *map(several_are_better, (COMMON, RECALL)),
     ),
     panels=slopes.PANELS_BY_HEADS,
     title="The number of heads at constant width and constant parameters",
     summaries=(Summary("Accuracy on unseen digits (%)", "accuracy", by="heads"),),
-    **notes("C8"),
 )

@@ -8,40 +8,16 @@ slope. On 4 × 4 patches two convolutions reach nearly everything, so "global" i
 reach alone. The common digit needs a comparison of distant patches by their content.
 """
 
-from clearhead.studies import Cell, Difference, Estimate, Grid, Part, Study, Summary, Trial, Values
-from clearhead.studies.claims import notes
+from clearhead.studies.hypotheses import difference, estimate
 from clearhead.studies.measures import slopes, trainings
-from clearhead.studies.measures.classifiers import accuracy_on
 from clearhead.studies.measures.slopes import BUDGETS
 from clearhead.studies.measures.tasks import COMMON
+from clearhead.studies.study import Grid, Study, Summary, parts_of
+from clearhead.studies.table import Cell
 
 POINTS = "percentage points"
 MARGIN, TASK_MARGIN = 0.5, 5.0
 """Twenty digits more or less in 4,000; the common digit has accuracies tens of points apart"""
-
-
-def run(trial: Trial) -> Values:
-    """Accuracy of both mixers, after each budget, or on the common digit."""
-    if trial.condition == COMMON:
-        conv = accuracy_on(trainings.model_of(trial, "conv"), trainings.unseen_of(trial))
-        return trainings.floor_of(trial) | {"conv": conv}
-    return slopes.accuracies_by_steps(trial)
-
-
-def after(steps: int) -> Part:
-    """Attention against convolution after so many steps on digits."""
-    return Part.of(
-        f"attention beats convolution between patches (digits, {steps} steps)",
-        Difference(
-            f"attention, against convolution: {steps} steps",
-            POINTS,
-            Cell("digits", (str(steps), "vit")),
-            Cell("digits", (str(steps), "conv")),
-            margin=MARGIN,
-            spread=1.5,  # second run, ViT against CNN
-        ),
-    )
-
 
 STUDY = Study(
     name="convolution",
@@ -53,31 +29,42 @@ STUDY = Study(
     "augmentation; and the common digit, beside blocks without any mixing.",
     measure="Accuracy on 4,000 unseen digits or 1,000 unseen images, in per cent.",
     grid=(
-        Grid(("digits",), settings={"digits": 3_000, "budgets": BUDGETS, "unseen": 4_000}),
-        Grid((COMMON,), settings=trainings.ON_COMMON | {"unseen": 1_000}),
+        Grid(
+            ("digits",),
+            slopes.accuracies_by_steps,
+            {"digits": 3_000, "budgets": BUDGETS, "unseen": 4_000},
+        ),
+        Grid((COMMON,), slopes.accuracy_with_convolution, trainings.ON_COMMON | {"unseen": 1_000}),
     ),
-    run=run,
     parts=(
-        *map(after, BUDGETS),
-        Part.of(
-            "the difference changes with training (digits)",
-            Estimate(
-                "attention minus convolution, change with each tripling of the steps",
-                POINTS,
-                Cell("digits", slopes.per_doubling(slopes.gap("vit", "conv"), BUDGETS, base=3.0)),
-            ),
+        *parts_of(
+            {
+                f"attention beats convolution between patches (digits, {steps} steps)": difference(
+                    f"attention, against convolution: {steps} steps",
+                    POINTS,
+                    Cell("digits", (str(steps), "vit")),
+                    Cell("digits", (str(steps), "conv")),
+                    margin=MARGIN,
+                    spread=1.5,  # second run, ViT against CNN
+                )
+                for steps in BUDGETS
+            }
+            | {
+                "the difference changes with training (digits)": estimate(
+                    "attention minus convolution, change with each tripling of the steps",
+                    POINTS,
+                    Cell("digits", slopes.per_doubling(slopes.gap("vit", "conv"), BUDGETS, 3.0)),
+                )
+            }
         ),
         trainings.part_on(
             COMMON,
             "attention beats convolution between patches",
-            trainings.difference_in(
-                COMMON,
-                "attention, against convolution between patches",
-                "with_attention",
-                "conv",
-                unit=POINTS,
-                margin=TASK_MARGIN,
-            ),
+            "attention, against convolution between patches",
+            "with_attention",
+            "conv",
+            POINTS,
+            margin=TASK_MARGIN,
         ),
     ),
     panels=slopes.PANELS_BY_MIXER,
@@ -87,5 +74,4 @@ STUDY = Study(
             "Accuracy (%): no mixing, convolution, attention", ["floor", "conv", "with_attention"]
         ),
     ),
-    **notes("C10"),
 )

@@ -13,23 +13,12 @@ is no part of the claim. Fewer digits are described, with two seeds.
 Uniform attention has 4,224 unused parameters in W_Q and W_K, 15 % of those of the ViT.
 """
 
-from clearhead.studies import (
-    Cell,
-    Grid,
-    NonInferiority,
-    Part,
-    PerBudget,
-    Points,
-    Study,
-    Summary,
-    Trial,
-    Values,
-)
-from clearhead.studies.claims import notes
-from clearhead.studies.measures.classifiers import accuracy_on_unseen
-from clearhead.studies.measures.trainings import on_digits, trained
+from clearhead.studies._panels import Points
+from clearhead.studies.hypotheses import non_inferiority
+from clearhead.studies.measures import classifiers, trainings
+from clearhead.studies.study import Grid, PerBudget, Study, Summary, parts_of
+from clearhead.studies.table import Cell
 
-MODELS = ("vit", "uniform", "no-attention", "mlp")
 LABELS = {
     "vit": "ViT",
     "uniform": "uniform attention",
@@ -39,35 +28,9 @@ LABELS = {
 STEPS = {100: 200, 1_000: 300, 10_000: 500}
 """Steps of 100 digits, by number of training digits; the last is judged"""
 MANY = 10_000
+JUDGED = {"digits": MANY, "steps": STEPS[MANY]}
+TWO = PerBudget(quick=0, full=2)
 ALLOWANCE = 0.5  # percentage points: twenty digits more or less in 4,000
-
-
-def run(trial: Trial) -> Values:
-    """The accuracy of the model that the condition names."""
-    settings = trial.settings
-    training = on_digits(trial.condition, examples=settings["digits"], steps=settings["steps"])
-    model = trained(training, trial.seed)
-    return accuracy_on_unseen(model, unseen=settings["unseen"], seed=trial.seed)
-
-
-def trainings(digits: int, num_seeds: PerBudget | None) -> Grid:
-    """All models on so many digits."""
-    settings = {"digits": digits, "steps": STEPS[digits], "unseen": 4_000}
-    return Grid(MODELS, settings=settings, num_seeds=num_seeds)
-
-
-def no_better(condition: str) -> Part:
-    """The MLP is not worse than a Transformer without attention."""
-    settings = {"digits": MANY, "steps": STEPS[MANY]}
-    hypothesis = NonInferiority(
-        f"MLP, against {LABELS[condition]} ({MANY:,} digits)",
-        "percentage points",
-        Cell("mlp", "accuracy", settings),
-        Cell(condition, "accuracy", settings),
-        margin=ALLOWANCE,
-    )
-    return Part(f"{LABELS[condition]}: no better than an MLP", (hypothesis,))
-
 
 STUDY = Study(
     name="without-attention",
@@ -79,12 +42,30 @@ STUDY = Study(
     "uniform attention 4,224 parameters (15 %) have no effect. Beside them the ViT, and 100 "
     "and 1,000 digits.",
     measure="Accuracy on 4,000 test digits drawn with the seed, in per cent.",
-    grid=tuple(trainings(x, None if x == MANY else PerBudget(quick=0, full=2)) for x in STEPS),
-    run=run,
-    parts=(no_better("no-attention"), no_better("uniform")),
+    grid=tuple(
+        Grid(
+            tuple(LABELS),
+            trainings.accuracy_of_training,
+            {"digits": digits, "steps": steps, "unseen": 4_000},
+            num_seeds=None if digits == MANY else TWO,
+        )
+        for digits, steps in STEPS.items()
+    ),
+    parts=parts_of(
+        {
+            f"{LABELS[x]}: no better than an MLP": non_inferiority(
+                f"MLP, against {LABELS[x]} ({MANY:,} digits)",
+                "percentage points",
+                Cell("mlp", "accuracy", JUDGED),
+                Cell(x, "accuracy", JUDGED),
+                margin=ALLOWANCE,
+            )
+            for x in ("no-attention", "uniform")
+        }
+    ),
     panels=(
         Points(
-            measure=lambda values: 100 - values["accuracy"],
+            measure=classifiers.error_rate,
             x="digits",
             xscale="log",
             yscale="log",
@@ -103,5 +84,4 @@ STUDY = Study(
         for digits, steps in STEPS.items()
     ),
     labels=LABELS,
-    **notes("C11"),
 )

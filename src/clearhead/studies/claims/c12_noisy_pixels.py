@@ -10,69 +10,24 @@ common digit, where it is known what is relevant, the digit of the same class in
 """
 
 from clearhead.data import CORRUPTIONS
-from clearhead.studies import Cell, Difference, Grid, Part, Study, Summary
-from clearhead.studies.claims import notes
+from clearhead.studies.hypotheses import difference
 from clearhead.studies.measures import robustness, trainings
 from clearhead.studies.measures.robustness import BLANK, LABELS, fall_under
-from clearhead.studies.measures.tasks import COMMON, common_digits
-from clearhead.studies.table import Trial, Values
+from clearhead.studies.measures.tasks import COMMON
+from clearhead.studies.study import Grid, Study, Summary, parts_of
+from clearhead.studies.table import Cell
 
-NOISES, OTHERS = ("shot noise", "impulse noise"), ("uniform", "cnn")
+NOISES = ("shot noise", "impulse noise"), (BLANK,)
+SPREADS = {"uniform": 4.0, "cnn": 9.0}  # of losses, second run
 POINTS, WEIGHT = "percentage points", "% of the attention"
 UNSEEN = {"unseen": 1_000}
 MARGIN = 2.0  # percentage points, of falls of ten and more
 MIN_SHIFT = 5.0  # percentage points of all attention
 MIN_WEIGHT = 2.0  # per cent; uniform weights are 6.25
-
-
-def run(trial: Trial) -> Values:
-    """Falls of all models from the same digits, and what the ViT attends to."""
-    seed, unseen = trial.seed, trainings.unseen_of(trial)
-    if trial.condition == COMMON:
-        model, places = trainings.model_of(trial), common_digits("test", len(unseen), seed)
-        found = robustness.robustness({"vit": model}, unseen, seed, (BLANK,))
-        return trainings.floor_of(trial) | found | robustness.relevance_of_twins(model, places)
-    models = {name: trainings.model_of(trial, name) for name in LABELS}
-    found = robustness.robustness(models, unseen, seed)
-    return found | robustness.relevance_of_neighbours(models["vit"], unseen)
-
-
-def falls_less(other: str, *corruptions: str) -> Part:
-    """Another model falls further than the ViT."""
-    what = " and ".join(corruptions)
-    hypothesis = Difference(
-        f"fall of {LABELS[other]}, against the ViT: {what}",
-        POINTS,
-        Cell("digits", fall_under(other, *corruptions)),
-        Cell("digits", fall_under("vit", *corruptions)),
-        margin=MARGIN,
-        spread=4.0 if other == "uniform" else 9.0,  # of losses, second run
-    )
-    return Part.of(f"the ViT falls less than {LABELS[other]} under {what}", hypothesis)
-
-
-def attends(name: str, condition: str, first: str, second: str) -> Part:
-    """More weight on what is relevant than on the rest."""
-    what = f"weight on {first}, against {second}"
-    hypothesis = trainings.difference_in(
-        condition, what, first, second, unit=WEIGHT, margin=MIN_WEIGHT
-    )
-    return trainings.part_on(condition, name, hypothesis)
-
-
-def avoids_noise(condition: str) -> Part:
-    """Attention moves off blank patches when they are noisy."""
-    hypothesis = trainings.difference_in(
-        condition,
-        "attention on blank patches, without noise on them against with it",
-        ("on_blank", "vit", "clean"),
-        ("on_blank", "vit", "noisy"),
-        unit=WEIGHT,
-        margin=MIN_SHIFT,
-        spread=2.0,
-    )
-    return trainings.part_on(condition, "attention avoids noisy patches", hypothesis)
-
+ATTENDS = {
+    "digits": ("patches attend to neighbours with ink", "inked", "blank"),
+    COMMON: ("patches attend to the digit that decides", "twin", "others"),
+}
 
 STUDY = Study(
     name="noisy-pixels",
@@ -85,23 +40,54 @@ STUDY = Study(
     measure="Per cent of the digits that all models classify correctly without noise (of 1,000) "
     "and a model no longer does; attention in per cent, mean over queries, heads and layers.",
     grid=(
-        Grid(("digits",), settings=trainings.ON_DIGITS | UNSEEN),
-        Grid((COMMON,), settings=trainings.ON_COMMON | UNSEEN),
+        Grid(("digits",), robustness.falls_and_neighbours, trainings.ON_DIGITS | UNSEEN),
+        Grid((COMMON,), robustness.falls_and_twins, trainings.ON_COMMON | UNSEEN),
     ),
-    run=run,
     parts=(
-        *(falls_less(other, *noise) for noise in (NOISES, (BLANK,)) for other in OTHERS),
-        attends("patches attend to neighbours with ink", "digits", "inked", "blank"),
-        attends("patches attend to the digit that decides", COMMON, "twin", "others"),
-        *map(avoids_noise, ("digits", COMMON)),
+        *parts_of(
+            {
+                f"the ViT falls less than {LABELS[other]} under {' and '.join(noises)}": difference(
+                    f"fall of {LABELS[other]}, against the ViT: {' and '.join(noises)}",
+                    POINTS,
+                    Cell("digits", fall_under(other, *noises)),
+                    Cell("digits", fall_under("vit", *noises)),
+                    margin=MARGIN,
+                    spread=spread,
+                )
+                for noises in NOISES
+                for other, spread in SPREADS.items()
+            }
+        ),
+        *(
+            trainings.part_on(
+                condition,
+                name,
+                f"weight on {first}, against {second}",
+                first,
+                second,
+                WEIGHT,
+                margin=MIN_WEIGHT,
+            )
+            for condition, (name, first, second) in ATTENDS.items()
+        ),
+        *(
+            trainings.part_on(
+                condition,
+                "attention avoids noisy patches",
+                "attention on blank patches, without noise on them against with it",
+                ("on_blank", "vit", "clean"),
+                ("on_blank", "vit", "noisy"),
+                WEIGHT,
+                margin=MIN_SHIFT,
+                spread=2.0,
+            )
+            for condition in ("digits", COMMON)
+        ),
     ),
     panels=robustness.PANELS,
     title="Noise: falls from equal starts, and what patches attend to",
     summaries=(
-        *(
-            Summary(f"Accuracy on clean images (%), {label}", ("clean", name))
-            for name, label in LABELS.items()
-        ),
+        *(Summary(f"Accuracy on clean images (%), {LABELS[x]}", ("clean", x)) for x in LABELS),
         Summary("Share of the images that all models classify correctly", "common"),
         Summary(
             "Fall under fifteen corruptions (points): ViT, uniform attention, CNN",
@@ -110,5 +96,4 @@ STUDY = Study(
         ),
     ),
     labels=LABELS,
-    **notes("C12"),
 )

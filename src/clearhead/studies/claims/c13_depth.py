@@ -8,16 +8,15 @@ uniform weights and of the farthest patch. Where nearly all queries attend to on
 (Xiao et al. 2023; Darcet et al. 2023), distance says where that key is; their share is described.
 """
 
-from clearhead.studies import Cell, Difference, Estimate, Grid, Part, PerBudget, Study, Summary
-from clearhead.studies.claims import notes
+from clearhead.studies.hypotheses import difference, estimate
 from clearhead.studies.measures import layers, trainings
 from clearhead.studies.measures.slopes import over_layers, per_doubling
-from clearhead.studies.measures.tasks import COMMON, RECALL, recall_texts
-from clearhead.studies.table import Trial, Values
+from clearhead.studies.measures.tasks import COMMON, RECALL
+from clearhead.studies.study import Grid, PerBudget, Study, Summary, parts_of
+from clearhead.studies.table import Cell
 
 DEPTHS = (2, 4, 6)
 IMAGES = {"images": 50, "unseen": 1_000}
-PROBED = 1_000  # images that a probe is fitted on
 POINTS = "percentage points"
 MEASURES = {
     "distance": ("mean attention distance", "patches", 0.1),
@@ -25,57 +24,6 @@ MEASURES = {
     "single": ("accuracy of a probe on one patch's token", POINTS, 5.0),
 }
 """Name, unit, and the smallest change from the first to the last layer that matters"""
-
-
-def run(trial: Trial) -> Values:
-    """Layer by layer, at each depth or in one model."""
-    if trial.condition == RECALL:
-        texts = (recall_texts(x, trial.settings["unseen"], trial.seed) for x in ("train", "test"))
-        return trainings.floor_of(trial) | layers.recall_probes(trainings.model_of(trial), *texts)
-    few, unseen = trainings.images_of(trial, trial.settings["images"]), trainings.unseen_of(trial)
-    known = trainings.images_of(trial, PROBED, "train")
-
-    def measured(**changes: int) -> Values:
-        model = trainings.model_of(trial, "vit", **changes)
-        return dict(layers.measure_layers(model, few, known, unseen, trial.seed))
-
-    if trial.condition == "depths":
-        return {str(depth): measured(depth=depth) for depth in trial.settings["depths"]}
-    return trainings.floor_of(trial) | measured()
-
-
-def spreads(measure: str, depth: int) -> Part:
-    """A measure changes from the first to the last layer, in classifiers of that depth."""
-    name, unit, margin = MEASURES[measure]
-    hypothesis = Difference(
-        f"{name}, change over {depth} layers",
-        unit,
-        Cell("depths", over_layers((str(depth), measure))),
-        margin=margin,
-    )
-    return Part.of(f"{name} grows with depth ({depth} layers)", hypothesis)
-
-
-def combined(condition: str) -> Part:
-    """The class can be read from a single token in the last layer more than in the first."""
-    hypothesis = Difference(
-        f"{condition}: accuracy of a probe on one token, change over the layers",
-        POINTS,
-        Cell(condition, over_layers("single")),
-        margin=MEASURES["single"][2],
-    )
-    return trainings.part_on(condition, "what decides is combined in the last layer", hypothesis)
-
-
-def by_size(measure: str) -> Estimate:
-    """How the change over the layers depends on the depth."""
-    name, unit, _ = MEASURES[measure]
-    return Estimate(
-        f"{name}: change over the layers, with each doubling of the depth",
-        unit,
-        Cell("depths", per_doubling(over_layers(measure), DEPTHS)),
-    )
-
 
 STUDY = Study(
     name="depth",
@@ -89,16 +37,52 @@ STUDY = Study(
     "largest gradient or more, the residual path included; accuracy on 1,000 unseen images of a "
     "ridge regression on single tokens, fitted on 1,000 others. Change: slope over relative depth.",
     grid=(
-        Grid(("depths",), settings=IMAGES | trainings.ON_DIGITS | {"depths": DEPTHS}),
-        Grid((COMMON,), settings=trainings.ON_COMMON | IMAGES),
-        Grid((RECALL,), settings=trainings.ON_RECALL | {"unseen": 500}),
-        Grid(("shipped",), settings=IMAGES, num_seeds=PerBudget(quick=1, full=3)),
+        Grid(
+            ("depths",),
+            layers.layers_by_depth,
+            IMAGES | trainings.ON_DIGITS | {"depths": DEPTHS},
+        ),
+        Grid((COMMON,), layers.layers_of_model, trainings.ON_COMMON | IMAGES),
+        Grid((RECALL,), layers.probes_of_recall, trainings.ON_RECALL | {"unseen": 500}),
+        Grid(("shipped",), layers.layers_of_model, IMAGES, num_seeds=PerBudget(quick=1, full=3)),
     ),
-    run=run,
     parts=(
-        *(spreads(measure, depth) for measure in MEASURES for depth in (DEPTHS[0], DEPTHS[-1])),
-        *map(combined, (COMMON, RECALL)),
-        Part.of("the changes depend on the number of layers", *map(by_size, MEASURES)),
+        *parts_of(
+            {
+                f"{name} grows with depth ({depth} layers)": difference(
+                    f"{name}, change over {depth} layers",
+                    unit,
+                    Cell("depths", over_layers((str(depth), measure))),
+                    margin=margin,
+                )
+                for measure, (name, unit, margin) in MEASURES.items()
+                for depth in (DEPTHS[0], DEPTHS[-1])
+            }
+        ),
+        *(
+            trainings.part_on(
+                task,
+                "what decides is combined in the last layer",
+                "accuracy of a probe on one token, change over the layers",
+                over_layers("single"),
+                0.0,
+                POINTS,
+                margin=MEASURES["single"][2],
+            )
+            for task in (COMMON, RECALL)
+        ),
+        *parts_of(
+            {
+                "the changes depend on the number of layers": [
+                    estimate(
+                        f"{name}: change over the layers, with each doubling of the depth",
+                        unit,
+                        Cell("depths", per_doubling(over_layers(measure), DEPTHS)),
+                    )
+                    for measure, (name, unit, _) in MEASURES.items()
+                ]
+            }
+        ),
     ),
     panels=layers.panels_by_layer(str(DEPTHS[-1]), conditions=("depths",)),
     summaries=tuple(
@@ -111,5 +95,4 @@ STUDY = Study(
         )
     ),
     labels={"shipped": "shipped model"},
-    **notes("C13"),
 )

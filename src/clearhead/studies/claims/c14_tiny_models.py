@@ -10,52 +10,19 @@ Rates were tuned for 30,000 parameters: errors by size are no scaling law, and a
 here may not fail after longer training.
 """
 
-from clearhead.models.config import ViTConfig
-from clearhead.studies import Cell, Difference, Grid, Part, PerBudget, Points, Study, Summary
-from clearhead.studies.claims import notes
-from clearhead.studies.measures.classifiers import (
-    accuracy_on_unseen,
-    fit_in_set_up,
-    nearest_neighbours_accuracy,
-    training_digits,
-)
-from clearhead.studies.table import Trial, Values
+from clearhead.studies._panels import Points
+from clearhead.studies.hypotheses import difference
+from clearhead.studies.measures import classifiers
+from clearhead.studies.measures.classifiers import SIZES
+from clearhead.studies.study import Grid, PerBudget, Study, Summary, parts_of
+from clearhead.studies.table import Cell
 
-SIZES = {  # by their approximate numbers of parameters
-    "3 k": ViTConfig(depth=3, embed_dim=8, num_heads=2),
-    "10 k": ViTConfig(depth=2, embed_dim=18, num_heads=2),
-    "30 k": ViTConfig(depth=2, embed_dim=32),
-    "100 k": ViTConfig(depth=2, embed_dim=64),
-}
 TINY, BASELINE = "10 k", "nearest neighbours"
-DIGITS, EPOCHS, BATCH_SIZE = 60_000, 5, 400
+DIGITS, EPOCHS, BATCH_SIZE = 60_000, 5, classifiers.LARGE_BATCH_SIZE
 SAMPLES = {"digits": DIGITS, "unseen": 4_000}
 MARGIN = 0.1  # percentage points
+TWO = PerBudget(quick=0, full=2)  # described, not judged
 
-
-def run(trial: Trial) -> Values:
-    """The accuracy of a size, trained in a set-up, or of nearest neighbours."""
-    settings, unseen = trial.settings, trial.settings["unseen"]
-    if trial.condition == BASELINE:
-        return {"accuracy": nearest_neighbours_accuracy(unseen, trial.seed, settings["digits"])}
-    model = fit_in_set_up(
-        SIZES[settings["size"]],
-        training_digits(settings["digits"], trial.seed),
-        plain=trial.condition == "plain",
-        epochs=settings["epochs"],
-        batch_size=BATCH_SIZE,
-        seed=trial.seed,
-    )
-    return accuracy_on_unseen(model, unseen=unseen, seed=trial.seed)
-
-
-def trainings(condition: str, size: str, num_seeds: PerBudget | None) -> Grid:
-    """Trainings of a size."""
-    settings = {"size": size, "epochs": EPOCHS} | SAMPLES
-    return Grid((condition,), settings=settings, num_seeds=num_seeds)
-
-
-TWO = PerBudget(quick=0, full=2)
 STUDY = Study(
     name="tiny-models",
     claim="C14",
@@ -66,27 +33,32 @@ STUDY = Study(
     "beside them a plain set-up, with another optimiser, rate and warm-up.",
     measure="Accuracy on 4,000 test digits drawn with the seed, in per cent.",
     grid=(
-        *(trainings("right", size, None if size == TINY else TWO) for size in SIZES),
-        trainings("plain", TINY, TWO),
-        Grid((BASELINE,), settings=SAMPLES),
+        *(
+            Grid(
+                (condition,),
+                classifiers.accuracy_in_set_up,
+                {"size": size, "epochs": EPOCHS} | SAMPLES,
+                num_seeds=None if (condition, size) == ("right", TINY) else TWO,
+            )
+            for condition, size in (*(("right", size) for size in SIZES), ("plain", TINY))
+        ),
+        Grid((BASELINE,), classifiers.nearest_neighbours_accuracy, SAMPLES),
     ),
-    run=run,
-    parts=(
-        Part.of(
-            f"ViTs of {TINY} parameters beat nearest neighbours",
-            Difference(
+    parts=parts_of(
+        {
+            f"ViTs of {TINY} parameters beat nearest neighbours": difference(
                 f"a ViT of {TINY} parameters, against nearest neighbours",
                 "percentage points",
                 Cell("right", "accuracy", {"size": TINY}),
                 Cell(BASELINE, "accuracy"),
                 margin=MARGIN,
                 spread=0.35,
-            ),
-        ),
+            )
+        }
     ),
     panels=(
         Points(
-            measure=lambda values: 100 - values["accuracy"],
+            measure=classifiers.error_rate,
             x="size",
             conditions=("right", "plain"),
             yscale="log",
@@ -102,5 +74,4 @@ STUDY = Study(
         Summary("Parameters", "parameters", settings={"size": TINY}),
     ),
     labels={"right": "Muon, warm-up, high rates", "plain": "AdamW at 0.001, no warm-up"},
-    **notes("C14"),
 )

@@ -16,9 +16,11 @@ fused kernel gains a factor, not a power. Nothing follows for other hardware.
 
 from functools import partial
 
-from clearhead.studies import Bound, Cell, Curves, Exact, Grid, Part, PerBudget, Study, Summary
-from clearhead.studies.claims import notes
+from clearhead.studies._panels import Curves
+from clearhead.studies.hypotheses import Hypothesis, bound, exact
 from clearhead.studies.measures import cost
+from clearhead.studies.study import Grid, PerBudget, Study, Summary, parts_of
+from clearhead.studies.table import Cell
 
 CONDITIONS = ("explicit", "fused", "streamed", "recurrent")
 SETTINGS = {
@@ -32,13 +34,11 @@ EFFICIENT, PARALLEL = 1.2, 0.1  # largest exponents
 MEASURES = {"seconds": "processor time", "bytes": "memory", "chain": "longest chain"}
 
 
-def part(name: str, condition: str, measure: str, high: float) -> Part:
+def exponent(condition: str, measure: str, high: float = EFFICIENT) -> Hypothesis:
     """An exponent of at most `high`; the chain's follows from the formula."""
     cell = Cell(condition, cost.growth(cost.exponent, measure))
-    title, unit = f"{condition} attention: exponent of {MEASURES[measure]}", "power of n"
-    if measure == "chain":
-        return Part.of(name, Exact(title, unit, (cell,), high=high))
-    return Part.of(name, Bound(title, unit, cell, high=high))
+    name, unit = f"{condition} attention: exponent of {MEASURES[measure]}", "power of n"
+    return (exact if measure == "chain" else bound)(name, unit, cell, high=high)
 
 
 curves = partial(Curves, xscale="log2", yscale="log", xlabel="tokens in the sequence")
@@ -54,13 +54,14 @@ STUDY = Study(
     measure="Processor seconds (minimum of several runs), peak bytes of torch's allocator, longest "
     "chain in autograd's graph; slopes of log against log, overall and between lengths.",
     seeds={"quick": 4, "full": 12},
-    grid=(Grid(CONDITIONS, settings=SETTINGS),),
-    run=cost.costs_by_length,
-    parts=(
-        part("the chain of operations does not grow", "explicit", "chain", PARALLEL),
-        part("streamed, memory grows as the sequence", "streamed", "bytes", EFFICIENT),
-        part("fused, time grows as the sequence", "fused", "seconds", EFFICIENT),
-        part("by the formula, memory grows as the sequence", "explicit", "bytes", EFFICIENT),
+    grid=(Grid(CONDITIONS, cost.costs_by_length, SETTINGS),),
+    parts=parts_of(
+        {
+            "the chain of operations does not grow": exponent("explicit", "chain", PARALLEL),
+            "streamed, memory grows as the sequence": exponent("streamed", "bytes"),
+            "fused, time grows as the sequence": exponent("fused", "seconds"),
+            "by the formula, memory grows as the sequence": exponent("explicit", "bytes"),
+        }
     ),
     panels=(
         curves(measure="seconds", x="lengths", ylabel="processor time of one sequence (s)"),
@@ -82,5 +83,4 @@ STUDY = Study(
     ),
     labels={"recurrent": "LSTM"},
     exclusive=True,
-    **notes("C15"),
 )

@@ -16,40 +16,20 @@ position is a premise in the evidence. Nothing follows for large models, real la
 with several clues; a model may know the referent and attend to other words that carry it.
 """
 
-from clearhead.studies import (
-    Bound,
-    Cell,
-    Comparison,
-    Difference,
-    Grid,
-    Part,
-    PerBudget,
-    Study,
-    Summary,
-    Trial,
-    Values,
-)
-from clearhead.studies.claims import notes
+from clearhead.studies.hypotheses import bound, difference
 from clearhead.studies.measures import pronouns
 from clearhead.studies.measures.pronouns import MODELS, attention_accuracy
+from clearhead.studies.study import Grid, Part, PerBudget, Study, Summary
+from clearhead.studies.table import Cell
 
 CAUSAL, AT_IT, AFTERWARDS, UNTRAINED, UNTRAINED_CAUSAL = MODELS
 CONDITION, TRAINED = "models", (CAUSAL, AT_IT, AFTERWARDS)
 SETTINGS = {"texts": 20_000, "epochs": 6, "epochs_on": PerBudget(quick=6, full=12), "fours": 100}
 CHANCE, KNOWN = 0.5, 0.3  # known: right in eight of ten; one model in twelve may fail
 FIFTH, TENTH = 0.2, 0.1  # of the sentences; a fifth leads from a half to seven in ten
-MASKED = (AT_IT, "cut_at_it", "noun")
 SHARE = "share of the sentences"
 
-
-def run(trial: Trial) -> Values:
-    """What each model knows and attends to, and the effect of masking a noun for "it"."""
-    num_sets, seed = trial.settings["fours"], trial.seed
-    models = pronouns.pronoun_models(trial)
-    return {x: pronouns.pronoun_measures(model, num_sets, seed) for x, model in models.items()}
-
-
-PREMISE = Bound(
+PREMISE = bound(
     "accuracy on the position, least accurate trained model",
     SHARE,
     Cell(CONDITION, lambda values: min(values[x]["known"]["place"]["unseen"] for x in TRAINED)),
@@ -57,23 +37,12 @@ PREMISE = Bound(
 )
 
 
-def part(name: str, hypothesis: Comparison) -> Part:
-    """A part that supposes that the models know the position."""
-    return Part(name, (hypothesis,), premises=(PREMISE,))
-
-
 def attention(model: str, untrained: str, where: str, words: str) -> Part:
     """Share of sentences with more weight on the referent, against an untrained model."""
-    return part(
-        f"{words} attends to the referent ({MODELS[model]})",
-        Difference(
-            f"{words} attends to the referent: {MODELS[model]}, against untrained",
-            SHARE,
-            Cell(CONDITION, attention_accuracy(model, where)),
-            Cell(CONDITION, attention_accuracy(untrained, where)),
-            margin=FIFTH,
-        ),
-    )
+    first, second = (Cell(CONDITION, attention_accuracy(x, where)) for x in (model, untrained))
+    name = f"{words} attends to the referent: {MODELS[model]}, against untrained"
+    compared = difference(name, SHARE, first, second, margin=FIFTH)
+    return Part(f"{words} attends to the referent ({MODELS[model]})", (compared,), (PREMISE,))
 
 
 STUDY = Study(
@@ -89,20 +58,22 @@ STUDY = Study(
     measure="Share of sentences in which the chosen weight on the referent is the larger one "
     "(position alone gives 50 %); accuracy, by noun, when “it” cannot attend to one of the nouns.",
     seeds={"quick": 2, "full": 10},
-    grid=(Grid((CONDITION,), settings=SETTINGS),),
-    run=run,
+    grid=(Grid((CONDITION,), pronouns.resolve_pronouns, SETTINGS),),
     parts=(
         attention(AT_IT, UNTRAINED, "at_it", "“it”"),
         attention(AFTERWARDS, UNTRAINED, "at_it", "“it”"),
-        part(
+        Part(
             "“it” needs its referent",
-            Difference(
-                "accuracy at “it”: other noun masked, against the referent masked",
-                SHARE,
-                Cell(CONDITION, (*MASKED, "other")),
-                Cell(CONDITION, (*MASKED, "right")),
-                margin=TENTH,
+            (
+                difference(
+                    "accuracy at “it”: other noun masked, against the referent masked",
+                    SHARE,
+                    Cell(CONDITION, (AT_IT, "cut_at_it", "noun", "other")),
+                    Cell(CONDITION, (AT_IT, "cut_at_it", "noun", "right")),
+                    margin=TENTH,
+                ),
             ),
+            (PREMISE,),
         ),
         attention(CAUSAL, UNTRAINED_CAUSAL, "at_answer", "the word before the answer"),
     ),
@@ -114,5 +85,4 @@ STUDY = Study(
         Summary("Accuracy by masked noun", pronouns.BY_MASK),
     ),
     labels={CONDITION: "models of one seed"},
-    **notes("C16"),
 )

@@ -9,68 +9,44 @@ digits only the partial correlation given the ink speaks for a map; in the other
 enough to attend to ink or to any pair.
 """
 
+from dataclasses import replace
 from itertools import product, starmap
 
 from clearhead.insight.attribution import RANDOM, RAW, ROLLOUT
-from clearhead.studies import Cell, Difference, Grid, Part, PerBudget, Study, Summary
-from clearhead.studies.claims import notes
+from clearhead.studies.hypotheses import difference
 from clearhead.studies.measures import influence, trainings
 from clearhead.studies.measures.tasks import COMMON, RECALL
-from clearhead.studies.table import Measure, Trial, Values
+from clearhead.studies.study import Grid, Part, PerBudget, Study, Summary
+from clearhead.studies.table import Cell
 
 IMAGES = {"images": PerBudget(quick=10, full=20)}
 MORE_IMAGES = {"images": PerBudget(quick=100, full=200), "unseen": 1_000}
 THREE = PerBudget(quick=0, full=3)  # described, not judged
 CORRELATION = "rank correlation"
 MARGIN, INK_MARGIN = 0.3, 0.1  # medium, and beyond the ink small (Cohen 1988)
-
-
-def run(trial: Trial) -> Values:
-    """How weights correlate with influence, in one model."""
-    model = trainings.model_of(trial)
-    if trial.condition == RECALL:
-        found = influence.recall_influence(model, trainings.texts_of(trial))
-    else:
-        images = trainings.images_of(trial, trial.settings["images"])
-        found = influence.influence(model, images, trial.seed)
-    return trainings.floor_of(trial) | found
-
-
-def correlates(condition: str, name: str, against: str, measure: str = "correlation") -> Difference:
-    """A map of weights against random numbers, or its partial correlation given the ink."""
-    given_ink = measure == "beyond_ink"
-    return Difference(
-        f"{condition}: {name}, {against}",
-        CORRELATION,
-        Cell(condition, (measure, name)),
-        0.0 if given_ink else Cell(condition, (measure, RANDOM)),
-        margin=INK_MARGIN if given_ink else MARGIN,
-    )
-
-
-def shows_more_than_ink(condition: str, name: str) -> Part:
-    """Weights correlate with Shapley values beyond where the ink is."""
-    hypothesis = correlates(condition, name, "given the ink, against 0", "beyond_ink")
-    return trainings.part_on(condition, f"{name} shows more than ink", hypothesis)
+MAPS = tuple(product(("digits", COMMON), (RAW, ROLLOUT)))
 
 
 def shows_influence(condition: str, name: str) -> Part:
     """Weights correlate with Shapley values; the variants take masking and signed values."""
-    variants = {
-        what: (correlates(condition, name, f"against random numbers: {measure}", measure),)
-        for what, measure in influence.OTHERS.items()
-    }
-    hypothesis = correlates(condition, name, "against random numbers")
-    return trainings.part_on(condition, f"{name} shows influence", hypothesis, variants)
-
-
-def in_recall(name: str, measure: Measure) -> Part:
-    """The weights of a query on the pairs, in one layer of the text model."""
-    what = f"weights of the {name} layer, against random numbers"
-    hypothesis = trainings.difference_in(
-        RECALL, what, measure, "random", unit=CORRELATION, margin=MARGIN
+    what = f"{name}, against random numbers"
+    first, second = (("correlation", x) for x in (name, RANDOM))
+    part = trainings.part_on(
+        condition, f"{name} shows influence", what, first, second, CORRELATION, margin=MARGIN
     )
-    return trainings.part_on(RECALL, f"weights of the {name} layer show influence", hypothesis)
+    variants = {
+        other: (
+            difference(
+                f"{condition}: {what}: {measure}",
+                CORRELATION,
+                Cell(condition, (measure, name)),
+                Cell(condition, (measure, RANDOM)),
+                margin=MARGIN,
+            ),
+        )
+        for other, measure in influence.OTHERS.items()
+    }
+    return replace(part, variants=variants)
 
 
 STUDY = Study(
@@ -86,16 +62,37 @@ STUDY = Study(
     "Shapley values, mean over 20 unseen images (quick: 10), and partial, given the ink; in recall "
     "over the 4 pairs, mean over 200 texts.",
     grid=(
-        Grid(("digits",), settings=IMAGES | trainings.ON_DIGITS),
-        Grid((COMMON,), settings=trainings.ON_COMMON | MORE_IMAGES),
-        Grid((RECALL,), settings=trainings.ON_RECALL | {"unseen": 200}),
-        Grid(("shipped",), settings={"images": 5}, num_seeds=THREE),
+        Grid(("digits",), influence.influence_of_patches, IMAGES | trainings.ON_DIGITS),
+        Grid((COMMON,), influence.influence_of_patches, trainings.ON_COMMON | MORE_IMAGES),
+        Grid((RECALL,), influence.influence_of_pairs, trainings.ON_RECALL | {"unseen": 200}),
+        Grid(("shipped",), influence.influence_of_patches, {"images": 5}, num_seeds=THREE),
     ),
-    run=run,
     parts=(
-        *starmap(shows_influence, product(("digits", COMMON), (RAW, ROLLOUT))),
-        *starmap(shows_more_than_ink, product(("digits", COMMON), (RAW, ROLLOUT))),
-        *starmap(in_recall, (("last", "weights"), ("first", "first"))),
+        *starmap(shows_influence, MAPS),
+        *(
+            trainings.part_on(
+                condition,
+                f"{name} shows more than ink",
+                f"{name}, given the ink, against 0",
+                ("beyond_ink", name),
+                0.0,
+                CORRELATION,
+                margin=INK_MARGIN,
+            )
+            for condition, name in MAPS
+        ),
+        *(
+            trainings.part_on(
+                RECALL,
+                f"weights of the {name} layer show influence",
+                f"weights of the {name} layer, against random numbers",
+                measure,
+                "random",
+                CORRELATION,
+                margin=MARGIN,
+            )
+            for name, measure in (("last", "weights"), ("first", "first"))
+        ),
     ),
     panels=influence.PANELS,
     title="Maps from attention weights and the influence of patches",
@@ -104,5 +101,4 @@ STUDY = Study(
         Summary("Recall: weight on the pair in question (%)", "on_answer"),
     ),
     labels={"shipped": "shipped model"},
-    **notes("C17"),
 )

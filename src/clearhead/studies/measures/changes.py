@@ -16,14 +16,15 @@ from torch import Tensor, nn
 
 from clearhead.attention import AttentionStages, MultiHeadAttention, attention_stages
 from clearhead.data import ImageDataset
-from clearhead.inference import predict_probabilities
 from clearhead.models.config import PosEmbed, ViTConfig
 from clearhead.models.layers import cut_patches
-from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import AttentionRecord, Recording
 from clearhead.studies._panels import Curves
 from clearhead.studies.measures.classifiers import (
+    accuracy_on,
+    classifier_of,
+    inputs_of,
     recorded,
     train_small_classifier,
     training_digits,
@@ -51,10 +52,17 @@ RATES = {"usual rate": 2e-2, "low rate": 6e-3}
 Stages = AttentionStages | AttentionRecord
 
 
-def changes_in_random_tensors(draws: int, seed: int) -> Values:
-    """The largest and smallest changes in tensors of random sizes, in float64."""
-    generator = torch.Generator().manual_seed(seed)
-    return _reduced([_drawn_changes(generator) for _ in range(draws)])
+def changes_in_random_tensors(trial: Trial) -> Values:
+    """The largest and smallest changes in `draws` tensors of random sizes, in float64."""
+    generator = torch.Generator().manual_seed(trial.seed)
+    return _reduced([_drawn_changes(generator) for _ in range(trial.settings["draws"])])
+
+
+def changes_in_classifier(trial: Trial) -> Values:
+    """`changes_in_model` of a small classifier or the shipped one, in float64."""
+    model = classifier_of(trial, ViTConfig(embed_dim=32, depth=4)).double()
+    images = inputs_of(trial, model).double()
+    return changes_in_model(cast("VisionTransformer", model), images, trial.seed)
 
 
 def changes_in_model(
@@ -195,22 +203,20 @@ def accuracies_with_positions(trial: Trial) -> Values:
         learning_rate=RATES[settings["rate"]],
     )
     orders = torch.rand(len(unseen), patches, generator=generator).argsort(dim=1)
-    tokens = torch.randn(5, patches, SMALL.embed_dim, generator=generator, dtype=torch.float64)
     return {
-        "accuracy": _accuracy(model, unseen),
-        "shuffled": _accuracy(model, shuffle_patches(unseen, orders)),
-        "error": permutation_error(cast("VisionTransformer", model).blocks.double(), tokens, fixed),
+        "accuracy": accuracy_on(model, unseen, out_of=1.0),
+        "shuffled": accuracy_on(model, shuffle_patches(unseen, orders), out_of=1.0),
     }
 
 
-def errors_of_random_layers(layers: int, seed: int) -> Values:
+def errors_of_random_layers(trial: Trial) -> Values:
     """`permutation_error` of random attention layers in float64.
 
     `error`: the largest; `error_with_positions`: the smallest with positions added to the tokens.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(trial.seed)
     alone, positioned = [], []
-    for _ in range(layers):
+    for _ in range(trial.settings["layers"]):
         heads, head_dim, tokens = torch.randint(2, 20, (3,), generator=generator).tolist()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(1 << 40, (), generator=generator)))
@@ -258,11 +264,6 @@ def shuffle_patches(
     grid = moved.reshape(len(images), rows, columns, channels, *patch)
     shuffled = grid.permute(0, 3, 1, 4, 2, 5).reshape(images.shape)
     return replace(dataset, images=shuffled.to(images.dtype))
-
-
-def _accuracy(model: ImageModel, dataset: ImageDataset) -> float:
-    labels = predict_probabilities(model, dataset.images).argmax(dim=1)
-    return float((labels == dataset.labels).double().mean())
 
 
 PANELS = (

@@ -30,8 +30,7 @@ from clearhead.recording import Recording, capture
 from clearhead.studies.table import Trial, Values
 from clearhead.training import Callback, TrainConfig, fit
 
-BATCH_SIZE = 100
-SMALL_BATCH_SIZE = 32
+BATCH_SIZE, SMALL_BATCH_SIZE, LARGE_BATCH_SIZE = 100, 32, 400
 NEIGHBOURS = 3
 
 Config = ViTConfig | CNNConfig | MLPConfig
@@ -57,6 +56,14 @@ COMPARED_MODELS: Mapping[str, ComparedModel] = {
     # One patch as large as the image: a residual MLP on all 784 pixels.
     "mlp": ComparedModel(config=MLPConfig(depth=2, embed_dim=24, mlp_ratio=4.0, patch_size=28)),
     "cnn": ComparedModel(config=CNNConfig(widths=(4, 8, 16, 44)), learning_rate=1e-2),
+}
+
+
+SIZES = {  # by their approximate numbers of parameters
+    "3 k": ViTConfig(depth=3, embed_dim=8, num_heads=2),
+    "10 k": ViTConfig(depth=2, embed_dim=18, num_heads=2),
+    "30 k": ViTConfig(depth=2, embed_dim=32),
+    "100 k": ViTConfig(depth=2, embed_dim=64),
 }
 
 
@@ -102,19 +109,27 @@ def train_small_classifier(
     return fit_classifier(training_config(model, (learning_rate, 4e-2), **options), dataset)
 
 
-def fit_in_set_up(
-    model: Config, dataset: ImageDataset, *, plain: bool, **options: Any
-) -> ImageModel:
-    """A classifier trained with Muon, warm-up and high rates; or, as in tutorials, with AdamW.
+def accuracy_in_set_up(trial: Trial) -> Values:
+    """Of one of `SIZES` with Muon, warm-up and high rates; or ("plain"), as in tutorials, AdamW.
 
-    `options` are those of `TrainConfig`.
+    Settings: `size`, `digits`, `epochs` and `unseen`.
     """
-    compared = COMPARED_MODELS["vit"]
+    settings, compared = trial.settings, COMPARED_MODELS["vit"]
     rates = (compared.learning_rate, compared.matrix_learning_rate)
-    if plain:
+    options: dict[str, Any] = {}
+    if trial.condition == "plain":
         rates = (1e-3, rates[1])
-        options |= {"optimizer": "adamw", "warmup": 0.0}
-    return fit_classifier(training_config(model, rates, **options), dataset)
+        options = {"optimizer": "adamw", "warmup": 0.0}
+    config = training_config(
+        SIZES[settings["size"]],
+        rates,
+        epochs=settings["epochs"],
+        batch_size=LARGE_BATCH_SIZE,
+        seed=trial.seed,
+        **options,
+    )
+    model = fit_classifier(config, training_digits(settings["digits"], trial.seed))
+    return accuracy_on_unseen(model, unseen=settings["unseen"], seed=trial.seed)
 
 
 def classifier_of(trial: Trial, config: Config) -> ImageModel:
@@ -157,10 +172,15 @@ def accuracy_on_unseen(model: ImageModel, *, unseen: int, seed: int) -> Values:
     }
 
 
-def accuracy_on(model: ImageModel, dataset: ImageDataset) -> float:
+def error_rate(values: Values) -> float:
     """In per cent."""
+    return float(100 - values["accuracy"])
+
+
+def accuracy_on(model: ImageModel, dataset: ImageDataset, out_of: float = 100.0) -> float:
+    """In per cent, or as a share (out of 1)."""
     predicted = predict_probabilities(model, dataset.images).argmax(dim=1)
-    return 100 * float((predicted == dataset.labels).double().mean())
+    return out_of * float((predicted == dataset.labels).double().mean())
 
 
 @cache
@@ -177,15 +197,16 @@ def _drawn(split: Split, count: int, seed: int) -> ImageDataset:
     return replace(whole, images=whole.images[order], labels=whole.labels[order])
 
 
-def nearest_neighbours_accuracy(unseen: int, seed: int, training: int = 60_000) -> float:
-    """Accuracy, in per cent, of a vote of the three nearest of the first `training` digits.
+def nearest_neighbours_accuracy(trial: Trial) -> Values:
+    """Accuracy, in per cent, of a vote of the three nearest of the first training digits.
 
     With Euclidean distances of pixels, on the test digits that `unseen_digits` draws; of classes
-    with as many votes, the one with the nearest digit.
+    with as many votes, the one with the nearest digit. Settings: `digits` and `unseen`.
     """
-    whole, digits = whole_dataset("train"), unseen_digits(unseen, seed)
-    known = whole.images[:training].flatten(1).float() / 255
-    labels = F.one_hot(whole.labels[:training], 10).double()
+    whole, count = whole_dataset("train"), trial.settings["digits"]
+    digits = unseen_digits(trial.settings["unseen"], trial.seed)
+    known = whole.images[:count].flatten(1).float() / 255
+    labels = F.one_hot(whole.labels[:count], 10).double()
     half_norms = known.square().sum(dim=1) / 2
     votes = 1 - torch.arange(NEIGHBOURS).double()[:, None] / (10 * NEIGHBOURS)
     right = 0
@@ -195,7 +216,7 @@ def nearest_neighbours_accuracy(unseen: int, seed: int, training: int = 60_000) 
         closeness = torch.addmm(-half_norms, images.float() / 255, known.T)
         nearest = closeness.topk(NEIGHBOURS).indices
         right += int(((labels[nearest] * votes).sum(dim=1).argmax(dim=1) == expected).sum())
-    return 100 * right / unseen
+    return {"accuracy": 100 * right / len(digits)}
 
 
 def recorded(model: nn.Module, inputs: Tensor) -> Recording:

@@ -5,16 +5,16 @@ from itertools import product
 from typing import cast
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from clearhead import attention
 from clearhead.insight.forward import probabilities
-from clearhead.models.vit import VisionTransformer
+from clearhead.models.config import ViTConfig
 from clearhead.recording import AttentionRecord, intervene
 from clearhead.studies._panels import side_by_side
-from clearhead.studies.measures.classifiers import recorded
-from clearhead.studies.table import Values
+from clearhead.studies.measures.classifiers import classifier_of, inputs_of, recorded
+from clearhead.studies.table import Trial, Values
 
 TYPES = {
     "float64": torch.float64,
@@ -32,12 +32,14 @@ MOVED = 0.05  # probabilities change by five points in the mean
 EPSILONS = "machine epsilons per key"
 
 
-def errors_of_random_rows(draws: int, seed: int) -> Values:
-    """The largest errors over all types, deviations and masks, and the number of rows."""
-    generator = torch.Generator().manual_seed(seed)
+def errors_of_random_rows(trial: Trial) -> Values:
+    """The largest errors over all types, deviations and masks, each drawn `draws` times."""
+    generator = torch.Generator().manual_seed(trial.seed)
     result: Values = {}
     by_type = dict.fromkeys(TYPES, 0.0)
-    for name, deviation, mask, _ in product(TYPES, DEVIATIONS, MASKS, range(draws)):
+    for name, deviation, mask, _ in product(
+        TYPES, DEVIATIONS, MASKS, range(trial.settings["draws"])
+    ):
         errors = errors_of_drawn_rows(TYPES[name], deviation, mask, generator)
         by_type[name] = max(by_type[name], errors["sum_error"])
         result = merge_errors(result, errors)
@@ -91,32 +93,25 @@ def row_errors(
     }
 
 
-def errors_and_moves_in_model(
-    model: VisionTransformer,
-    images: Float[Tensor, "batch channels height width"],
-    labels: Int[Tensor, " batch"],
-    seed: int,
-) -> Values:
+def errors_and_moves_in_model(trial: Trial) -> Values:
     """Errors of all rows; how far probabilities move when weights are permuted over the keys.
 
     In total variation: `moved` with the last layer's rows permuted, each by itself; `moved_all`
     with those of all layers; `moved_none` with the last layer's weights as they are, the control.
     """
+    model = classifier_of(trial, ViTConfig(embed_dim=32, depth=4))
+    images = inputs_of(trial, model)
     recording = recorded(model, images)
     result: Values = {}
     for record in recording.records:
         result = merge_errors(result, row_errors(record.weights))
-    before = probabilities(model, images)
-    last = len(recording) - 1
-
-    return {
-        **result,
-        "moved": moved(model, images, before, permute_weights(seed), last),
-        "moved_all": moved(model, images, before, permute_weights(seed), None),
-        "moved_none": moved(model, images, before, lambda x: x.context_from(x.weights), last),
-        "accuracy": float((before.argmax(dim=1) == labels).double().mean()),
-        "largest_in_last_layer": float(recording[last].weights.amax(dim=-1).mean()),
+    before, last = probabilities(model, images), len(recording) - 1
+    changes = {
+        "moved": (permute_weights(trial.seed), last),
+        "moved_all": (permute_weights(trial.seed), None),
+        "moved_none": (lambda x: x.context_from(x.weights), last),
     }
+    return result | {name: moved(model, images, before, *x) for name, x in changes.items()}
 
 
 def moved(

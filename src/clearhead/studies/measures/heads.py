@@ -5,7 +5,7 @@ Beside `insight`, which describes the heads of one model.
 
 import statistics
 from collections.abc import Callable
-from contextlib import nullcontext
+from functools import partial
 
 import torch
 from jaxtyping import Float, UInt8
@@ -15,24 +15,35 @@ from clearhead.data import ImageDataset, normalize
 from clearhead.insight.foreground import Foreground
 from clearhead.insight.forward import probabilities
 from clearhead.insight.measures import HeadMeasures, measure_heads
-from clearhead.insight.roles import NO_CLEAR_ROLE, describe_heads, untrained_heads
+from clearhead.insight.roles import (
+    MAX_SHIFT,
+    NO_CLEAR_ROLE,
+    describe_heads,
+    shift_images,
+    untrained_heads,
+)
 from clearhead.insight.tokens import grid_of
 from clearhead.models.text import TextTransformer
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import AttentionRecord, intervene
 from clearhead.studies._panels import Curves, side_by_side
 from clearhead.studies.measures.classifiers import recorded
-from clearhead.studies.measures.tasks import FIRST_QUERY, RecallTexts, recall_accuracy
-from clearhead.studies.table import Values
+from clearhead.studies.measures.tasks import COMMON, FIRST_QUERY, RecallTexts
+from clearhead.studies.measures.trainings import (
+    accuracy_on_task,
+    floor_of,
+    images_of,
+    model_of,
+    texts_of,
+    unseen_of,
+)
+from clearhead.studies.table import Trial, Values
 from clearhead.training.batches import seed_of
 
 UNTRAINED = 20
 """Roles at a level of 5 % need 19 untrained models; one more takes the place of the trained one"""
-SHOWN = ("entropy", "distance")
 
 Change = Callable[[AttentionRecord], Tensor | None]
-Accuracy = Callable[[Change | None], float]
-"""Accuracy in per cent, with the attention of all layers changed or as it is"""
 
 
 def compare_with_untrained(
@@ -61,9 +72,27 @@ def compare_with_untrained(
         "apart_sharp": statistics.fmean(map(apart, sharp)),
         "roles": [role.label for role in describe_heads(trained, *baselines)],
         "roles_untrained": [role.label for role in describe_heads(sharp[-1], *baselines)],
-        "heads": {name: trained[name].mean.flatten().tolist() for name in SHOWN},
-        "heads_untrained": {name: sharp[-1][name].mean.flatten().tolist() for name in SHOWN},
     }
+
+
+def compare_heads(trial: Trial) -> Values:
+    """Heads of a condition's image model against untrained ones, and with other weights.
+
+    Digits are shifted at random, because in MNIST all centres are the same.
+    """
+    model, shown = model_of(trial), images_of(trial, trial.settings["images"]).images
+    if trial.condition != COMMON:
+        shown = shift_images(shown, MAX_SHIFT, trial.seed)
+    found = compare_with_untrained(model, shown, trial.seed)
+    other = accuracies_with_other_weights(model, accuracy_on_images(model, unseen_of(trial)))
+    return floor_of(trial) | found | other
+
+
+def compare_heads_on_recall(trial: Trial) -> Values:
+    """The specialised head of the text model, and the heads with other weights."""
+    model = model_of(trial)
+    other = accuracies_with_other_weights(model, partial(accuracy_on_task, trial, model))
+    return floor_of(trial) | specialised_head(model, texts_of(trial)) | other
 
 
 def distance_between_heads(agreement: Float[Tensor, "*batch heads heads"]) -> float:
@@ -73,37 +102,31 @@ def distance_between_heads(agreement: Float[Tensor, "*batch heads heads"]) -> fl
     return float((1 - agreement[..., pairs]).mean()) if heads > 1 else 0.0
 
 
-def accuracy_on_images(model: VisionTransformer, dataset: ImageDataset) -> Accuracy:
-    """The accuracy of a classifier on a data set."""
+def accuracy_on_images(model: VisionTransformer, dataset: ImageDataset) -> Callable[[], float]:
+    """Measures the accuracy of a classifier, in per cent; `without_head` acts on 250 images."""
     pixels = normalize(dataset.images, model.config)
 
-    def accuracy(change: Change | None) -> float:
-        around = None if change is None else lambda _: intervene(change)
-        labels = probabilities(model, pixels, around=around).argmax(dim=1)
+    def accuracy() -> float:
+        labels = probabilities(model, pixels).argmax(dim=1)
         return 100 * float((labels == dataset.labels).double().mean())
 
     return accuracy
 
 
-def accuracy_on_recall(model: TextTransformer, texts: RecallTexts) -> Accuracy:
-    """The accuracy of a text model on recall."""
-
-    def accuracy(change: Change | None) -> float:
-        with nullcontext() if change is None else intervene(change):
-            return recall_accuracy(model, texts)
-
-    return accuracy
-
-
 def accuracies_with_other_weights(
-    model: VisionTransformer | TextTransformer, accuracy: Accuracy
+    model: VisionTransformer | TextTransformer, measure: Callable[[], float]
 ) -> Values:
-    """Accuracy with each head's own weights, another head's, and the layer's mean.
+    """Accuracy (`measure`) with each head's own weights, another head's, and the layer's mean.
 
     `falls`: by how much accuracy falls without each head, its output replaced by its mean over the
     inputs.
     """
-    heads, own = model.config.num_heads, accuracy(None)
+
+    def accuracy(change: Change) -> float:
+        with intervene(change):
+            return measure()
+
+    heads, own = model.config.num_heads, measure()
     places = [(layer, head) for layer in range(model.config.depth) for head in range(heads)]
     return {
         "accuracy": own,
@@ -157,15 +180,13 @@ def specialised_head(model: TextTransformer, texts: RecallTexts) -> Values:
     The head is chosen on the first half of the texts and measured on the second.
     """
     half = len(texts.ids) // 2
-    parts = (slice(half), slice(half, None))
     first, second = (
         weights_on_answers(model, RecallTexts(texts.ids[x], texts.answers[x], texts.pairs[x]))
-        for x in parts
+        for x in (slice(half), slice(half, None))
     )
     layer, head = divmod(int(first.argmax()), first.shape[1])
     row = second[layer]
     return {
-        "layer": layer + 1,
         "chosen": float(row[head]),
         "others": float((row.sum() - row[head]) / (len(row) - 1)),
     }

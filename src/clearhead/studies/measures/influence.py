@@ -18,7 +18,8 @@ from clearhead.models.vit import VisionTransformer
 from clearhead.recording import capture
 from clearhead.studies._panels import Curves
 from clearhead.studies.measures.tasks import FIRST_QUERY, NUM_PAIRS, NUM_WORDS, RecallTexts
-from clearhead.studies.table import Values
+from clearhead.studies.measures.trainings import floor_of, images_of, model_of, texts_of
+from clearhead.studies.table import Trial, Values
 from clearhead.training.batches import generator_for
 
 MAPS = (RAW, VALUES, RELEVANCE, ROLLOUT, INK, RANDOM)
@@ -55,6 +56,17 @@ def influence(model: VisionTransformer, dataset: ImageDataset, seed: int) -> Val
             if name != INK
         },
     }
+
+
+def influence_of_patches(trial: Trial) -> Values:
+    """`floor_of` a task, and `influence`."""
+    images = images_of(trial, trial.settings["images"])
+    return floor_of(trial) | influence(model_of(trial), images, trial.seed)
+
+
+def influence_of_pairs(trial: Trial) -> Values:
+    """`floor_of` recall, and `recall_influence`."""
+    return floor_of(trial) | recall_influence(model_of(trial), texts_of(trial))
 
 
 def by_map(measure: str) -> Callable[[Values], list[float]]:

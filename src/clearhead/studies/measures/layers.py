@@ -12,13 +12,21 @@ from clearhead.data import ImageDataset, normalize
 from clearhead.errors import ConfigError
 from clearhead.insight import measure_heads
 from clearhead.models.baselines import ConvNet
+from clearhead.models.config import CNNConfig, ViTConfig
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.text import TextTransformer
 from clearhead.models.vit import VisionTransformer
 from clearhead.studies._panels import Curves, Image
-from clearhead.studies.measures.classifiers import recorded
-from clearhead.studies.measures.tasks import FIRST_QUERY, NUM_WORDS, RecallTexts
-from clearhead.studies.table import Cell, Measure
+from clearhead.studies.measures.classifiers import (
+    accuracy_on,
+    classifier_of,
+    inputs_of,
+    recorded,
+    unseen_digits,
+)
+from clearhead.studies.measures.tasks import FIRST_QUERY, NUM_WORDS, RecallTexts, recall_texts
+from clearhead.studies.measures.trainings import floor_of, images_of, model_of, unseen_of
+from clearhead.studies.table import Cell, Measure, Trial, Values
 
 # Pixels belong to the effective field from this share of the largest gradient on (Luo et al. 2016,
 # section 4).
@@ -32,6 +40,11 @@ BY_LAYER = {
 NUM_DIRECTIONS = 4  # random ones, along which a unit of many channels is differentiated
 
 RIDGE = 1e-3  # of the probes, relative to the number of examples
+PROBED = 1_000  # images that a probe is fitted on
+
+VIT, CNN = ViTConfig(embed_dim=32, depth=6), CNNConfig(widths=(8, 16, 32))
+CUT_OFFS = {"1 %": 0.01, "20 %": 0.2}
+"""Other shares of the largest gradient from which a pixel counts as seen"""
 
 Field = Float[Tensor, "height width"]
 
@@ -63,28 +76,53 @@ def spread_by_layer(
     images: Float[Tensor, "images channels height width"],
     fields: Iterable[Field],
 ) -> dict[str, list[float]]:
-    """`seen`, the effective share of each field; of a ViT also attention distances and hubs."""
+    """By layer, `seen`: the effective share of each field; of a ViT also distances and hubs."""
     found = {"seen": [effective_share(field) for field in fields]}
     if isinstance(model, VisionTransformer):
-        found |= {"distance": attention_distances(model, images), "hubs": hub_shares(model, images)}
+        distances = measure_heads(model, images)["distance"].mean.mean(dim=1)
+        hubs = [hub_share(record.weights) for record in recorded(model, images).records]
+        found |= {"distance": distances.tolist(), "hubs": hubs}
     return found
 
 
-def measure_layers(
-    model: VisionTransformer,
-    few: ImageDataset,
-    training: ImageDataset,
-    unseen: ImageDataset,
-    seed: int,
-) -> dict[str, list[float]]:
-    """`spread_by_layer` on a few images, and `probe_accuracies`."""
-    images = normalize(few.images, model.config)
-    fields = layer_fields(model, images, seed)
-    return spread_by_layer(model, images, fields) | probe_accuracies(model, training, unseen)
+def layers_of_model(trial: Trial, **changes: Any) -> Values:
+    """`floor_of` a task, and `spread_by_layer` and `probe_accuracies` of its model, changed."""
+    model = model_of(trial, **changes)
+    images = normalize(images_of(trial, trial.settings["images"]).images, model.config)
+    fields = layer_fields(model, images, trial.seed)
+    probes = probe_accuracies(model, images_of(trial, PROBED, "train"), unseen_of(trial))
+    return floor_of(trial) | spread_by_layer(model, images, fields) | probes
+
+
+def layers_by_depth(trial: Trial) -> Values:
+    """`layers_of_model` by depth."""
+    return {str(x): layers_of_model(trial, depth=x) for x in trial.settings["depths"]}
+
+
+def probes_of_recall(trial: Trial) -> Values:
+    """`floor_of` recall, and `recall_probes`."""
+    texts = (recall_texts(x, trial.settings["unseen"], trial.seed) for x in ("train", "test"))
+    return floor_of(trial) | recall_probes(model_of(trial), *texts)
+
+
+def fields_of_classifier(trial: Trial) -> Values:
+    """Theoretical field, effective field and attention distance by layer; the first field."""
+    config = CNN if trial.condition.startswith("CNN") else VIT
+    model = classifier_of(trial, config)
+    images = inputs_of(trial, model)
+    fields = layer_fields(model, images, trial.seed)
+    relative = fields[0] / fields[0].max()
+    return {
+        "reached": [theoretical_share(field) for field in fields],
+        "cut_offs": {name: effective_share(fields[0], share) for name, share in CUT_OFFS.items()},
+        "first_field": [[round(x, 3) for x in row] for row in relative.tolist()],
+        "accuracy": accuracy_on(model, unseen_digits(trial.settings["unseen"], trial.seed)) / 100,
+        **spread_by_layer(model, images, fields),
+    }
 
 
 def panels_by_layer(size: str, **options: Any) -> tuple[Curves, ...]:
-    """What `measure_layers` found in the model of a size, by layer."""
+    """What was found in the model of a size, by layer."""
     kinds = {x: BY_LAYER[x] for x in ("hubs", "seen")}
     kinds["single"] = "accuracy of a probe on one patch's token (%)"
     return (
@@ -129,25 +167,14 @@ def effective_share(field: Field, cut_off: float = EFFECTIVE) -> float:
     return float((field >= cut_off * field.max()).double().mean())
 
 
-def relative_gradients(field: Field) -> list[list[float]]:
-    """A field divided by its maximum, to three digits."""
-    return [[round(x, 3) for x in row] for row in (field / field.max()).tolist()]
-
-
-def own_patch(gradients: Sequence[Sequence[float]], patch_size: int) -> tuple[float, float]:
-    """Share of the effective field in the middle patch; largest relative gradient elsewhere."""
-    relative = torch.tensor(gradients)
+def own_patch(values: Values, patch_size: int = 7) -> tuple[float, float]:
+    """Share of the first field in the middle patch; largest relative gradient elsewhere."""
+    relative = torch.tensor(values["first_field"])
     row, column = (side // patch_size // 2 * patch_size for side in relative.shape)
     own = torch.zeros_like(relative, dtype=torch.bool)
     own[row : row + patch_size, column : column + patch_size] = True
     effective = relative >= EFFECTIVE
     return float((effective & own).sum() / effective.sum()), float(relative[~own].max())
-
-
-def attention_distances(model: ImageModel, images: Tensor) -> list[float]:
-    """Mean attention distance of each layer, in patches."""
-    distances: list[float] = measure_heads(model, images)["distance"].mean.mean(dim=1).tolist()
-    return distances
 
 
 def grid_distances(rows: int, columns: int, p: float = 2.0) -> Float[Tensor, "patches patches"]:
@@ -160,16 +187,11 @@ def grid_distances(rows: int, columns: int, p: float = 2.0) -> Float[Tensor, "pa
     return torch.cdist(places, places, p=p)
 
 
-def hub_shares(model: ImageModel, images: Tensor) -> list[float]:
-    """Of each layer, the share of queries whose largest weight is on the same key, the commonest.
+def hub_share(weights: Float[Tensor, "batch heads queries keys"]) -> float:
+    """The share of queries whose largest weight is on the same key, the commonest.
 
     Mean over images and heads; 1 means that all queries attend most to one key, a hub or sink.
     """
-    return [hub_share(record.weights) for record in recorded(model, images).records]
-
-
-def hub_share(weights: Float[Tensor, "batch heads queries keys"]) -> float:
-    """See `hub_shares`, of one layer."""
     attended = F.one_hot(weights.argmax(dim=-1), weights.shape[-1]).double()
     return float(attended.mean(dim=-2).amax(dim=-1).mean())
 
@@ -177,27 +199,18 @@ def hub_share(weights: Float[Tensor, "batch heads queries keys"]) -> float:
 def probe_accuracies(
     model: VisionTransformer, training: ImageDataset, unseen: ImageDataset
 ) -> dict[str, list[float]]:
-    """Accuracy (per cent) of linear probes after each layer, fitted on `training`.
+    """`single`: accuracy (per cent) of linear probes for the class, on the patches' tokens.
 
-    `single`: on single patch tokens, one probe for all patches, mean over patches; `pooled`: on the
-    mean of the tokens.
+    One probe for all patches is fitted on `training` after each layer.
     """
     states = []
     for dataset in (training, unseen):
         with torch.no_grad():
             tokens = layer_tokens(model, normalize(dataset.images, model.config))
             states.append([x[:, model.num_prefix_tokens :].double() for x in tokens])
-    result: dict[str, list[float]] = {"single": [], "pooled": []}
-    for train, test in zip(*states, strict=True):
-        patches = train.shape[1]
-        known, expected = (x.labels.repeat_interleave(patches) for x in (training, unseen))
-        result["single"].append(
-            ridge_accuracy(train.flatten(0, 1), known, test.flatten(0, 1), expected)
-        )
-        result["pooled"].append(
-            ridge_accuracy(train.mean(dim=1), training.labels, test.mean(dim=1), unseen.labels)
-        )
-    return result
+    patches = states[0][0].shape[1]
+    labels = [x.labels.repeat_interleave(patches) for x in (training, unseen)]
+    return {"single": _probed(states, labels)}
 
 
 def recall_probes(
@@ -207,11 +220,18 @@ def recall_probes(
     states = []
     for texts in (training, unseen):
         with torch.no_grad():
-            tokens = layer_tokens(model, texts.ids)
-            states.append([x[:, FIRST_QUERY:].flatten(0, 1).double() for x in tokens])
-    known, expected = (x.answers.flatten() - NUM_WORDS for x in (training, unseen))
-    pairs = zip(*states, strict=True)
-    return {"single": [ridge_accuracy(train, known, test, expected) for train, test in pairs]}
+            states.append([x[:, FIRST_QUERY:].double() for x in layer_tokens(model, texts.ids)])
+    labels = [x.answers.flatten() - NUM_WORDS for x in (training, unseen)]
+    return {"single": _probed(states, labels)}
+
+
+def _probed(states: Sequence[Sequence[Tensor]], labels: Sequence[Tensor]) -> list[float]:
+    """The accuracy at each layer, fitted on the first tokens and labels, measured on the second."""
+    known, expected = labels
+    return [
+        ridge_accuracy(train.flatten(0, 1), known, test.flatten(0, 1), expected)
+        for train, test in zip(*states, strict=True)
+    ]
 
 
 def ridge_accuracy(

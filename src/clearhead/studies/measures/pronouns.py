@@ -1,4 +1,4 @@
-"""How text models resolve "it": its attention, decodable information, and effects of masking.
+"""How text models resolve "it": its attention, and effects of masking.
 
 All sentences have the same shape and differ only in the referent. They come in counterbalanced sets
 of four, with each noun as the referent in each position once: what depends on position, noun or
@@ -18,11 +18,10 @@ from torch import Tensor
 from clearhead.data import (
     PronounSentence,
     WordTokenizer,
-    ambiguous_sentences,
     pronoun_sentences,
     vocabulary,
 )
-from clearhead.data.sentences import POSITIONS, NounSplit, Question
+from clearhead.data.sentences import NounSplit
 from clearhead.data.tokenizer import MASK
 from clearhead.inference import pronoun_score
 from clearhead.models.config import TextConfig
@@ -30,13 +29,11 @@ from clearhead.models.text import TextTransformer
 from clearhead.recording import AttentionRecord, intervene
 from clearhead.studies._panels import Curves
 from clearhead.studies.measures.classifiers import recorded, untrained
-from clearhead.studies.measures.layers import layer_tokens
 from clearhead.studies.table import Measure, Trial, Values
 from clearhead.training import TextTrainConfig, fit
 
 FIRST, SECOND, PRONOUN = 1, 4, 6  # the dog chased the ball because it was hungry .
-SPLITS: tuple[NounSplit, ...] = ("seen", "unseen", "unseen nouns")
-QUESTIONS: tuple[Question, ...] = ("noun", "place")
+SPLITS: tuple[NounSplit, ...] = ("seen", "unseen")
 MASKED: Mapping[str, str] = {"nothing": "nothing", "other": "other noun", "right": "referent"}
 """Which noun "it" cannot attend to, by its key in the values"""
 MODELS: Mapping[str, str] = {
@@ -54,7 +51,6 @@ BY_MASK: Measure = [("asked at it", "cut_at_it", "noun", name) for name in MASKE
 """Accuracy at "it" of the model trained to predict there, by masked noun"""
 
 BATCH_SIZE, RATE, RATE_BIDIRECTIONAL = 32, 7e-3, 2.5e-3
-RIDGE = 1.0
 TINY = torch.finfo(torch.float32).tiny
 
 
@@ -103,29 +99,38 @@ def pronoun_models(trial: Trial) -> dict[str, TextTransformer]:
     }
 
 
+def resolve_pronouns(trial: Trial) -> Values:
+    """`pronoun_measures` of each model, by the keys of `MODELS`."""
+    num_sets = trial.settings["fours"]
+    return {
+        name: pronoun_measures(model, num_sets, trial.seed)
+        for name, model in pronoun_models(trial).items()
+    }
+
+
 def pronoun_measures(model: TextTransformer, num_sets: int, seed: int) -> Values:
-    """All measures of a model on `num_sets` counterbalanced sets of each noun split."""
+    """All measures of a model on `num_sets` counterbalanced sets of each noun split.
+
+    `known`: accuracy on the referent's position; `at_it`, `at_answer`: share of sentences in which
+    the referent has the larger weight (`referent_preferred`); `cut_at_it`: accuracy at "it", by the
+    noun that it cannot attend to.
+    """
     sentences = {split: pronoun_sentences(split, num_sets, seed) for split in SPLITS}
-    at_it = {split: at_pronoun(model, items) for split, items in sentences.items()}
-    answers = {split: at_answer(model, items) for split, items in sentences.items()}
-    ambiguous = at_answer(model, ambiguous_sentences("unseen", 2 * num_sets, seed))
-    states = {split: (final_states(model, x), x.is_first) for split, x in at_it.items()}
+    unseen = at_pronoun(model, sentences["unseen"])
+    masks = (None, unseen.distractor, unseen.referent)
     return {
         "known": {
-            question: {
-                split: pronoun_score(model, items, split, question).accuracy
-                for split, items in sentences.items()
+            "place": {
+                "unseen": pronoun_score(model, sentences["unseen"], "unseen", "place").accuracy
             }
-            for question in QUESTIONS
         },
-        "probe": {split: probe_accuracy(states["seen"], states[split]) for split in SPLITS[1:]},
-        "at_it": {split: _attention(model, batch) for split, batch in at_it.items()},
-        "at_answer": {split: _attention(model, batch) for split, batch in answers.items()},
-        "cut_at_it": {x: _masked_accuracies(model, at_it["unseen"], x) for x in QUESTIONS},
-        "cut_answer": _masked_accuracies(model, answers["unseen"], "place"),
-        "certainty": {
-            "decided": certainty(model, answers["unseen"]),
-            "undecided": certainty(model, ambiguous),
+        "at_it": _preferred(model, sentences, at_pronoun),
+        "at_answer": _preferred(model, sentences, at_answer),
+        "cut_at_it": {
+            "noun": {
+                name: referent_accuracy(model, unseen, mask)
+                for name, mask in zip(MASKED, masks, strict=True)
+            }
         },
     }
 
@@ -196,51 +201,16 @@ def referent_preferred(
 
 @torch.no_grad()
 def referent_accuracy(
-    model: TextTransformer,
-    batch: PronounBatch,
-    question: Question,
-    masked: Int[Tensor, " sentences"] | None = None,
+    model: TextTransformer, batch: PronounBatch, masked: Int[Tensor, " sentences"] | None = None
 ) -> float:
     """Share of sentences whose referent gets a larger logit than the distractor.
 
-    By noun or by place. With `masked`, "it" cannot attend to these positions in any layer.
+    With `masked`, "it" cannot attend to these positions in any layer.
     """
     with nullcontext() if masked is None else intervene(without_keys(masked)):
         logits = model(batch.ids)[:, batch.position]
-    words = torch.tensor([model.config.vocabulary.index(word) for word in POSITIONS])
-    pairs = batch.ids[:, [FIRST, SECOND]] if question == "noun" else words.expand(len(logits), 2)
-    first, second = logits.gather(1, pairs).unbind(dim=1)
+    first, second = logits.gather(1, batch.ids[:, [FIRST, SECOND]]).unbind(dim=1)
     return float(((first > second) == batch.is_first).double().mean())
-
-
-@torch.no_grad()
-def certainty(model: TextTransformer, batch: PronounBatch) -> float:
-    """Mean probability of the likelier of "first" and "second", from one half to one."""
-    words = [model.config.vocabulary.index(word) for word in POSITIONS]
-    probabilities = model(batch.ids)[:, batch.position, words].softmax(dim=-1)
-    return float(probabilities.amax(dim=-1).double().mean())
-
-
-@torch.no_grad()
-def final_states(
-    model: TextTransformer, batch: PronounBatch
-) -> Float[Tensor, "sentences embed_dim"]:
-    """The query token after the last block."""
-    *_, last = layer_tokens(model, batch.ids)
-    return last[:, batch.position].double()
-
-
-def probe_accuracy(
-    train: tuple[Tensor, Bool[Tensor, " n"]], test: tuple[Tensor, Bool[Tensor, " m"]]
-) -> float:
-    """Accuracy of a linear probe (ridge regression on ± 1)."""
-    (x, labels), (new, expected) = train, test
-    mean, identity = x.mean(dim=0), torch.eye(x.shape[1], dtype=x.dtype)
-    signs = labels.double() * 2 - 1
-    centred = x - mean
-    direction = torch.linalg.solve(centred.T @ centred + RIDGE * identity, centred.T @ signs)
-    predicted = (new - mean) @ direction + signs.mean() > 0
-    return float((predicted == expected).double().mean())
 
 
 def without_keys(masked: Int[Tensor, " sentences"]) -> Callable[[AttentionRecord], Tensor]:
@@ -268,20 +238,14 @@ def _batch(
     return PronounBatch(ids, position, referent, distractor=FIRST + SECOND - referent)
 
 
-def _attention(model: TextTransformer, batch: PronounBatch) -> Values:
-    referent, distractor = noun_weights(model, batch)
+def _preferred(
+    model: TextTransformer,
+    sentences: Mapping[NounSplit, Sequence[PronounSentence]],
+    batched: Callable[[TextTransformer, Sequence[PronounSentence]], PronounBatch],
+) -> Values:
     return {
-        "right": referent.mean(dim=2).tolist(),
-        "other": distractor.mean(dim=2).tolist(),
-        "named": referent_preferred(referent, distractor).tolist(),
-    }
-
-
-def _masked_accuracies(model: TextTransformer, batch: PronounBatch, question: Question) -> Values:
-    masks = (None, batch.distractor, batch.referent)
-    return {
-        name: referent_accuracy(model, batch, question, mask)
-        for name, mask in zip(MASKED, masks, strict=True)
+        split: {"named": referent_preferred(*noun_weights(model, batched(model, items))).tolist()}
+        for split, items in sentences.items()
     }
 
 

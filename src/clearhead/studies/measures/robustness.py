@@ -1,6 +1,5 @@
 """How corruption changes predictions from equal starts, and what patches attend to."""
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -11,14 +10,14 @@ from torch import Tensor
 from clearhead.data import CORRUPTIONS, ImageDataset, corrupt, normalize
 from clearhead.insight import Foreground, Grid
 from clearhead.insight.forward import probabilities
-from clearhead.insight.measures import entropy
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
 from clearhead.studies._panels import Curves, side_by_side
 from clearhead.studies.measures.classifiers import recorded
 from clearhead.studies.measures.layers import grid_distances
-from clearhead.studies.measures.tasks import CommonDigits
-from clearhead.studies.table import Values
+from clearhead.studies.measures.tasks import CommonDigits, common_digits
+from clearhead.studies.measures.trainings import floor_of, model_of, unseen_of
+from clearhead.studies.table import Trial, Values
 from clearhead.training.batches import generator_for
 
 BLANK = "noise on blank patches"
@@ -46,9 +45,8 @@ def robustness(
 
     So a fall does not depend on the accuracy on clean images. `clean`: that accuracy, in per cent,
     by model; `common`: share of the images that all models classify correctly; `falls`: per cent of
-    these that a model classifies wrongly, by model and corruption. For models with attention also
-    `drift`, the divergence of the weights from those on clean images, and `on_blank`, the attention
-    on blank patches with and without noise, in per cent.
+    these that a model classifies wrongly, by model and corruption; `on_blank`, of models with
+    attention: attention on blank patches with and without noise, in per cent.
     """
     clean = {
         name: _evaluated(model, dataset.images, dataset.labels) for name, model in models.items()
@@ -59,7 +57,6 @@ def robustness(
         "clean": {name: 100 * _share(x.correct) for name, x in clean.items()},
         "common": _share(common),
         "falls": {name: {} for name in models},
-        "drift": {},
         "on_blank": {},
     }
     for corruption in corruptions:
@@ -70,16 +67,25 @@ def robustness(
             corrupted = _evaluated(model, images, dataset.labels)
             wrong = ~corrupted.correct[common]
             result["falls"][name][corruption] = 100 * _share(wrong)
-            before, after = clean[name].weights, corrupted.weights
-            if not before:
-                continue
-            pairs = zip(before, after, strict=True)
-            drift = [divergence(one, other) for one, other in pairs]
-            result["drift"].setdefault(name, {})[corruption] = sum(drift) / len(drift)
-            if corruption == BLANK:
-                shares = {"clean": before, "noisy": after}
+            if corruption == BLANK and corrupted.weights:
+                shares = {"clean": clean[name].weights, "noisy": corrupted.weights}
                 result["on_blank"][name] = {x: on_patches(y, blank) for x, y in shares.items()}
     return result
+
+
+def falls_and_neighbours(trial: Trial) -> Values:
+    """`robustness` of the models on digits, and `relevance_of_neighbours`."""
+    models, unseen = {name: model_of(trial, name) for name in LABELS}, unseen_of(trial)
+    found = robustness(models, unseen, trial.seed)
+    return found | relevance_of_neighbours(models["vit"], unseen)
+
+
+def falls_and_twins(trial: Trial) -> Values:
+    """`robustness` on the common digit with noise on blank patches, and `relevance_of_twins`."""
+    model, seed = model_of(trial), trial.seed
+    images = common_digits("test", trial.settings["unseen"], seed)
+    found = robustness({"vit": model}, images.dataset, seed, (BLANK,))
+    return floor_of(trial) | found | relevance_of_twins(model, images)
 
 
 def noisy_blanks(
@@ -90,12 +96,6 @@ def noisy_blanks(
     height, width = images.shape[2] // GRID.rows, images.shape[3] // GRID.columns
     noisy = blank.repeat_interleave(height, dim=2).repeat_interleave(width, dim=3)
     return torch.where(noisy, corrupt(images, "impulse noise", generator), images)
-
-
-def divergence(one: Weights, other: Weights) -> float:
-    """Mean Jensen-Shannon divergence of weights, from 0 to 1 bit."""
-    nats = entropy((one + other) / 2) - (entropy(one) + entropy(other)) / 2
-    return float(nats.clamp_min(0.0).double().mean()) / math.log(2)
 
 
 def on_patches(layers: list[Weights], patches: Bool[Tensor, "images patches"]) -> float:

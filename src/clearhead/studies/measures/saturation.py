@@ -1,7 +1,7 @@
 """How far a softmax is saturated, what is left of its gradient, and trainings without 1/√d_k."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -20,11 +20,12 @@ from clearhead.studies._panels import Curves, Points
 from clearhead.studies.measures.classifiers import (
     accuracy_on_unseen,
     fit_classifier,
+    inputs_of,
     recorded,
     training_config,
     training_digits,
 )
-from clearhead.studies.measures.scores import SCALES, WIDTH
+from clearhead.studies.measures.scores import SCALES, WIDTH, classifier_with_scale
 from clearhead.studies.table import Measure, Trial, Values
 from clearhead.training import Callback, TrainConfig, TrainingState, initial_model
 
@@ -37,7 +38,6 @@ AT_LARGEST: Measure = [
     for name in (norm, f"{norm}_median")
 ]
 """Mean and median norms of random scores at the largest d_k"""
-
 
 RATES = {"low": 0.3, "usual": 1.0, "high": 10.0}
 """Times the usual ones"""
@@ -52,52 +52,57 @@ LOST_BELOW = 30.0
 """Accuracy (per cent, three times chance) below which a training counts as lost"""
 
 
-def saturation_of_random_scores(
-    rows: int, keys: int, head_dims: Sequence[int], seed: int
-) -> Values:
-    """Scale → measure → one number for each d_k; "theory" has normal scores of variance d_k."""
-    generator = torch.Generator().manual_seed(seed)
+def saturation_of_random_scores(trial: Trial) -> Values:
+    """Scale → measure → one number for each d_k; in theory scores are normal, of variance d_k.
+
+    Settings: `rows` of scores of as many `keys`, and `head_dims`.
+    """
+    settings, generator = trial.settings, torch.Generator().manual_seed(trial.seed)
+    rows, keys = settings["rows"], settings["keys"]
     measured: dict[str, dict[str, list[float]]] = {}
-    for head_dim in head_dims:
+
+    def add(name: str, measures: dict[str, float]) -> None:
+        for measure, number in measures.items():
+            measured.setdefault(name, {}).setdefault(measure, []).append(number)
+
+    for head_dim in settings["head_dims"]:
         query = torch.randn(rows, 1, head_dim, generator=generator, dtype=torch.float64)
         key = torch.randn(rows, keys, head_dim, generator=generator, dtype=torch.float64)
         scores = attention.scores(query, key)[:, 0]
         normal = torch.randn(rows, keys, generator=generator, dtype=torch.float64)
         for scale, exponent in SCALES.items():
             factor = float(head_dim) ** exponent
-            found = softmax_measures(attention.scaled(scores, factor), key, factor)
-            theory = softmax_measures(attention.scaled(normal, factor * head_dim**0.5))
-            for name, measures in ((scale, found), (f"theory {scale}", theory)):
-                for measure, number in measures.items():
-                    measured.setdefault(name, {}).setdefault(measure, []).append(number)
-    return {"head_dims": list(head_dims), "keys": keys, "measured": measured}
+            add(scale, softmax_measures(attention.scaled(scores, factor), key, factor))
+        add("theory unscaled", softmax_measures(attention.scaled(normal, head_dim**0.5)))
+    return {"head_dims": list(settings["head_dims"]), "measured": measured}
 
 
-def saturation_in_model(
-    model: VisionTransformer, images: Float[Tensor, "batch channels height width"]
-) -> Values:
-    """`softmax_measures` over all layers, heads and queries."""
-    rows = torch.stack([x.masked.double() for x in recorded(model, images).records])
-    return dict(softmax_measures(rows.flatten(0, -2)))
+def saturation_in_model(trial: Trial) -> Values:
+    """The largest weight of a row, mean over all layers, heads and queries."""
+    model = classifier_with_scale(trial)
+    records = recorded(model, inputs_of(trial, model)).records
+    rows = torch.stack([x.masked.double() for x in records])
+    return {"largest": softmax_measures(rows.flatten(0, -2))["largest"]}
 
 
 def log2_norm(scale: str, measure: str) -> Callable[[Values], float]:
-    """log₂ of a mean norm at the largest d_k, of random scores."""
+    """log₂ of a mean norm of random scores at the largest d_k."""
     return lambda values: math.log2(values["measured"][scale][measure][-1])
 
 
 def curves_of(measure: str) -> Callable[[Values], dict[str, list[float]]]:
-    """A measure of random scores for each d_k: with every scale, and of unscaled scores in theory.
+    """A measure of random scores for each d_k: with every scale, and unscaled more closely.
 
-    Of norms also the median of unscaled scores.
+    That is the median of norms, and theory where there is one.
     """
 
     def curves(values: Values) -> dict[str, list[float]]:
         measured = values["measured"]
-        result = {scale: measured[scale][measure] for scale in SCALES}
-        median, theory = measured["unscaled"].get(f"{measure}_median"), measured["theory unscaled"]
-        result |= {} if median is None else {"unscaled, median row": median}
-        return result | ({"unscaled, theory": theory[measure]} if measure in theory else {})
+        sources = {scale: (scale, measure) for scale in SCALES} | {
+            "unscaled, median row": ("unscaled", f"{measure}_median"),
+            "unscaled, theory": ("theory unscaled", measure),
+        }
+        return {x: measured[y][name] for x, (y, name) in sources.items() if name in measured[y]}
 
     return curves
 
@@ -148,11 +153,8 @@ def query_gradient_norm(
 def train_with_scale(trial: Trial) -> Values:
     """Train with the factor ("sqrt") or without ("none", "matched"); the condition names which.
 
-    "matched" has no factor, but initial weights of W_Q and W_K that are smaller by d_k^(-1/4), so
-    that the first scores are those of "sqrt".
-
-    Settings: `head_dim`, `optimizer`, `rate` (see `RATES`), `first` (initial weights: "small" or
-    "unit"), `digits`, `epochs` and `unseen`. A loss of NaN counts as accuracy 0.
+    For `first` ("small" or "unit") and "matched" see `initial_weights`. A loss of NaN counts as
+    accuracy 0.
     """
     settings, factor = trial.settings, RATES[trial.settings["rate"]]
     learning_rate, matrix_learning_rate = USUAL[settings["optimizer"]]
@@ -191,10 +193,9 @@ def train_with_scale(trial: Trial) -> Values:
 def initial_weights(config: TrainConfig, *, unit: bool, matched: bool) -> VisionTransformer:
     """Initial weights of a training, with other ones for queries and keys.
 
-    With `unit`, queries and keys have variance 1, as the argument for the factor supposes (Vaswani
-    et al. 2017, section 3.2.1): tokens have variance 1 after a LayerNorm, so weights of variance
-    1/width do it; a ViT's usual ones, of standard deviation 0.02, give far smaller ones. With
-    `matched`, W_Q and W_K are multiplied by d_k^(-1/4), and scores by 1/√d_k.
+    With `unit`, queries and keys have variance 1: tokens have it after a LayerNorm, so weights of
+    variance 1/width do it. With `matched`, W_Q and W_K are multiplied by d_k^(-1/4), and so scores
+    by 1/√d_k.
     """
     model: VisionTransformer = initial_model(config)
     generator = torch.Generator().manual_seed(config.seed)
@@ -233,7 +234,7 @@ def gradients_and_entropies(
     images: Float[Tensor, "batch channels height width"],
     labels: Int[Tensor, " batch"],
 ) -> Values:
-    """Norm of the loss's gradient for W_Q and W_K by layer; mean entropy (nats) by layer and head.
+    """Norm of the loss's gradient for W_Q by layer; mean entropy (nats) by layer and head.
 
     The gradients of the model itself are left as they are.
     """
@@ -245,7 +246,6 @@ def gradients_and_entropies(
     rows = [entropy(record.weights) for record in recording.records]
     return {
         "query_gradient": [float(x[:width].norm()) for x in gradients],
-        "key_gradient": [float(x[width : 2 * width].norm()) for x in gradients],
         "entropy": [x.mean(dim=(0, 2)).tolist() for x in rows],
     }
 

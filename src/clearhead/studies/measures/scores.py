@@ -2,7 +2,6 @@
 
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
 from itertools import product
 from typing import cast
 
@@ -16,7 +15,7 @@ from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import Recording
 from clearhead.studies._panels import Curves, Points
-from clearhead.studies.measures.classifiers import classifier_of, recorded
+from clearhead.studies.measures.classifiers import classifier_of, inputs_of, recorded
 from clearhead.studies.table import Trial, Values
 
 HEAD_DIMS = (4, 8, 16, 32, 64, 128, 256, 512)
@@ -25,13 +24,17 @@ SCALES = {"unscaled": 0.0, "1/√d_k": -0.5, "1/d_k": -1.0}
 DISTRIBUTIONS = ("normal", "uniform", "signs")
 WIDTH = 64
 """Of the classifiers; d_k is this over the number of heads"""
-TRAINED = ("trained sqrt", "trained learned")
+SQRT, LEARNED = "trained sqrt", "trained learned"
 """Conditions: classifiers scaled by 1/√d_k, or by a learned factor for each head"""
 
 
-def variances_of_random_scores(pairs: int, head_dims: Sequence[int], seed: int) -> Values:
-    """Variance of the scaled scores: distribution → scale → one number for each d_k."""
-    generator = torch.Generator().manual_seed(seed)
+def variances_of_random_scores(trial: Trial) -> Values:
+    """Variance of the scaled scores: distribution → scale → one number for each d_k.
+
+    Settings: `pairs` of a query and a key, and `head_dims`.
+    """
+    generator = torch.Generator().manual_seed(trial.seed)
+    pairs, head_dims = trial.settings["pairs"], trial.settings["head_dims"]
     variance: dict[str, dict[str, list[float]]] = {
         distribution: {scale: [] for scale in SCALES} for distribution in DISTRIBUTIONS
     }
@@ -67,27 +70,25 @@ def classifier_with_scale(trial: Trial) -> VisionTransformer:
     return cast("VisionTransformer", classifier_of(trial, config))
 
 
-def variances_in_model(
-    model: VisionTransformer, images: Float[Tensor, "batch channels height width"]
-) -> Values:
-    """`head_variances`, and each head's factor over 1/√d_k."""
-    factors = scale_factors(model)
-    head_dim = model.config.embed_dim // model.config.num_heads
+def variances_in_model(trial: Trial) -> Values:
+    """`head_variances` of `classifier_with_scale`, and each head's factor over 1/√d_k."""
+    model = classifier_with_scale(trial)
+    factors, head_dim = scale_factors(model), model.config.embed_dim // model.config.num_heads
     return {
         "head_dim": head_dim,
-        "heads": head_variances(recorded(model, images), factors),
+        "heads": head_variances(recorded(model, inputs_of(trial, model)), factors),
         "relative_scale": (factors * head_dim**0.5).flatten().tolist(),
     }
 
 
 def largest_distance(values: Values) -> float:
-    """From 1, of the variances of scores scaled by 1/√d_k (`variances_of_random_scores`)."""
+    """From 1, of the variances of random scores scaled by 1/√d_k."""
     rows = [scales["1/√d_k"] for scales in values["variance"].values()]
     return float(max(abs(x - 1) for row in rows for x in row))
 
 
 def variance_by_scale(values: Values) -> dict[str, list[float]]:
-    """Variance for each d_k, mean over distributions (`variances_of_random_scores`)."""
+    """Variance of random scores for each d_k, mean over distributions."""
     rows = values["variance"].values()
     return {scale: torch.tensor([x[scale] for x in rows]).mean(dim=0).tolist() for scale in SCALES}
 
@@ -103,6 +104,11 @@ def prediction_errors_and_range(values: Values) -> list[float]:
     pairs = zip(heads["unscaled"], heads["if_unrelated"], strict=True)
     errors = [abs(x / y - 1) for x, y in pairs]
     return [statistics.median(errors), max(errors), min(heads["scaled"]), max(heads["scaled"])]
+
+
+def range_of_factors(values: Values) -> list[float]:
+    """Smallest and largest factor of a head over 1/√d_k."""
+    return [min(values["relative_scale"]), max(values["relative_scale"])]
 
 
 def score_variance(
@@ -192,7 +198,7 @@ PANELS = (
     Points(
         measure=("heads", "per_component"),
         x="head_dim",
-        conditions=TRAINED[:1],
+        conditions=(SQRT,),
         xscale="log2",
         yscale="log",
         xlabel="d_k",

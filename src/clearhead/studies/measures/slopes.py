@@ -11,7 +11,16 @@ from clearhead.models.config import ViTConfig
 from clearhead.studies._panels import Curves, Points, side_by_side
 from clearhead.studies.measures.classifiers import COMPARED_MODELS, accuracy_on, accuracy_on_unseen
 from clearhead.studies.measures.tasks import COMMON, RECALL
-from clearhead.studies.measures.trainings import Training, on_digits, train, trained, unseen_of
+from clearhead.studies.measures.trainings import (
+    Training,
+    accuracy_on_task,
+    floor_of,
+    model_of,
+    on_digits,
+    train,
+    trained,
+    unseen_of,
+)
 from clearhead.studies.table import Measure, Trial, Values, measured
 
 WIDTHS, FEW_AND_MANY = (16, 32, 64), (1, 8)
@@ -54,13 +63,13 @@ def gap(first: str | int, second: str | int) -> Callable[[Values], float]:
     return lambda values: float(values[str(first)] - values[str(second)])
 
 
-def accuracy_with_heads(trial: Trial, width: int, num_heads: int) -> Values:
-    """The accuracy of a digit classifier of that width, with so many heads."""
+def accuracy_with_heads(trial: Trial, width: int = 64, num_heads: int | None = None) -> Values:
+    """The accuracy of a digit classifier of a width, with so many heads (setting `heads`)."""
     settings, rates = trial.settings, COMPARED_MODELS["vit"]
     slower = min(1.0, 32 / width)  # halved for twice the width that the rates were tuned for
     training = Training(
         task="digits",
-        model=ViTConfig(depth=2, embed_dim=width, num_heads=num_heads),
+        model=ViTConfig(depth=2, embed_dim=width, num_heads=num_heads or settings["heads"]),
         examples=settings["digits"],
         epochs=settings["epochs"],
         batch_size=min(100, settings["digits"]),
@@ -79,6 +88,16 @@ def accuracies_by_width(trial: Trial) -> Values:
         }
         for width in trial.settings["widths"]
     }
+
+
+def accuracy_with_one_head(trial: Trial) -> Values:
+    """`floor_of` a task, and the accuracy with one head."""
+    return floor_of(trial) | {"one": accuracy_on_task(trial, model_of(trial, num_heads=1))}
+
+
+def accuracy_with_convolution(trial: Trial) -> Values:
+    """`floor_of` a task, and the accuracy with a convolution between patches."""
+    return floor_of(trial) | {"conv": accuracy_on_task(trial, model_of(trial, "conv"))}
 
 
 def accuracies_by_steps(trial: Trial) -> Values:

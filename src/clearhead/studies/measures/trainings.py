@@ -10,13 +10,11 @@ with attention is more accurate than the baseline without it (the floor).
 """
 
 import hashlib
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal, cast
 
 import torch
@@ -28,13 +26,14 @@ from clearhead.models import TextTransformer, load
 from clearhead.models._build import MODELS
 from clearhead.models.config import ModelConfig, TextConfig
 from clearhead.studies._worker import note_training
-from clearhead.studies.hypotheses import Difference, Hypothesis
+from clearhead.studies.hypotheses import difference
 from clearhead.studies.measures import tasks
 from clearhead.studies.measures.classifiers import (
     BATCH_SIZE,
     COMPARED_MODELS,
     Config,
     accuracy_on,
+    accuracy_on_unseen,
     fit_classifier,
     training_digits,
     unseen_digits,
@@ -144,33 +143,47 @@ def unseen_of(trial: Trial) -> ImageDataset:
     return images_of(trial, trial.settings["unseen"])
 
 
+def accuracy_on_task(trial: Trial, model: Any) -> float:
+    """Per cent of a condition's unseen images or texts that are right."""
+    if trial.condition == RECALL:
+        return tasks.recall_accuracy(model, texts_of(trial))
+    return accuracy_on(model, unseen_of(trial))
+
+
 def floor_of(trial: Trial) -> Values:
     """Accuracy (per cent) on a condition's task with attention and without; nothing on digits.
 
     Without attention: no mixing of patches in the common digit, uniform weights in recall.
     """
-    if trial.condition == RECALL:
-        texts = texts_of(trial)
-        models = {"with_attention": model_of(trial), "floor": model_of(trial, attention_scale=0.0)}
-        return {key: tasks.recall_accuracy(model, texts) for key, model in models.items()}
-    if trial.condition == COMMON:
-        unseen, names = unseen_of(trial), {"with_attention": "vit", "floor": "no-attention"}
-        return {key: accuracy_on(model_of(trial, name), unseen) for key, name in names.items()}
-    return {}
+    if trial.condition not in (COMMON, RECALL):
+        return {}
+    without = {"attention_scale": 0.0} if trial.condition == RECALL else {"name": "no-attention"}
+    models = {"with_attention": model_of(trial), "floor": model_of(trial, **without)}
+    return {key: accuracy_on_task(trial, model) for key, model in models.items()}
 
 
 def part_on(
     condition: str,
     name: str,
-    hypothesis: Hypothesis,
-    variants: Mapping[str, tuple[Hypothesis, ...]] = MappingProxyType({}),
+    what: str,
+    first: Measure,
+    second: Measure | float,
+    unit: str,
+    *,
+    margin: float,
+    spread: float | None = None,
     label: str = "",
 ) -> Part:
-    """A part about a condition, which its name ends with; on the tasks with the floor as premise.
+    """A part about two measures of a condition's trials, or one and a constant.
 
-    With `label`, the name ends with that instead.
+    The names of part and hypothesis end and begin with the condition, that of the part with `label`
+    if it is given. On the two tasks, the floor is a premise.
     """
-    floor = Difference(
+    other = second if isinstance(second, float) else Cell(condition, second)
+    compared = difference(
+        f"{condition}: {what}", unit, Cell(condition, first), other, margin=margin, spread=spread
+    )
+    floor = difference(
         f"{condition}: with attention, against the floor without",
         "percentage points",
         Cell(condition, "with_attention"),
@@ -178,15 +191,7 @@ def part_on(
         margin=CLEARED,
     )
     premises = (floor,) if condition in (COMMON, RECALL) else ()
-    return Part(f"{name} ({label or condition})", (hypothesis,), premises, variants)
-
-
-def difference_in(
-    condition: str, what: str, first: Measure, second: Measure, *, unit: str, **options: Any
-) -> Difference:
-    """Of two measures of the same trials; `options` are those of `Difference`."""
-    one, other = Cell(condition, first), Cell(condition, second)
-    return Difference(f"{condition}: {what}", unit, one, other, **options)
+    return Part(f"{name} ({label or condition})", (compared,), premises)
 
 
 def trained(training: Training, seed: int) -> Any:
@@ -201,6 +206,12 @@ def trained(training: Training, seed: int) -> Any:
     model = train(training, seed)
     model._save_pretrained(folder)
     return model
+
+
+def accuracy_of_training(trial: Trial) -> Values:
+    """Of the model that the condition names (`COMPARED_MODELS`), trained on digits."""
+    model = trained(training_of(trial, trial.condition), trial.seed)
+    return accuracy_on_unseen(model, unseen=trial.settings["unseen"], seed=trial.seed)
 
 
 def train(training: Training, seed: int) -> Any:

@@ -1,0 +1,112 @@
+"""Attribution through layers that our models do not have: other normalisations, LayerScale."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import clearhead as ch
+from clearhead import insight
+from clearhead.errors import InputError
+from clearhead.insight._attnlrp import _Rules
+
+IMAGE: dict[str, Any] = {"img_size": 12, "patch_size": 6, "in_chans": 1, "num_classes": 5}
+SIZES = IMAGE | {"embed_dim": 12, "depth": 2, "num_heads": 2}
+BLACK = insight.Baseline()
+
+
+def vit(**options: Any) -> Any:
+    """A Vision Transformer of timm for 2 x 2 patches and a class token."""
+    from timm.models.vision_transformer import VisionTransformer
+
+    torch.manual_seed(0)
+    model = VisionTransformer(**SIZES, **options).double().eval()
+    for parameter in model.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    return model
+
+
+def by_hand(x: Tensor) -> Tensor:
+    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6)
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        *(by_hand, lambda x: F.rms_norm(x, (6,), eps=1e-6), nn.RMSNorm(6).double()),
+        *(lambda x: x / x.norm(dim=-1, keepdim=True), lambda x: F.normalize(x, dim=-1)),
+        *(
+            lambda x: x * (x**2).mean(-1, keepdim=True) ** -0.5,
+            lambda x: x / x.std(-1, keepdim=True),
+        ),
+        *(nn.GroupNorm(2, 4).double(), nn.LayerNorm(6).double()),
+        lambda x: (x - x.mean(-1, True)) / (x.var(-1, keepdim=True) + 1e-6).sqrt(),
+    ],
+)
+def test_normalisation_is_a_division_by_a_constant(norm: Callable[[Tensor], Tensor]) -> None:
+    x = torch.randn(3, 4, 6, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(3, 4, 6, dtype=torch.float64)
+    expected = norm(x)
+    with _Rules():
+        y = norm(x)
+    torch.testing.assert_close(y, expected)
+    (gradient,) = torch.autograd.grad((weight * y).sum(), x)
+    torch.testing.assert_close((x * gradient).sum(), (weight * y).sum())
+
+
+def test_a_root_of_each_element_passes_relevance_unchanged() -> None:
+    x = torch.rand(3, 5, dtype=torch.float64, requires_grad=True)
+    with _Rules():
+        (gradient,) = torch.autograd.grad((1 * x).sqrt().mul(2.0).sum(), x)
+    torch.testing.assert_close(x * gradient, 2 * x.sqrt())
+
+
+@pytest.mark.parametrize("options", [{"init_values": 0.5}, {"init_values": 0.5, "reg_tokens": 2}])
+def test_tokentm_includes_the_factors_of_a_layer_scale(options: dict[str, Any]) -> None:
+    """A LayerScale whose factors are multiplied into the layer before it changes no map."""
+    model, merged = vit(**options), vit(**options)
+    for block in merged.blocks:
+        for layer, scale in ((block.attn.proj, block.ls1), (block.mlp.fc2, block.ls2)):
+            layer.weight.data *= scale.gamma.data[:, None]
+            layer.bias.data *= scale.gamma.data
+        block.ls1, block.ls2 = nn.Identity(), nn.Identity()
+    images = torch.randn(2, 1, 12, 12, dtype=torch.float64)
+    maps = [insight.attribute("tokentm", x, images, baseline=BLACK) for x in (model, merged)]
+    torch.testing.assert_close(*maps)
+
+
+def test_tokentm_refuses_blocks_of_another_kind() -> None:
+    from timm.models.vision_transformer import ParallelThingsBlock, ResPostBlock
+
+    images = torch.randn(2, 1, 12, 12, dtype=torch.float64)
+    for block in (ResPostBlock, ParallelThingsBlock):
+        with pytest.raises(InputError, match="block"):
+            insight.attribute("tokentm", vit(block_fn=block), images, baseline=BLACK)
+
+
+class HeadByHead(nn.Module):
+    """Self-attention that loops over two heads of size 6."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv = nn.Linear(12, 36)
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = self.qkv(x).unflatten(-1, (3, 2, 6)).permute(2, 3, 0, 1, 4)
+        heads = [(q @ k.mT).softmax(-1) @ v for q, k, v in zip(query, key, value, strict=True)]
+        return x + torch.cat(heads, dim=-1)
+
+
+def test_heads_that_are_computed_one_by_one_are_not_taken_for_layers() -> None:
+    layers = nn.Sequential(HeadByHead(), HeadByHead())
+    tokens = torch.randn(2, 5, 12)
+    with ch.capture() as recording:
+        layers(tokens)
+    assert len(recording) == 4
+    with pytest.raises(InputError, match="heads"):
+        insight.rollout(recording)
+    with pytest.raises(InputError, match="heads"):
+        insight.class_relevance(layers, tokens, score=lambda x: x[:, 0, 0])

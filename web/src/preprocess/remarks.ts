@@ -1,0 +1,113 @@
+// Reasons to doubt that ink is a digit, as in clearhead.data.preprocessing.remarks.
+
+import type { Group } from "./groups";
+import type { Ink } from "./ink";
+import { boxOf, heightOf, labelFree, leastSquares, longer, maskOf, residual, sideOf, widthOf, type Grid } from "./pixels";
+import { SIDE } from "./scaling";
+
+export const [MAX_LOOPS, MIN_LOOP] = [2, 0.008]; // a loop's area relative to the bounding box
+const LOOPS_SEEN = 32; // side of the ink; in smaller pictures noise makes loops
+const [MIN_DOT, MAX_DOT, MAX_DOT_GAP] = [0.05, 0.4, 0.4]; // relative to the height of the stroke
+const MAX_BREADTH = 0.3; // of a single stroke, relative to its length; both as standard deviations
+const [MIN_SLANT, MAX_SLANT, MAX_BEND] = [-48, 32, 0.17]; // of a 1, by nearly all writers
+const [MIN_BRACKET_BEND, MAX_BRACKET_SLANT] = [0.08, 8]; // the second in degrees
+const [MAX_DEVIATION, MAX_UNEVENNESS] = [0.12, 0.05]; // of strokes that are printed or drawn with a ruler
+const [MIN_RULED_SLANT, MAX_RULED_BREADTH] = [10, 0.15]; // a printed 1 is upright and thin
+const [MIN_ROW, MIN_ROWS] = [0.25, 10]; // ink of a row that counts, in pixels; such rows of a stroke
+const MAX_POLYGON_MARGIN = 0.2; // from a polygon's inside to each end of the ink, relative to the ink
+const MIN_INSIDE = 12; // of each side of the inside
+const DIRECTIONS = 16;
+const MIN_SHARE = [[4, 0.9], [5, 0.955]]; // area of the largest polygon with so many corners in a loop, relative to the loop's convex hull
+const MAX_FILLED = 0.85; // of its bounding box; printed zeros may be rectangles
+
+/** Whether this is a single stroke, but slanted, bent or straight as writers do not draw a 1. */
+export function isSlash(pixels: Uint8Array): boolean {
+  const mass = pixels.reduce((sum, value) => sum + value, 0);
+  const mean = (of: (x: number, y: number) => number): number =>
+    pixels.reduce((sum, value, i) => (value ? sum + value * of(i % SIDE, Math.floor(i / SIDE)) : sum), 0) / mass;
+  const [left, top] = [mean((x) => x), mean((_, y) => y)];
+  const [across, down] = [mean((x) => (x - left) ** 2), mean((_, y) => (y - top) ** 2)];
+  const both = mean((x, y) => (x - left) * (y - top));
+  const spread = Math.hypot(across - down, 2 * both);
+  const largest = (across + down + spread) / 2;
+  const breadth = Math.sqrt(Math.max(0, (across + down - spread) / 2) / largest);
+  if (breadth >= MAX_BREADTH) return false;
+  const slant = Math.atan2(2 * both, down - across) / 2; // from the vertical
+  const [sin, cos] = [Math.sin(slant), Math.cos(slant)];
+  const bend = Math.abs(mean((x, y) => ((x - left) * cos - (y - top) * sin) * ((x - left) * sin + (y - top) * cos) ** 2)) / largest ** 1.5;
+  const degrees = (slant * 180) / Math.PI;
+  if (bend > MAX_BEND || degrees <= MIN_SLANT || degrees >= MAX_SLANT) return true;
+  if (bend > MIN_BRACKET_BEND && Math.abs(degrees) < MAX_BRACKET_SLANT) return deviation(pixels, 2)[0] < MAX_DEVIATION;
+  const [fromLine, unevenness] = deviation(pixels, 1);
+  const isRuled = fromLine < MAX_DEVIATION && unevenness < MAX_UNEVENNESS;
+  return isRuled && (Math.abs(degrees) > MIN_RULED_SLANT || breadth > MAX_RULED_BREADTH);
+}
+
+/** Of the middles of rows from a line or a parabola, and of the rows' ink from its mean. */
+function deviation(pixels: Uint8Array, degree: 1 | 2): [number, number] {
+  const ink = Array.from({ length: SIDE }, (_, y) => pixels.subarray(y * SIDE, (y + 1) * SIDE).reduce((sum, value) => sum + value, 0) / 255);
+  const rows = ink.map((_, y) => y).filter((y) => ink[y] > MIN_ROW).slice(1, -1);
+  if (rows.length < MIN_ROWS) return [Infinity, Infinity];
+  const points = rows.map((y) => {
+    const middle = pixels.subarray(y * SIDE, (y + 1) * SIDE).reduce((sum, value, x) => sum + value * x, 0) / (255 * ink[y]);
+    return [middle, ...[1, y, y * y].slice(0, degree + 1)];
+  });
+  const factors = leastSquares(points);
+  const rms = (errors: number[]): number => Math.sqrt(errors.reduce((sum, error) => sum + error ** 2, 0) / errors.length);
+  const mean = rows.reduce((sum, y) => sum + ink[y], 0) / rows.length;
+  return [rms(points.map((point) => residual(point, factors))), rms(rows.map((y) => ink[y] - mean)) / mean];
+}
+
+/** Whether a round component is above or below the highest stroke, as in i, ! and ?. */
+export function hasDot({ boxes, parts }: Ink, { mask }: Group): boolean {
+  if (boxes.size === 1) return false;
+  const numbers = new Set(parts.values.filter((_, i) => mask.values[i]));
+  const own = [...boxes].filter(([number]) => numbers.has(number)).map(([, box]) => box);
+  const [left, top, right, bottom] = own.reduce((a, b) => (heightOf(b) > heightOf(a) ? b : a));
+  const high = bottom - top;
+  return [...boxes.values()].some((box) => {
+    const [small, large] = [Math.min(widthOf(box), heightOf(box)), sideOf(box)];
+    const gap = Math.max(box[1] - bottom, top - box[3]);
+    const middle = (box[0] + box[2]) / 2;
+    const isRound = MIN_DOT * high < large && large < Math.min(MAX_DOT * high, 2 * small);
+    return left <= middle && middle <= right && isRound && gap > 0 && gap < MAX_DOT_GAP * high;
+  });
+}
+
+/** The areas that strokes enclose. */
+export function numLoops(core: Grid): number {
+  if (longer(core) < LOOPS_SEEN) return 0;
+  return labelFree(core).areas.filter((area) => area > 0 && area >= MIN_LOOP * core.values.length).length - 1; // without the outside
+}
+
+/** Whether ink, cut to its bounding box, is the outline of a polygon without upright sides. */
+export function isPolygon(core: Grid): boolean {
+  const { labels, areas } = labelFree(core);
+  const largest = areas.indexOf(Math.max(...areas.slice(2)), 2);
+  if (largest < 0) return false;
+  const inside = maskOf(labels, (number) => number === largest);
+  const box = boxOf(inside); // in a frame of one pixel
+  const [wide, high] = [widthOf(box), heightOf(box)];
+  const [across, down] = [MAX_POLYGON_MARGIN * core.width, MAX_POLYGON_MARGIN * core.height];
+  const isWhole = box[0] - 1 <= across && box[1] - 1 <= down && core.width + 1 - box[2] <= across && core.height + 1 - box[3] <= down;
+  if (!isWhole || Math.min(wide, high) < MIN_INSIDE || areas[largest] >= MAX_FILLED * wide * high) return false;
+  const points: Point[] = [];
+  inside.values.forEach((value, i) => value && points.push([i % inside.width, Math.floor(i / inside.width)]));
+  const extreme = Array.from({ length: DIRECTIONS }, (_, n) => {
+    const [cos, sin] = [Math.cos((2 * Math.PI * n) / DIRECTIONS), Math.sin((2 * Math.PI * n) / DIRECTIONS)];
+    return points.reduce((a, b) => (b[0] * cos + b[1] * sin > a[0] * cos + a[1] * sin ? b : a));
+  });
+  return MIN_SHARE.some(([count, share]) => Math.max(...choices(extreme, count).map(areaOf)) >= share * areaOf(extreme));
+}
+
+type Point = [number, number];
+
+function choices(points: Point[], count: number): Point[][] {
+  if (count === 0) return [[]];
+  return points.flatMap((point, n) => choices(points.slice(n + 1), count - 1).map((rest) => [point, ...rest]));
+}
+
+/** By the shoelace formula. */
+function areaOf(corners: Point[]): number {
+  return Math.abs(corners.reduce((all, [x, y], n) => all + x * corners[(n + 1) % corners.length][1] - y * corners[(n + 1) % corners.length][0], 0)) / 2;
+}
