@@ -36,28 +36,14 @@ ADVICE = {
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Replace one file atomically.
-
-    Args:
-        path: The file; its folder is made if it does not exist.
-        content: The new content.
-
-    Raises:
-        StorageError: If it cannot be written; the old file is kept.
-    """
+    """Replace one file atomically; if it cannot be written, `StorageError`."""
     write_all_atomic({path: content})
 
 
 def write_all_atomic(contents: Mapping[Path, bytes]) -> None:
-    """Replace several files, after all of them were written to the disk.
+    """Replace several files shortly after one another, once all were written to the disk.
 
-    Each file is replaced atomically, one shortly after the other.
-
-    Args:
-        contents: The new content of each path.
-
-    Raises:
-        StorageError: If one cannot be written; then all old files are kept.
+    If one cannot be written, `StorageError`, and all old files are kept.
     """
     with ExitStack() as stack:
         for path in reversed(list(contents)):  # so that they are replaced in this order
@@ -66,17 +52,9 @@ def write_all_atomic(contents: Mapping[Path, bytes]) -> None:
 
 @contextmanager
 def replaced_atomic(path: Path) -> Iterator[Path]:
-    """Replace one file that is too large for the memory.
+    """Yields a path whose file replaces the old one at the end of the block.
 
-    Args:
-        path: The file; its folder is made if it does not exist.
-
-    Yields:
-        The path to write the new content to. It replaces the old file at the end of the block, and
-        is removed after an exception.
-
-    Raises:
-        StorageError: If it cannot be written; the old file is kept.
+    It is removed after an exception. If it cannot be written, `StorageError`.
     """
     target = _target(path)
     temporary = target.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{target.name}")
@@ -98,12 +76,7 @@ def replaced_atomic(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Work in a folder, which is made if it does not exist, while no other process does.
-
-    Raises:
-        ConfigError: If another process works in it.
-        StorageError: If it cannot be written.
-    """
+    """Work in a folder, made at need; `ConfigError` if another process works in it."""
     lock = FileLock(folder / LOCK, timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)

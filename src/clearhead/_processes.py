@@ -47,16 +47,10 @@ def exit_with_parent() -> None:
 
 @contextmanager
 def ray_cluster(workers: int) -> Iterator[None]:
-    """The cluster of RAY_ADDRESS; without that, one started for the block.
+    """The cluster of RAY_ADDRESS; without that, one with this many CPUs for the block.
 
     A cluster that another program started for itself ends with that program, so it is not used
     unless RAY_ADDRESS names it.
-
-    Args:
-        workers: CPUs of a cluster that is started.
-
-    Raises:
-        ConfigError: If Ray is not installed, or the cluster cannot be reached.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("OMP_NUM_THREADS", "1")

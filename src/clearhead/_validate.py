@@ -23,15 +23,7 @@ class Rule:
 
 
 def validate(config: object, **rules: Rule) -> None:
-    """Check fields of `config`.
-
-    Args:
-        config: The configuration.
-        **rules: The rule of each field, by the field's name.
-
-    Raises:
-        ConfigError: If a value breaks its rule.
-    """
+    """Raise `ConfigError` if a field of `config` breaks its rule."""
     for name, rule in rules.items():
         value = getattr(config, name)
         if not rule.accepts(value):

@@ -24,6 +24,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.util import find_spec
+from pathlib import Path
 
 
 class ClearheadError(Exception):
@@ -91,6 +92,19 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
     nearest = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {nearest[0]}?" if nearest else ""
+
+
+def similar_folder(source: str) -> str:
+    """The end of a message about a missing folder: a similar one beside it, or nothing."""
+    import difflib
+
+    path = Path(source)
+    try:
+        beside = {x.name: str(path.parent / x.name) for x in path.parent.iterdir() if x.is_dir()}
+    except OSError:
+        return ""
+    nearest = difflib.get_close_matches(path.name, beside, n=1)
+    return f"; did you mean {beside[nearest[0]]}?" if nearest else ""
 
 
 def check_choice(name: str, value: object, known: Sequence[str]) -> None:

@@ -111,3 +111,5 @@ def test_a_folder_of_images_ignores_root(
 def test_a_data_set_that_does_not_exist_is_an_error() -> None:
     with pytest.raises(DataError, match=r"no data set 'minst'.* did you mean mnist\?$"):
         data("minst")
+    with pytest.raises(DataError, match="hf: names no data set; give hf:OWNER/NAME"):
+        data("hf:")

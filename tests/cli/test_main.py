@@ -84,7 +84,7 @@ def test_the_description_in_a_help_is_paragraphs_of_one_line(
 ) -> None:
     assert main([*name.split(), "--help"]) == 0
     described = re.split(
-        r"\n\W*(?:positional arguments|options|commands)\W", capsys.readouterr().out
+        r"\n\W*(?:positional arguments|options|commands|recipes)\W", capsys.readouterr().out
     )[0]
     usage, *paragraphs = described.strip().split("\n\n")
     assert usage.startswith(f"usage: clearhead {name}")
@@ -119,7 +119,7 @@ def test_an_argument_with_a_default_is_shown_as_optional(
         ("serve --port abc", "--port: expected a whole number, got 'abc'"),
         ("serve --port 99999", "port must be an integer from 0 to 65535, got 99999"),
         ("train", f"expected one of {', '.join(RECIPES)}; run `clearhead train --help` for help"),
-        ("train qiuck --out x", "unknown command 'qiuck'; did you mean quick?"),
+        ("train qiuck --out x", "unknown recipe 'qiuck'; did you mean quick?"),
         ("train quick", "--out FOLDER"),
         ("train tiny --out x", "--data TEXT"),
         ("train -- tiny", "unknown option '--'"),

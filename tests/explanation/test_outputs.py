@@ -208,7 +208,7 @@ def test_a_report_is_one_file_and_other_formats_get_its_name(
 def test_unknown_formats_and_unwritable_files_are_errors(nine: Explanation, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"such as report\.html, got 'nine\.pdf'"):
         write_report(nine, tmp_path / "nine.pdf")
-    with pytest.raises(ConfigError, match=r"unknown formats \['gif'\]; expected html, png"):
+    with pytest.raises(ConfigError, match=r"a format must be one of html, png.* got 'gif'"):
         write_report(nine, tmp_path / "nine.html", formats=("gif", "png"))
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "nine.csv" / "kept").mkdir(parents=True)

@@ -300,6 +300,18 @@ def test_a_source_that_is_no_folder_is_an_error_without_a_request_to_the_hub(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("source", ["runs/lettres", "./runs/lettres", "run", "runs/letter/"])
+def test_a_folder_with_a_similar_name_is_suggested_without_a_request(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clearhead.models.pretrained.hub_is_reachable", None)  # cannot be called
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "letters").mkdir(parents=True)
+    similar = "runs" if source == "run" else "runs/letters"
+    with pytest.raises(CheckpointError, match=rf"did you mean {similar}\?"):
+        load(source)
+
+
 @pytest.mark.parametrize(
     ("saved", "called"),
     [

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pydantic
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from clearhead.data.preprocessing.digits import NO_DIGIT
 from clearhead.errors import ConfigError
@@ -49,12 +49,12 @@ def test_http_and_python_give_the_same_prediction(server: ServerThread, model: I
 
 
 def test_several_digits_come_with_their_boxes(server: ServerThread, model: ImageModel) -> None:
-    page = Image.new("L", (200, 60), 240)
-    for number in range(3):
-        page.paste(drawn(number), (10 + 60 * number, 5))
+    page = Image.new("L", (240, 90), 255)
+    for left in (10, 90, 170):
+        ImageDraw.Draw(page).line([(left, 10), (left + 40, 13), (left + 15, 70)], 0, width=7)
     result = server.predict(encoded(page)).json()
     expected = predict(model, page)
-    assert (result["label"], len(result["digits"])) == (expected.label, len(expected.digits))
+    assert (result["label"], len(result["digits"]), len(expected.digits)) == (expected.label, 3, 3)
     assert [digit["box"] for digit in result["digits"]] == [
         [*x.box] for x in expected.digits if x.box
     ]

@@ -27,18 +27,46 @@ def measured(claim: str, condition: str, **settings: Any) -> Values:
     return study.run(Trial(study=study.name, condition=condition, seed=3, settings=settings))
 
 
+TASK = {"with_attention", "floor"}
+HEADS = {"accuracy", "exchanged", "shared", "falls"}
+
+
 @pytest.mark.usefixtures("small_trainings")
 @pytest.mark.parametrize(
-    "condition",
-    [*(pytest.param(x, marks=pytest.mark.slow) for x in ("small", "common digit")), "recall"],
+    ("claim", "condition", "settings", "measures"),
+    [
+        ("C7", "recall", {}, TASK | HEADS | {"chosen", "others"}),
+        ("C8", "widths", {"digits": 50, "epochs": 1, "widths": (16,)}, {"16"}),
+        ("C8", "common digit", {}, TASK | {"one"}),
+        ("C8", "recall", {}, TASK | {"one"}),
+        ("C10", "digits", {"budgets": [1, 2], "unseen": 30}, {"1", "2"}),
+        ("C10", "common digit", {}, TASK | {"conv"}),
+        (
+            "C12",
+            "common digit",
+            {"unseen": 40},
+            TASK | {"clean", "common", "falls", "on_blank", "twin", "others"},
+        ),
+        ("C13", "common digit", {}, TASK | {"distance", "hubs", "seen", "single"}),
+        ("C13", "recall", {}, TASK | {"single"}),
+        ("C13", "depths", {"depths": [3]}, {"3"}),
+    ],
 )
-def test_heads_are_compared_in_each_model(condition: str) -> None:
-    found = measured("C7", condition, **SMALL)
-    assert len(found["falls"]) == 8
-    assert ("floor" in found) == (condition != "small")
-    assert ("roles" in found) == (condition != "recall")
-    if condition == "recall":
-        assert all(0 <= found[x] <= 1 for x in ("others", "chosen"))
+def test_a_condition_has_its_measures(
+    claim: str,
+    condition: str,
+    settings: dict[str, Any],
+    measures: set[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("clearhead.studies.measures.layers.PROBED", 20)
+    found = measured(claim, condition, **SMALL | settings)
+    assert found.keys() == measures
+    assert all(0 <= found[x] <= 100 for x in measures & {*TASK, "one", "conv", "accuracy"})
+    layers = found.get("3", found)
+    assert {len(layers[x]) for x in ("distance", "hubs", "seen", "single") if x in layers} <= {
+        3 if condition == "depths" else 2
+    }
 
 
 def test_the_number_of_heads_leaves_the_parameters_as_they_are(mnist_train: object) -> None:
@@ -47,17 +75,6 @@ def test_the_number_of_heads_leaves_the_parameters_as_they_are(mnist_train: obje
     )
     assert few["parameters"] == many["parameters"]
     assert few["nll"] != many["nll"]
-
-
-@pytest.mark.usefixtures("small_trainings")
-@pytest.mark.parametrize("condition", ["widths", "common digit", "recall"])
-def test_heads_are_counted_at_each_width_and_on_both_tasks(condition: str) -> None:
-    settings = {"digits": 50, "epochs": 1, "unseen": 20, "widths": (16,), "examples": 100}
-    found = measured("C8", condition, **settings)
-    if condition == "widths":
-        assert set(found["16"]) == {"1", "8"}
-    else:
-        assert all(0 <= found[x] <= 100 for x in ("with_attention", "floor", "one"))
 
 
 def test_the_line_joins_means_over_the_seeds_that_all_numbers_of_heads_have() -> None:
@@ -86,15 +103,6 @@ def test_fields_of_an_untrained_model_are_measured(name: str) -> None:
     assert found["reached"][0] == (1.0 if name == "ViT" else 9 / 784)
 
 
-@pytest.mark.usefixtures("small_trainings")
-def test_both_mixers_are_trained_on_the_same_digits() -> None:
-    found = measured("C10", "digits", digits=100, budgets=[1, 2], unseen=30)
-    assert found.keys() == {"1", "2"}
-    assert all(set(x) == {"vit", "conv"} for x in found.values())
-    task = measured("C10", "common digit", unseen=20, **ON_TASKS)
-    assert task.keys() == {"with_attention", "floor", "conv"}
-
-
 def test_uniform_attention_does_not_use_queries_and_keys() -> None:
     model = build(COMPARED_MODELS["uniform"].config)
     unused = sum(
@@ -105,27 +113,6 @@ def test_uniform_attention_does_not_use_queries_and_keys() -> None:
     assert unused / sum(x.numel() for x in model.parameters()) == pytest.approx(0.15, abs=0.005)
     assert "4,224 parameters (15 %)" in WITHOUT_ATTENTION.conditions
     assert all(steps % (digits // 100) == 0 for digits, steps in STEPS.items())  # whole epochs
-
-
-@pytest.mark.usefixtures("small_trainings")
-@pytest.mark.parametrize(
-    "condition", [pytest.param("digits", marks=pytest.mark.slow), "common digit"]
-)
-def test_robustness_is_measured_on_digits_and_the_common_digit(condition: str) -> None:
-    found = measured("C12", condition, digits=100, steps=4, unseen=40, **ON_TASKS)
-    assert ("inked" in found) == (condition == "digits")
-    assert ("twin" in found) == (condition == "common digit")
-    assert set(found["on_blank"]) <= {"vit", "uniform"}
-
-
-@pytest.mark.parametrize("condition", ["depths", "common digit", "recall"])
-@pytest.mark.usefixtures("small_trainings")
-def test_each_layer_is_measured(condition: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clearhead.studies.measures.layers.PROBED", 20)
-    found = measured("C13", condition, **SMALL, depths=[3])
-    layers = 3 if condition == "depths" else 2
-    names = ("single",) if condition == "recall" else ("distance", "hubs", "seen", "single")
-    assert {len(found.get("3", found)[name]) for name in names} == {layers}
 
 
 def test_sizes_have_the_parameters_that_their_names_say() -> None:

@@ -49,7 +49,8 @@ def export(
     if data is not None and precision == "float32":
         raise ConfigError("--data is for --precision float16 and int8; leave it out")
     classifier = load(model, ImageModel)
-    path = out or Path(f"{_name(model, precision)}{SUFFIXES[to]}")
+    kind = "" if precision == "float32" else f"-{precision}"
+    path = out or Path(f"{Path(model).name or 'model'}{kind}{SUFFIXES[to]}")
     dataset = calibration = None
     if precision != "float32":
         data = data or trained_on(Path(model))
@@ -68,18 +69,13 @@ def export(
     )
     if json:
         print_json(_as_dict(result))
-    else:
-        print_line("\n".join(_lines(result)))
-
-
-def _lines(result: "Export") -> list[str]:
+        return
     files = " and ".join(map(str, result.paths))
-    lines = [f"{files}: {result.size:,} bytes, logits within {result.difference:.1e} of torch's"]
+    print_line(f"{files}: {result.size:,} bytes, logits within {result.difference:.1e} of torch's")
     for name, evaluation in (("this file", result.evaluation), ("the model", result.reference)):
         if evaluation is not None:
             counts = f"{evaluation.correct:,} of {evaluation.total:,}"
-            lines.append(f"accuracy of {name}: {evaluation.accuracy:.2%} ({counts} test images)")
-    return lines
+            print_line(f"accuracy of {name}: {evaluation.accuracy:.2%} ({counts} test images)")
 
 
 def _as_dict(result: "Export") -> dict[str, object]:
@@ -89,12 +85,9 @@ def _as_dict(result: "Export") -> dict[str, object]:
         "difference": result.difference,
     }
     if result.evaluation is not None and result.reference is not None:
-        data["accuracy"] = result.evaluation.accuracy
-        data["model_accuracy"] = result.reference.accuracy
-        data["images"] = result.evaluation.total
+        data |= {
+            "accuracy": result.evaluation.accuracy,
+            "model_accuracy": result.reference.accuracy,
+            "images": result.evaluation.total,
+        }
     return data
-
-
-def _name(source: str, precision: Precision) -> str:
-    name = Path(source).name or "model"
-    return name if precision == "float32" else f"{name}-{precision}"

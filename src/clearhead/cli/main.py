@@ -108,7 +108,8 @@ def _run(arguments: list[str]) -> int:
     command = getattr(module, name)
     if isinstance(command, dict):
         summaries = {key: summary_of(function) for key, function in command.items()}
-        chosen, rest = _choose(f"clearhead {name}", summary_of(module), summaries, rest)
+        kind = "recipe" if name == "train" else "command"
+        chosen, rest = _choose(f"clearhead {name}", summary_of(module), summaries, rest, kind)
         if not chosen:
             return 0
         name, command = f"{name} {chosen}", command[chosen]
@@ -116,7 +117,11 @@ def _run(arguments: list[str]) -> int:
 
 
 def _choose(
-    prog: str, about: str, commands: Mapping[str, str], arguments: list[str]
+    prog: str,
+    about: str,
+    commands: Mapping[str, str],
+    arguments: list[str],
+    kind: str = "command",
 ) -> tuple[str, list[str]]:
     """The name of a command and its arguments; "" after the help was printed."""
     known = ", ".join(commands)
@@ -125,11 +130,11 @@ def _choose(
         raise ConfigError(f"expected one of {known}; run `{prog} --help` for help")
     name, *rest = arguments
     if name in HELP:
-        sys.stdout.write(_help(prog, about, commands))
+        sys.stdout.write(_help(prog, about, commands, kind))
         return "", rest
     if name in commands:
         return name, rest
-    kind = "option" if name.startswith("-") else "command"
+    kind = "option" if name.startswith("-") else kind
     hint = did_you_mean(name.lower(), [*commands, *options])
     raise ConfigError(f"unknown {kind} {name!r}{hint or f'; expected one of {known}'}")
 
@@ -159,13 +164,13 @@ def _show_warning(
         default(message, category, filename, *rest)
 
 
-def _help(prog: str, about: str, commands: Mapping[str, str]) -> str:
+def _help(prog: str, about: str, commands: Mapping[str, str], kind: str = "command") -> str:
     width = max(map(len, commands))
     lines = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in commands.items())
     version = "[--version] " if commands is COMMANDS else ""
     return (
-        f"usage: {prog} [--help] {version}COMMAND ...\n\n{about}\n\ncommands:\n{lines}\n\n"
-        f"`{prog} COMMAND --help` shows the options of a command.\n"
+        f"usage: {prog} [--help] {version}{kind.upper()} ...\n\n{about}\n\n{kind}s:\n{lines}\n\n"
+        f"`{prog} {kind.upper()} --help` shows the options of a {kind}.\n"
     )
 
 

@@ -25,12 +25,7 @@ IS_OPTIONS = "_is_options"
 
 
 def parse(name: str, command: Callable[..., object], arguments: Sequence[str]) -> Callable[[], Any]:
-    """The call of a command that a command line describes.
-
-    Raises:
-        ConfigError: The command does not accept it.
-        SystemExit: The help was printed.
-    """
+    """The call of a command that a command line describes; `SystemExit` after its help."""
     options = list(takewhile(lambda x: x != "--", arguments))
     if not set(HELP).isdisjoint(options):  # also where tyro would expect a value
         arguments = ["--help"]
@@ -112,16 +107,9 @@ def options_of(
     types: Mapping[str, Any] = {},
     values: Mapping[str, Any] = {},
 ) -> Any:
-    """The settings of a dataclass as options: default values in a subclass.
+    """An instance of a subclass whose fields are options; it validates nothing.
 
-    Args:
-        settings: The default values.
-        name: The name of the subclass.
-        types: Other types of some fields.
-        values: Other default values of some fields.
-
-    Returns:
-        An instance that validates nothing; `settings_of` does.
+    `types` and `values` replace the types and the default values of some fields.
     """
     base, defaults = type(settings), vars(settings) | dict(values)
     kinds = get_type_hints(base, include_extras=True)

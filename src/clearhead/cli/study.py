@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -72,7 +73,7 @@ def plan(names: Names = (), budget: Budget = "full", json: AsJson = False) -> No
     known = _published_spreads()
     plans = [(x, plan_study(x, budget, known.get(x.name, {}))) for x in _load_studies(names)]
     if json:
-        print_json({study.name: [x.to_dict() for x in planned] for study, planned in plans})
+        print_json({study.name: [asdict(x) for x in planned] for study, planned in plans})
         return
     for study, planned in plans:
         print_line(f"{study.claim:<4} {study.question}")

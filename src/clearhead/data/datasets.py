@@ -16,7 +16,7 @@ from clearhead.data.folder import open_folder
 from clearhead.data.image_dataset import ImageDataset, Split
 from clearhead.data.labelled import LabelledImages, decode
 from clearhead.data.tables import HUB, from_arrays, open_hub, open_saved, open_tables
-from clearhead.errors import ConfigError, CorruptDataError, DataError, did_you_mean
+from clearhead.errors import ConfigError, CorruptDataError, DataError, did_you_mean, similar_folder
 
 Source = str | Path | ImageDataset | tuple[Any, Any]
 """What `load_dataset` accepts."""
@@ -120,10 +120,11 @@ def _open_path(path: Path) -> dict[Split, LabelledImages]:
             return open_tables(path, suffix)
         raise DataError(f"{path}: expected a folder, or a file .csv or .parquet; unpack archives")
     if not path.is_dir():
+        near = did_you_mean(str(path), DATASETS) or similar_folder(str(path))
         raise DataError(
             f"there is no data set {str(path)!r}, and no file or folder of that name; expected one "
             f"of {', '.join(DATASETS)}, {HUB}OWNER/NAME, a .csv or .parquet file, or a folder that "
-            f"holds a folder of images for each class{did_you_mean(str(path), DATASETS)}"
+            f"holds a folder of images for each class{near}"
         )
     if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
         return open_saved(path)

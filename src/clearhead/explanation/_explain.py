@@ -8,7 +8,7 @@ from typing import Any, Literal, overload
 
 from clearhead._atomic import write_all_atomic
 from clearhead.data import ImageSource
-from clearhead.errors import ConfigError, ImageError, InputError
+from clearhead.errors import ConfigError, ImageError, InputError, check_choice
 from clearhead.explanation._selection import Layers
 from clearhead.explanation.classifiers import (
     ImageClassifier,
@@ -140,9 +140,8 @@ def write_report(
     page = Path(path)
     if page.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"a report is an HTML file such as report.html, got {page.name!r}")
-    unknown = sorted(set(formats) - set(FORMATS))
-    if unknown:
-        raise ConfigError(f"unknown formats {unknown}; expected {', '.join(FORMATS)}")
+    for name in formats:
+        check_choice("a format", name, FORMATS)
     wanted = [name for name in FORMATS if name in formats and name != "html"]
     paths = {page: "html"} | {page.with_suffix(f".{name}"): name for name in wanted}
     write_all_atomic({path: encode(explanation, name) for path, name in paths.items()})

@@ -3,11 +3,11 @@
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from clearhead.explanation.influence import rounded
 from clearhead.explanation.pictures import Explanation, LayerWeights
@@ -58,21 +58,20 @@ def model_name(name: str) -> str:
 
 def rank_correlations(explanation: Explanation) -> dict[tuple[str, str], float]:
     """Spearman's rank correlation over the patches, for each pair of measures that has one."""
-    from scipy.stats import rankdata
+    from scipy.stats import spearmanr
 
     grid = explanation.grid
     if grid is None or grid.num_patches < 3:
         return {}
-    ranks: dict[str, Tensor] = {}
-    for name, influence in explanation.influences.items():
-        if influence.values is not None:
-            patches = influence.values[-grid.num_patches :]
-            ranks[name] = torch.from_numpy(rankdata(patches.numpy()))
-    varied = [name for name, values in ranks.items() if float(values.std()) > 0]
+    measured = {
+        name: influence.values[-grid.num_patches :].numpy()
+        for name, influence in explanation.influences.items()
+        if influence.values is not None
+    }
+    varied = [name for name, values in measured.items() if np.ptp(values) > 0]
     return {
-        (a, b): float(torch.corrcoef(torch.stack([ranks[a], ranks[b]]))[0, 1])
-        for i, a in enumerate(varied)
-        for b in varied[i + 1 :]
+        (a, b): float(spearmanr(measured[a], measured[b]).statistic)
+        for a, b in combinations(varied, 2)
     }
 
 

@@ -27,11 +27,7 @@ NORMALIZATION = "(pixel / 255 - mean) / std for each channel; float32, batch cha
 
 
 class AttentionOutput(nn.Module):
-    """A classifier that also returns its attention weights.
-
-    Args:
-        model: A classifier with attention.
-    """
+    """A classifier that also returns its attention weights."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -78,13 +74,7 @@ class _Float16(nn.Module):
 
 
 def trace(model: ImageModel, *, attention: bool = False, float16: bool = False) -> ExportedProgram:
-    """The model as a program with a dynamic batch axis.
-
-    Args:
-        model: A classifier; traced in evaluation mode. With `float16` it is converted in place.
-        attention: Whether the attention weights are a second output.
-        float16: Whether to compute in float16.
-    """
+    """The model as a program with a dynamic batch axis; `float16` converts it in place."""
     module: nn.Module = AttentionOutput(model) if attention else model
     images = example_images(model, 3)  # one image would make a constant of the batch size
     if float16:
@@ -96,11 +86,7 @@ def trace(model: ImageModel, *, attention: bool = False, float16: bool = False) 
 
 
 def to_onnx(program: ExportedProgram) -> Any:
-    """The program as an ONNX `ModelProto`.
-
-    Raises:
-        ConfigError: onnx or onnxscript is not installed.
-    """
+    """The program as an ONNX `ModelProto`."""
     require("ONNX", "onnx", "onnxscript")
     outputs = [LOGITS, ATTENTION][: len(program.graph_signature.user_outputs)]
     with quiet_export():

@@ -298,11 +298,7 @@ WRITERS: dict[str, Callable[[Iterator[bytes], Path], None]] = {
 
 
 def writer_for(path: Path) -> Callable[[Iterator[bytes], Path], None]:
-    """What writes a file with the suffix of `path`.
-
-    Raises:
-        ConfigError: If there is none, or pyarrow is needed and missing.
-    """
+    """What writes a file with the suffix of `path`."""
     suffix = path.suffix.lower()
     if suffix not in WRITERS:
         raise ConfigError(f"the output must end in {', '.join(WRITERS)}; got {path}")

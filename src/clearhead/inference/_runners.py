@@ -63,14 +63,7 @@ Result: TypeAlias = tuple[int, bytes]
 
 
 class Classifier:
-    """Makes the rows of a unit; it can be sent to another process.
-
-    Args:
-        model: The model, of which a copy is used.
-        single: As in `predict`.
-        image_column: As in `list_pictures`.
-        engine: As in `predict`.
-    """
+    """Makes the rows of a unit with a copy of a model; it can be sent to another process."""
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from clearhead.errors import ConfigError
+from clearhead.errors import check_choice
 from clearhead.inference import evaluation_mode
 from clearhead.insight._attnlrp import attnlrp
 from clearhead.insight._layerwise import (
@@ -120,8 +120,7 @@ def attribute(
         InputError: If the layers do not attend from all tokens of the grid to all of them, or the
             model has no parts that the method needs.
     """
-    if method not in _METHODS:
-        raise ConfigError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    check_choice("method", method, METHODS)
     check_score(score)
     grid = grid or grid_of(model)
     grid.patch_shape(images)

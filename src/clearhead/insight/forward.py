@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from clearhead.errors import ConfigError, InputError
+from clearhead.errors import ConfigError, InputError, check_choice
 from clearhead.inference import evaluation_mode
 
 # Returns logits, or an object that has them as `.logits`.
@@ -39,8 +39,7 @@ def class_scores(
 
 def check_score(score: str) -> None:
     """Raise `ConfigError` for another name."""
-    if score not in get_args(Score):
-        raise ConfigError(f"score must be one of {', '.join(get_args(Score))}, got {score!r}")
+    check_choice("score", score, get_args(Score))
 
 
 def probabilities(

@@ -10,7 +10,6 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeAlias, TypeVar
 
@@ -24,7 +23,7 @@ from torch import Tensor, nn
 
 from clearhead._atomic import remove_temporaries, sha256, write_all_atomic, write_atomic
 from clearhead._hub import hub_is_reachable
-from clearhead.errors import CheckpointError, ConfigError, InputError
+from clearhead.errors import CheckpointError, ConfigError, InputError, similar_folder
 from clearhead.models._card import CARD, MARK, UNMEASURED, model_card
 from clearhead.models.config import ImageModelConfig, ModelConfig
 
@@ -308,17 +307,6 @@ def missing_folder(source: str) -> str:
     if Path(source).exists():
         return f"{text} is a file; a model is a folder"
     return f"there is no folder {text}{similar_folder(source)}"
-
-
-def similar_folder(source: str) -> str:
-    """The end of a message about a missing folder: a similar one beside it, or nothing."""
-    path = Path(source)
-    try:
-        beside = {x.name: str(path.parent / x.name) for x in path.parent.iterdir() if x.is_dir()}
-    except OSError:
-        return ""
-    nearest = get_close_matches(path.name, beside, n=1)
-    return f"; did you mean {beside[nearest[0]]}?" if nearest else ""
 
 
 def _check_hub_name(source: str) -> None:

@@ -42,11 +42,7 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """The model inputs of a request: a picture, or the images of a tensor.
-
-    Of a picture also whether its attention is wanted; of a tensor the request's id, and the outputs
-    that it wants, each with whether as binary.
-    """
+    """The model inputs of a request, what it wants, and each output's name and whether binary."""
 
     inputs: tuple[ModelInput, ...]
     explain: bool = False
@@ -65,12 +61,7 @@ class BodyDecoder(NamedTuple):
     """Bytes of a body after decompression"""
 
     def __call__(self, job: Job) -> Decoded:
-        """Decode a body.
-
-        Raises:
-            HTTPException: 422 for an unreadable picture, 400 for a wrong tensor, 413 and 415 for a
-                compressed body that is too large or cannot be decompressed.
-        """
+        """The decoded body; `HTTPException` 422, 400 (tensors), or 413 and 415 (compressed)."""
         body = self._decompressed(job.body, job.content_encoding.strip().lower())
         try:
             if job.kind == "tensor":

@@ -81,7 +81,8 @@ class Pool:
     async def __aexit__(self, *_: object) -> None:
         self.stop()
         atexit.unregister(self.stop)
-        await asyncio.gather(*self.tasks)
+        while self.tasks:  # one may start another
+            await asyncio.gather(*self.tasks)
         for worker in self.workers:
             worker.close()
             await asyncio.to_thread(worker.process.join)
@@ -93,14 +94,10 @@ class Pool:
             worker.kill()
 
     async def run(self, job: Job) -> Any:
-        """The result of a job; one that is cancelled while it waits is never started.
+        """The response in JSON for a picture; for other kinds the decoded body and its `Result`.
 
-        Returns:
-            The response in JSON for a picture; for other kinds the decoded body and its `Result`.
-
-        Raises:
-            HTTPException: As `BodyDecoder`; 422 if the process ends, or takes too long.
-            RuntimeError: The forward pass failed.
+        A job that is cancelled while it waits is never started. `HTTPException` as `BodyDecoder`,
+        and 422 if the process ends or takes too long; `RuntimeError` if the forward pass failed.
         """
         call = _Call(job, self.loop.create_future())
         self.waiting[call] = None
@@ -232,9 +229,9 @@ class _Worker:
 
     async def connect(self) -> None:
         """Start the process; its first reply comes when it is ready."""
-        await asyncio.to_thread(self.process.start)
-        self.remote.close()
         self.reader, self.writer = await asyncio.open_connection(sock=self.socket)
+        with self.remote:
+            await asyncio.to_thread(self.process.start)
 
     async def call(self, jobs: list[Job]) -> Any:
         """The outcomes of a batch; `EOFError` or `OSError` if the process ends."""

@@ -103,23 +103,17 @@ async def read_body(request: Request, *, limit: int, seconds: float) -> bytes:
     declared = request.headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > limit:
         raise too_large
-    parts: list[bytes] = []
-    size, is_complete = 0, False
+    body = bytearray()
     try:
         async with asyncio.timeout(seconds):
-            while not is_complete:
-                message = await request.receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientDisconnect
-                parts.append(message.get("body", b""))
-                size += len(parts[-1])
-                if size > limit:
+            async for part in request.stream():
+                body += part
+                if len(body) > limit:
                     raise too_large
-                is_complete = not message.get("more_body", False)
     except TimeoutError as error:
         text = f"the request was incomplete after {seconds:g} seconds; send it faster"
         raise HTTPException(408, text, {"connection": "close"}) from error
-    return b"".join(parts)
+    return bytes(body)
 
 
 async def within_deadline(request: Request, work: Coroutine[Any, Any, T], *, seconds: float) -> T:

@@ -126,22 +126,19 @@ def make_app(
     app.add_middleware(GZipMiddleware, minimum_size=MIN_COMPRESSED, compresslevel=5)
     for kind, handler in ERROR_HANDLERS.items():
         app.add_exception_handler(kind, handler)
-    routers = (
-        _picture_routes(service),
-        protocol_routes(service),
-        _metrics_route(service),
-        _page_route(model, page_of),
-    )
-    for router in (*routers, _docs_route(app)):
+    routers = _picture_routes(service), protocol_routes(service)
+    for router in routers:
         app.include_router(router)
-    routes = {r.path for router in routers for r in router.routes if isinstance(r, APIRoute)}
+    _add_pages(app, service, page_of)
+    all_routes = [route for owner in (app, *routers) for route in owner.routes]
+    routes = {route.path for route in all_routes if isinstance(route, APIRoute)}
     limited = ConcurrencyLimit(
         _PredictFirst(service, app), metrics=service.metrics, max_concurrency=config.max_concurrency
     )
     # A page elsewhere must not reach the server by a name that resolves here (DNS rebinding).
     checked = TrustedHostMiddleware(limited, allowed_hosts=config.allowed_hosts, www_redirect=False)
     traced = telemetry.traced(checked) if config.telemetry else checked
-    return Application(traced, service, {*routes, "/docs", "/openapi.json"})
+    return Application(traced, service, {*routes, "/openapi.json"})
 
 
 class _PredictFirst:
@@ -234,48 +231,31 @@ def _add_explain_route(router: APIRouter, service: Service, model: VisionTransfo
         )
 
 
-def _metrics_route(service: Service) -> APIRouter:
-    router = APIRouter()
+def _add_pages(app: FastAPI, service: Service, page_of: PageOf | None) -> None:
+    """Metrics, the page of the model, and the description of the API."""
     text = {"content": {"text/plain": {"schema": {"type": "string"}}}}
+    microscope = cache(lambda make: Page(make(service.model)))
+    description = cache(lambda: Page(docs_page(app.openapi())))
 
-    @router.get("/metrics", response_class=Response, responses={**error_responses(400), 200: text})
+    @app.get("/metrics", response_class=Response, responses={**error_responses(400), 200: text})
     async def metrics() -> Response:
         """Counters and timings for Prometheus."""
         return Response(service.metrics.text(), headers={"content-type": CONTENT_TYPE})
 
-    return router
-
-
-def _page_route(model: ImageModel, page_of: PageOf | None) -> APIRouter:
-    router = APIRouter()
-
-    @cache
-    def made(make: PageOf) -> Page:
-        return Page(make(model))
-
-    @router.get("/", response_class=HTMLResponse, include_in_schema=page_of is not None)
+    @app.get("/", response_class=HTMLResponse, include_in_schema=page_of is not None)
     async def page(request: Request) -> Response:
         """The microscope: a page that shows the model's attention."""
         if page_of is None:
             raise HTTPException(404, "this server has no page; see /docs")
         try:
-            return (await run_in_threadpool(made, page_of)).response_to(request)
+            return (await run_in_threadpool(microscope, page_of)).response_to(request)
         except ConfigError as error:  # the page cannot show every model
             raise HTTPException(404, str(error)) from error
 
-    return router
-
-
-def _docs_route(app: FastAPI) -> APIRouter:
-    router = APIRouter()
-    page = cache(lambda: Page(docs_page(app.openapi())))
-
-    @router.get("/docs", response_class=HTMLResponse, include_in_schema=False)
+    @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
     async def docs(request: Request) -> Response:
         """The OpenAPI description as a page."""
-        return page().response_to(request)
-
-    return router
+        return description().response_to(request)
 
 
 async def _refused(request: Request, error: Any) -> Response:

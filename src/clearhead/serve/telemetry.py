@@ -79,13 +79,7 @@ def check_installed() -> None:
 
 
 def traced(app: ASGIApp) -> ASGIApp:
-    """The application, with a span for each request.
-
-    The process's tracer provider is used; `start` makes one that exports by OTLP.
-
-    Raises:
-        ConfigError: If OpenTelemetry is not installed.
-    """
+    """The application, with a span of the process's tracer provider for each request."""
     check_installed()
     from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 
@@ -96,14 +90,7 @@ def traced(app: ASGIApp) -> ASGIApp:
 
 
 def start(service: str) -> None:
-    """Export this process's spans to OTEL_EXPORTER_OTLP_ENDPOINT, under the name of the service.
-
-    The variables of OpenTelemetry (https://opentelemetry.io/docs/specs/otel/configuration) apply,
-    also OTEL_SERVICE_NAME. An existing tracer provider is kept.
-
-    Raises:
-        ConfigError: If OpenTelemetry is not installed.
-    """
+    """Export this process's spans by OTLP, unless it has a tracer provider already."""
     check_installed()
     from opentelemetry import trace
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter

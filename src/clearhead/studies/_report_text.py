@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress
-from math import inf, isfinite
 from types import MappingProxyType
 from typing import Any
 
@@ -128,7 +127,7 @@ def plan_table(plan: Iterable[Planned], spreads: Mapping[str, float]) -> TableTe
 def plan_line(planned: Planned) -> str:
     """A hypothesis in a line: name, type, predicted range, seeds, smallest effect."""
     smallest = smallest_text(planned)
-    if isfinite(planned.distance_in_sd or inf):
+    if planned.distance_in_sd:
         smallest = f"decided with 80 % power from this distance to the margin on: {smallest}"
     seeds = f"{planned.seeds} seeds" if planned.seeds else ""
     facts = (planned.kind, predicted(planned), seeds, smallest)
@@ -138,8 +137,8 @@ def plan_line(planned: Planned) -> str:
 def smallest_text(planned: Planned, spreads: Mapping[str, float] = MappingProxyType({})) -> str:
     """How far from its margin a mean must lie to be decided; `spreads`: as found in the run."""
     distance, in_unit = planned.distance_in_sd, planned.distance
-    if distance is None or not isfinite(distance):
-        return "" if distance is None else "never decided: too few seeds"
+    if distance is None:
+        return "never decided: too few seeds" if planned.decides else ""
     text = f"{number(distance)} standard deviations"
     if in_unit is None and planned.name not in spreads:
         return text

@@ -145,7 +145,7 @@ class Section:
             return result.published.plan
         design = registered().get("studies", {}).get(self.study.name, {})
         if design.get("fingerprint") == result.fingerprint:
-            return tuple(map(Planned.from_dict, design["hypotheses"]))
+            return tuple(Planned(**x) for x in design["hypotheses"])
         return plan_study(self.study, self.budget)
 
     @property
@@ -186,7 +186,7 @@ class Section:
             "unjudged": self.unjudged,
             "text": list(self.figures.lines),
             "problems": list(self.problems),
-            "plan": [x.to_dict() for x in self.plan],
+            "plan": [asdict(x) for x in self.plan],
             "parts": [part_to_dict(part, table) for part in study.parts],
             "trials": [x.trial.to_dict() | {"values": x.values} for x in result.outcomes],
         }

@@ -113,7 +113,7 @@ def _published(data: dict[str, Any], budget: Budget, folder: Path) -> StudyResul
     published = Published(
         data["num_trials"],
         tuple(data["text"]),
-        tuple(map(Planned.from_dict, data["plan"])),
+        tuple(Planned(**x) for x in data["plan"]),
         figure.read_bytes() if figure.is_file() else b"",
     )
     outcomes = tuple(

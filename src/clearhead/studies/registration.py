@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
-from math import inf, isfinite
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -38,10 +37,10 @@ class Planned(Declared):
 
     Attributes:
         part: The part that it belongs to.
-        seeds: The number of seeds; None for `Exact`.
+        seeds: The number of seeds; None for what is exact.
         distance_in_sd: How far the mean must lie from an end of the range to be decided with 80 %
             power at the strictest level of Holm's method, in standard deviations of the
-            differences; None if it decides nothing, infinite with too few seeds.
+            differences; None if it decides nothing, or with too few seeds.
         distance: The same in its unit, if the spread is known.
     """
 
@@ -50,19 +49,10 @@ class Planned(Declared):
     distance_in_sd: float | None = None
     distance: float | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON types, with None for what is infinite."""
-        return {
-            key: None if isinstance(value, float) and not isfinite(value) else value
-            for key, value in asdict(self).items()
-        }
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "Planned":
-        """From `to_dict`; a distance that is not finite becomes infinite again."""
-        planned = cls(**data)
-        decides = planned.seeds is not None and planned.kind != "estimate"
-        return replace(planned, distance_in_sd=(planned.distance_in_sd or inf) if decides else None)
+    @property
+    def decides(self) -> bool:
+        """Whether it predicts something of a mean."""
+        return self.seeds is not None and self.kind != "estimate"
 
 
 def plan_study(
@@ -85,9 +75,9 @@ def plan_study(
         if not hypothesis.is_comparison:
             return found
         seeds = study.seeds_of(hypothesis, budget)
-        if found.kind == "estimate":
+        if seeds < MIN_SEEDS or found.kind == "estimate":
             return replace(found, seeds=seeds)
-        distance = smallest_effect(seeds, level, power=POWER) if seeds >= MIN_SEEDS else inf
+        distance = smallest_effect(seeds, level, power=POWER)
         spread = hypothesis.spread or spreads.get(found.name)
         in_unit = None if spread is None else distance * spread
         return replace(found, seeds=seeds, distance_in_sd=distance, distance=in_unit)
@@ -158,7 +148,7 @@ def register(
             "seeds": study.seeds[budget],
             "trials": len(study.trials(budget, range(study.seeds[budget]))),
             "hypotheses": [
-                x.to_dict() for x in plan_study(study, budget, spreads.get(study.name, {}))
+                asdict(x) for x in plan_study(study, budget, spreads.get(study.name, {}))
             ],
         }
         for study in studies

@@ -31,7 +31,7 @@ from rich.progress import (
 )
 
 from clearhead._processes import ray_cluster
-from clearhead.errors import ConfigError
+from clearhead.errors import ConfigError, check_choice
 from clearhead.studies._records import log, machine, read_outcomes, write_record
 from clearhead.studies._worker import Measured, Task, measure
 from clearhead.studies.claims import find_source
@@ -84,8 +84,7 @@ def run_studies(
     """
     if workers is not None and workers < 1:
         raise ConfigError(f"workers must be at least 1, got {workers}")
-    if engine not in get_args(EngineName):
-        raise ConfigError(f"engine must be one of {get_args(EngineName)}, got {engine!r}")
+    check_choice("engine", engine, get_args(EngineName))
     if isinstance(names, str):
         names = [names]
     if first_seed < 0:

@@ -74,7 +74,7 @@ export function QkvStep() {
       title="Each token makes a query, a key and a value"
       text={
         <>
-          The tokens now pass through {config.depth} <Term name="layer">layers</Term> of {config.numHeads} <Term name="head">heads</Term>. Steps 5 to 9 show one: {name}, head {head + 1} of
+          The tokens now pass through {config.depth} <Term name="layer">layers</Term> of {config.numHeads} <Term name="head">heads</Term> each. Steps 5 to 9 show one: {name}, head {head + 1} of
           layer {layer + 1}. As in a search, it makes three vectors of each token: the <b class="q">query</b> is the search term, the <b class="k">key</b> the title it is compared
           with, and the <b class="v">value</b> the content that is taken home.
         </>

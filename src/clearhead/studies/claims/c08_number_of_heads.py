@@ -7,6 +7,8 @@ depends on size. The same is measured on the common digit and recall, which need
 and 4 heads: these are the models of other claims. All numbers of heads have the same rates.
 """
 
+from functools import partial
+
 from clearhead.studies.hypotheses import difference, equivalence, estimate
 from clearhead.studies.measures import slopes, trainings
 from clearhead.studies.measures.slopes import WIDTHS
@@ -19,6 +21,7 @@ TWO, SIX = (PerBudget(quick=0, full=seeds) for seeds in (2, 6))  # described, no
 POINTS = "percentage points"
 MARGIN = 0.5  # percentage points: fifty digits more or less in 10,000
 TASK_MARGIN = 2.0  # where accuracies differ by tens of points
+with_one_head = partial(trainings.floor_of, one={"num_heads": 1})
 ONE, ENOUGH, MANY = (Cell("heads", "accuracy", {"heads": heads}) for heads in (1, 8, 32))
 
 STUDY = Study(
@@ -42,8 +45,8 @@ STUDY = Study(
             num_seeds=TWO,
         ),
         Grid(("widths",), slopes.accuracies_by_width, DIGITS | {"widths": WIDTHS}, num_seeds=SIX),
-        Grid((COMMON,), slopes.accuracy_with_one_head, trainings.ON_COMMON | {"unseen": 1_000}),
-        Grid((RECALL,), slopes.accuracy_with_one_head, trainings.ON_RECALL | {"unseen": 500}),
+        Grid((COMMON,), with_one_head, trainings.ON_COMMON | {"unseen": 1_000}),
+        Grid((RECALL,), with_one_head, trainings.ON_RECALL | {"unseen": 500}),
     ),
     parts=(
         *parts_of(

@@ -8,6 +8,8 @@ slope. On 4 × 4 patches two convolutions reach nearly everything, so "global" i
 reach alone. The common digit needs a comparison of distant patches by their content.
 """
 
+from functools import partial
+
 from clearhead.studies.hypotheses import difference, estimate
 from clearhead.studies.measures import slopes, trainings
 from clearhead.studies.measures.slopes import BUDGETS
@@ -34,7 +36,11 @@ STUDY = Study(
             slopes.accuracies_by_steps,
             {"digits": 3_000, "budgets": BUDGETS, "unseen": 4_000},
         ),
-        Grid((COMMON,), slopes.accuracy_with_convolution, trainings.ON_COMMON | {"unseen": 1_000}),
+        Grid(
+            (COMMON,),
+            partial(trainings.floor_of, conv={"name": "conv"}),
+            trainings.ON_COMMON | {"unseen": 1_000},
+        ),
     ),
     parts=(
         *parts_of(

@@ -38,7 +38,7 @@ def costs_by_length(trial: Trial) -> Values:
     with torch.no_grad():
         for length in settings["lengths"]:
             compute = partial(layer, torch.randn(1, length, width, generator=generator))
-            seconds.append(processor_seconds(compute, repeats))
+            seconds.append(fastest(compute, repeats, time.process_time))
             held.append(peak_bytes(compute))
         if num_cores() >= THREADS:
             x = torch.randn(1, settings["gain_length"], width, generator=generator)
@@ -55,9 +55,15 @@ def costs_by_length(trial: Trial) -> Values:
     }
 
 
-def processor_seconds(compute: Computation, repeats: int) -> float:
+def fastest(compute: Computation, repeats: int, clock: Callable[[], float]) -> float:
     """Minimum of several runs after one to warm up, because other processes only add time."""
-    return _fastest(compute, repeats, time.process_time)
+    compute()
+    times = []
+    for _ in range(repeats):
+        before = clock()
+        compute()
+        times.append(clock() - before)
+    return min(times)
 
 
 def speedup(compute: Computation, repeats: int, threads: int = 2) -> float:
@@ -66,7 +72,7 @@ def speedup(compute: Computation, repeats: int, threads: int = 2) -> float:
     try:
         for count in (1, threads):
             torch.set_num_threads(count)
-            walls.append(_fastest(compute, repeats, time.perf_counter))
+            walls.append(fastest(compute, repeats, time.perf_counter))
     finally:
         torch.set_num_threads(before)
     return walls[0] / walls[1]
@@ -161,16 +167,6 @@ def sequence_chain(name: str, length: int, width: int) -> int:
     for token in x.unbind(dim=1):
         hidden, memory = cell(token, (hidden, memory))
     return longest_chain(hidden)
-
-
-def _fastest(compute: Computation, repeats: int, clock: Callable[[], float]) -> float:
-    compute()
-    times = []
-    for _ in range(repeats):
-        before = clock()
-        compute()
-        times.append(clock() - before)
-    return min(times)
 
 
 def streamed_attention(

@@ -13,9 +13,6 @@ from clearhead.studies.measures.classifiers import COMPARED_MODELS, accuracy_on,
 from clearhead.studies.measures.tasks import COMMON, RECALL
 from clearhead.studies.measures.trainings import (
     Training,
-    accuracy_on_task,
-    floor_of,
-    model_of,
     on_digits,
     train,
     trained,
@@ -88,16 +85,6 @@ def accuracies_by_width(trial: Trial) -> Values:
         }
         for width in trial.settings["widths"]
     }
-
-
-def accuracy_with_one_head(trial: Trial) -> Values:
-    """`floor_of` a task, and the accuracy with one head."""
-    return floor_of(trial) | {"one": accuracy_on_task(trial, model_of(trial, num_heads=1))}
-
-
-def accuracy_with_convolution(trial: Trial) -> Values:
-    """`floor_of` a task, and the accuracy with a convolution between patches."""
-    return floor_of(trial) | {"conv": accuracy_on_task(trial, model_of(trial, "conv"))}
 
 
 def accuracies_by_steps(trial: Trial) -> Values:

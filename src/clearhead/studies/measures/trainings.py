@@ -10,6 +10,7 @@ with attention is more accurate than the baseline without it (the floor).
 """
 
 import hashlib
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
@@ -150,16 +151,17 @@ def accuracy_on_task(trial: Trial, model: Any) -> float:
     return accuracy_on(model, unseen_of(trial))
 
 
-def floor_of(trial: Trial) -> Values:
+def floor_of(trial: Trial, **others: Mapping[str, Any]) -> Values:
     """Accuracy (per cent) on a condition's task with attention and without; nothing on digits.
 
-    Without attention: no mixing of patches in the common digit, uniform weights in recall.
+    Without attention: no mixing of patches in the common digit, uniform weights in recall. `others`
+    are arguments of `model_of` for more models, by their keys.
     """
     if trial.condition not in (COMMON, RECALL):
         return {}
     without = {"attention_scale": 0.0} if trial.condition == RECALL else {"name": "no-attention"}
-    models = {"with_attention": model_of(trial), "floor": model_of(trial, **without)}
-    return {key: accuracy_on_task(trial, model) for key, model in models.items()}
+    models = {"with_attention": {}, "floor": without} | others
+    return {key: accuracy_on_task(trial, model_of(trial, **x)) for key, x in models.items()}
 
 
 def part_on(
