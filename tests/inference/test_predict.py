@@ -168,7 +168,7 @@ def test_the_thresholds_of_the_model_decide_the_status(
     assert labels == ((None, None) if status == "rejected" else ("3", "8"))
 
 
-@pytest.mark.parametrize(("side", "status"), [(8, "doubtful"), (30, "rejected")])
+@pytest.mark.parametrize(("side", "status"), [(13, "doubtful"), (30, "rejected")])
 def test_a_digit_of_very_few_pixels_is_not_rejected(side: int, status: str) -> None:
     picture = drawn(0).resize((side, side), Image.Resampling.BOX)
     assert predict(constant_model(0.7, 0.8, 0.75), picture).status == status

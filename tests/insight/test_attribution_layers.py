@@ -78,6 +78,19 @@ def test_tokentm_includes_the_factors_of_a_layer_scale(options: dict[str, Any]) 
     torch.testing.assert_close(*maps)
 
 
+def test_tokentm_allows_for_rounding_beside_the_small_factors_of_a_new_layer_scale() -> None:
+    from timm.layers.layer_scale import LayerScale
+
+    model = vit()
+    for block in model.blocks:
+        for name in ("ls1", "ls2"):
+            setattr(block, name, LayerScale(12, init_values=1e-5).double())
+    images = torch.randn(2, 1, 12, 12, dtype=torch.float64)
+    expected = insight.attribute("tokentm", model, images, baseline=BLACK)
+    result = insight.attribute("tokentm", model.float(), images.float(), baseline=BLACK)
+    torch.testing.assert_close(result, expected, rtol=0.02, atol=0.0)
+
+
 def test_tokentm_refuses_blocks_of_another_kind() -> None:
     from timm.models.vision_transformer import ParallelThingsBlock, ResPostBlock
 

@@ -78,13 +78,6 @@ def test_classes_and_pixel_statistics_are_those_of_the_training_images(tmp_path:
     assert fitted(MODEL, black).std == (1e-4,)
 
 
-def test_a_fifth_is_held_out_of_images_without_a_test_split(tmp_path: Path) -> None:
-    trained = ch.train(small_config(1), data=small_dataset(100), out=tmp_path, device="cpu")
-    assert trained.evaluation is not None
-    assert trained.evaluation.total == 20
-    assert trained.config.data == "small"  # type: ignore[union-attr]
-
-
 def test_held_out_images_calibrate_the_probabilities_and_nothing_else(tmp_path: Path) -> None:
     used = replace(small_dataset(100), name="mnist")  # whose pixel statistics are the defaults
     kept, held_out = split_dataset(used, 0.3)
@@ -325,10 +318,15 @@ def test_the_accuracy_on_validation_images_is_logged_after_each_epoch(
     assert torch.equal(trained.model.head.weight, plain.model.head.weight)
 
 
-def test_a_share_of_the_training_images_is_for_validation_if_it_is_set(tmp_path: Path) -> None:
+def test_a_fifth_is_for_the_test_and_a_share_for_validation_where_there_are_no_others(
+    tmp_path: Path,
+) -> None:
     config = small_config(1, validation=0.25, batch_size=10)
     trained = ch.train(config, data=small_dataset(200), out=tmp_path, device="cpu")
-    assert trained.total_steps == 11  # of 200 images, 160 are not for the test, and 119 to train
+    assert trained.evaluation is not None
+    assert trained.evaluation.total == 40
+    assert trained.total_steps == 11  # 119 of the other 160 are to train
+    assert trained.config.data == "small"  # type: ignore[union-attr]
     assert "validation_accuracy" in json.loads((tmp_path / "log.jsonl").read_text())
 
 

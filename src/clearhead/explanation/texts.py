@@ -193,7 +193,9 @@ def _pieces(model_input: TextInput, text: str, word: str) -> tuple[int, ...]:
             for place, span in enumerate(model_input.spans)
             if span[0] < end and start < span[1]
         ]
-        covered = {x for _, span in inside for x in range(*span)}
+        # a piece may also hold the first byte of what follows
+        within = (span for _, span in inside if start <= span[0] and span[1] <= end)
+        covered = {x for span in within for x in range(*span)}
         if covered and covered == set(range(start, end)) - _white_space(text, start, end):
             found += [place for place, _ in inside]
     return tuple(sorted(set(found)))

@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from clearhead.data import ImageSource, normalize
+from clearhead.data.preprocessing.digits import TOO_SMALL
 from clearhead.data.preprocessing.scaling import SIDE
 from clearhead.errors import ConfigError, ImageError, InputError
 from clearhead.inference._certainty import certainty_of
@@ -182,9 +183,9 @@ def predict_inputs(model: "ModelLike", inputs: Sequence[ModelInput]) -> list[Pre
 
 
 def _is_coarse(item: ModelInput) -> bool:
-    """Whether a digit has fewer pixels than its certainty can be estimated from."""
+    """Whether a digit has fewer pixels than its certainty can be estimated from, but is no dot."""
     left, top, right, bottom = item.box or (0, 0, SIDE, SIDE)
-    return max(right - left, bottom - top) <= MAX_COARSE
+    return max(right - left, bottom - top) <= MAX_COARSE and TOO_SMALL not in item.warnings
 
 
 def _all_inputs(picture: ModelInput) -> Iterator[ModelInput]:

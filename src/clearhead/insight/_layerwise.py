@@ -163,7 +163,9 @@ def _after_attention(
         change = tokens.double() - x
         if bool(change.any()):
             scale = (change * added).sum((0, 1)) / added.square().sum((0, 1)).clamp_min(1e-12)
-            if torch.allclose(change, scale * added, atol=1e-4 * float(change.abs().max())):
+            rounding = 4 * torch.finfo(tokens.dtype).eps * float(tokens.abs().max())
+            tolerance = 1e-4 * float(change.abs().max()) + rounding
+            if torch.allclose(change, scale * added, atol=tolerance):
                 return x + change, scale
     raise InputError(
         f"the block of {name} does not add attention to its tokens, and then an MLP; TokenTM needs "

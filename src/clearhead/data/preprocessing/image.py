@@ -308,13 +308,13 @@ def to_grey(image: Image.Image) -> Grey:
         ImageError: If pixels are NaN or infinite.
     """
     grey = _luminance(image)
-    changes = [
-        np.flatnonzero((grey[1:] != grey[:-1]).any(axis=1)) + 1,
-        np.flatnonzero((grey[:, 1:] != grey[:, :-1]).any(axis=0)) + 1,
-    ]
-    step = gcd(*grey.shape, *(int(np.gcd.reduce(places)) for places in changes))
-    is_scan = min(map(len, changes)) > 0 and max(grey.shape) <= step * MAX_SCAN
-    return np.ascontiguousarray(grey[::step, ::step]) if is_scan and step > 1 else grey
+    step = gcd(*grey.shape)  # so many pixels, at most, are equal
+    for rows in (grey, grey.T):
+        places = np.flatnonzero((rows[1:] != rows[:-1]).any(axis=1)) + 1
+        step = gcd(step, *places.tolist())
+        if not places.size or max(grey.shape) > step * MAX_SCAN:
+            return grey
+    return np.ascontiguousarray(grey[::step, ::step])
 
 
 def _luminance(image: Image.Image) -> Grey:

@@ -16,6 +16,7 @@ MIN_WIDTH = 10  # in pixels
 CUTS_PER_HEIGHT, MIN_CUTS = 4, 5  # searched in windows along the width
 MAX_INK = 0.2  # of a cut's pixels; where more ink is cut, strokes do not just touch
 STEP_COST = 0.03  # of a pixel of the path, and of a step aside, relative to ink
+STEPS = np.array([-1, 0, 1])
 MAX_ROWS = 48  # of the grid on which the path is searched
 
 
@@ -37,30 +38,33 @@ def cuts(ink: Float[ndarray, "height width"]) -> list[Mask]:
     step = -(-high // MAX_ROWS)
     coarse = ink[::step, ::step]
     count = max(MIN_CUTS, round(CUTS_PER_HEIGHT * wide / high))
-    sides: list[Mask] = []
-    for middle in np.linspace(1.25 / count, 1 - 1.25 / count, count):
-        first, stop = (round((middle + share / count) * coarse.shape[1]) for share in (-0.5, 0.5))
-        path = first + _seam(coarse[:, first : max(stop, first + 2)] + STEP_COST)
-        if coarse[np.arange(len(path)), path].mean() <= MAX_INK:
-            columns = np.repeat(step * path, step)[:high]
-            sides.append(np.arange(wide)[None] < columns[:, None])
-    return sides
+    middles = np.linspace(1.25 / count, 1 - 1.25 / count, count)[:, None]
+    ends = np.rint((middles + np.array([-0.5, 0.5]) / count) * coarse.shape[1]).astype(int)
+    firsts, stops = ends[:, :1], np.maximum(ends[:, 1:], ends[:, :1] + 2)
+    columns = firsts + np.arange((stops - firsts).max())
+    windows = coarse[:, np.minimum(columns, coarse.shape[1] - 1)].swapaxes(0, 1)
+    paths = firsts + _seams(
+        np.where(columns[:, None] < stops[:, None], windows + STEP_COST, np.inf)
+    )
+    few = coarse[np.arange(len(coarse)), paths].mean(axis=1) <= MAX_INK
+    places = np.repeat(step * paths[few], step, axis=1)[:, :high]
+    return list(np.arange(wide) < places[:, :, None])
 
 
-def _seam(cost: Float[ndarray, "rows columns"]) -> Int[ndarray, " rows"]:
-    """The columns of the cheapest path from the first row to the last, one step aside a row."""
-    rows, columns = cost.shape
-    total = np.full((rows, columns + 2), np.inf)
-    total[0, 1:-1] = cost[0]
+def _seams(cost: Float[ndarray, "windows rows columns"]) -> Int[ndarray, "windows rows"]:
+    """The columns of the cheapest paths from the first row to the last, one step aside a row."""
+    count, rows, columns = cost.shape
+    total = np.full((rows, count, columns + 2), np.inf)
+    total[0, :, 1:-1] = cost[:, 0]
     for row in range(1, rows):
         above = total[row - 1]
-        aside = np.minimum(above[:-2], above[2:]) + STEP_COST
-        total[row, 1:-1] = cost[row] + np.minimum(above[1:-1], aside)
-    path = np.empty(rows, dtype=int)
-    column = int(total[-1].argmin())
+        aside = np.minimum(above[:, :-2], above[:, 2:]) + STEP_COST
+        total[row, :, 1:-1] = cost[:, row] + np.minimum(above[:, 1:-1], aside)
+    path = np.empty((count, rows), dtype=int)
+    column = total[-1].argmin(axis=1)[:, None]
     for row in range(rows - 1, -1, -1):
-        path[row] = column - 1
+        path[:, row] = column[:, 0] - 1
         if row:
-            around = total[row - 1, column - 1 : column + 2] + (STEP_COST, 0, STEP_COST)
-            column += int(around.argmin()) - 1
+            around = np.take_along_axis(total[row - 1], column + STEPS, axis=1)
+            column += (around + STEP_COST * np.abs(STEPS)).argmin(axis=1)[:, None] - 1
     return path
