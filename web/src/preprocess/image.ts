@@ -17,24 +17,39 @@ const GREY_SIDE = 1024; // larger pictures are averaged down by a whole factor w
 const MAX_SCAN = 32; // pixels on the longer side of a scan that may have been enlarged
 const STRIP = 1 << 20; // pixels that are copied at once
 
-/** The upright pixels of a file that the browser can decode, averaged down as in Python. */
-export async function pixelsOf(file: Blob, isGrey: boolean): Promise<Pixels> {
-  const bitmap = await createImageBitmap(file);
+/** The pixels of a picture, averaged down as in Python. */
+export function pixelsOf(bitmap: ImageBitmap, isJpeg: boolean, isGrey: boolean): Pixels {
   const { width, height } = bitmap;
-  const factor = factorOf(width, height, file.type === "image/jpeg", isGrey);
+  const factor = factorOf(width, height, isJpeg, isGrey);
   const [wide, high] = [width, height].map((length) => Math.ceil(length / factor));
   const rows = factor * Math.ceil(STRIP / width / factor);
   const data = new Uint8ClampedArray(4 * wide * high);
-  const context = new OffscreenCanvas(width, Math.min(rows, height)).getContext("2d", { willReadFrequently: true });
-  if (!context) throw new Error("no canvas");
+  const { context } = canvasOf(width, Math.min(rows, height));
   context.globalCompositeOperation = "copy";
   for (let top = 0; top < height; top += rows) {
     context.drawImage(bitmap, 0, -top);
     const strip = context.getImageData(0, 0, width, Math.min(rows, height - top));
     data.set(reduced(strip, factor).data, (4 * wide * top) / factor);
   }
-  bitmap.close();
   return { width: wide, height: high, data, of: { width, height } };
+}
+
+/** The address of a picture, at most so wide. */
+export async function addressOf(bitmap: ImageBitmap, maxWidth: number): Promise<string> {
+  const scale = Math.min(1, maxWidth / bitmap.width);
+  const { canvas, context } = canvasOf(Math.ceil(scale * bitmap.width), Math.ceil(scale * bitmap.height));
+  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  const reader = new FileReader();
+  reader.readAsDataURL(await canvas.convertToBlob());
+  await new Promise((done) => reader.addEventListener("loadend", done));
+  return reader.result as string;
+}
+
+function canvasOf(width: number, height: number): { canvas: OffscreenCanvas; context: OffscreenCanvasRenderingContext2D } {
+  const canvas = new OffscreenCanvas(width, height);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  if (!context) throw new Error("no canvas");
+  return { canvas, context };
 }
 
 /** By which a picture is averaged down. */

@@ -8,23 +8,31 @@ import { normalize } from "../engine/patches";
 import { predictionOf, type Prediction } from "../engine/predict";
 import { forward, type Model } from "../engine/vit";
 import { COARSE, SEVERAL, SLASH, TOUCHING, WARNINGS, digitAndParts, type Digit } from "./digits";
-import { fitted, pixelsOf, toGrey, type Pixels } from "./image";
+import { addressOf, fitted, pixelsOf, toGrey, type Pixels } from "./image";
 import { hull, sideOf, type Box } from "./pixels";
 
+const PAD_SIDE = 600; // pixels are enough for the pad
 const MIN_CERTAINTY = 0.3; // of digits that touch
 const MAX_COARSE = 10; // pixels on the longer side of ink whose certainty cannot be estimated
 
 export type Input = Pick<Digit, "pixels" | "warnings" | "box">;
 
-interface Predicted {
+export interface Predicted {
   input: Input;
   prediction: Prediction;
   softened: number; // probability of the label, with the thresholds' temperature
 }
 
-/** The model inputs for a file: each digit in reading order; for a model of other classes, the whole picture. */
-export async function inputsOfFile(file: Blob, model: Model): Promise<Input[]> {
-  return inputsOf(await pixelsOf(file, model.config.readsDigits), model);
+export interface Opened {
+  inputs: Input[]; // each digit in reading order; for a model of other classes, the whole picture
+  address: string; // of the picture, as small as the pad
+}
+
+/** Decodes a file and finds its digits. */
+export async function opened(file: Blob, model: Model): Promise<Opened> {
+  const bitmap = await createImageBitmap(file);
+  const pixels = pixelsOf(bitmap, file.type === "image/jpeg", model.config.readsDigits);
+  return { inputs: inputsOf(pixels, model), address: await addressOf(bitmap, PAD_SIDE) };
 }
 
 export function inputsOf(pixels: Pixels, model: Model): Input[] {
@@ -65,7 +73,7 @@ export function statusOf(digits: Pick<Predicted, "prediction">[]): Prediction["s
  * The predictions for all of a picture as one digit, or for its parts. Parts that are not all digits, but together look
  * like one, are pieces of one. Slashes and brackets are left out.
  */
-function oneOrSeveral(whole: Predicted[], parts: Predicted[][]): Predicted[] {
+export function oneOrSeveral(whole: Predicted[], parts: Predicted[][]): Predicted[] {
   const all = parts.flat();
   const digits = all.filter(({ input }) => !input.warnings.includes(SLASH));
   const several = digits.length && digits.length < all.length ? warned(digits, SLASH) : all;

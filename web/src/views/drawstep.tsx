@@ -12,7 +12,7 @@ import { isMotionWanted, Player, usePlayer } from "../parts/controls";
 import { Bars, Label, sentenceOf } from "../parts/prediction";
 import { Term } from "../parts/term";
 import { WARNINGS } from "../preprocess/digits";
-import { inputsFromWorker } from "../preprocess/worker";
+import { openedInWorker } from "../preprocess/worker";
 import { earlyShares, useStore, type Store } from "../state/store";
 import { DigitRail, WayOn } from "./frame";
 import { Pad } from "./pad";
@@ -170,31 +170,19 @@ function PictureButton({ read, error }: { read: (file: Blob) => void; error: str
   );
 }
 
-const PAD_SIDE = 600; // pixels are enough for the pad
-
-/** The address of a picture, in at most this width. */
-async function addressOf(file: Blob): Promise<string> {
-  const bitmap = await createImageBitmap(file);
-  const canvas = document.createElement("canvas");
-  const scale = Math.min(1, PAD_SIDE / bitmap.width);
-  Object.assign(canvas, { width: scale * bitmap.width, height: scale * bitmap.height });
-  canvas.getContext("2d")?.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-  return canvas.toDataURL();
-}
-
 /** Pictures that are dropped on the page, pasted or chosen. */
 function usePictures(store: Store): { isOver: boolean; error: string; read: (file: Blob) => void } {
   const [isOver, setOver] = useState(false);
   const [error, setError] = useState("");
   const read = async (file: Blob): Promise<void> => {
     try {
-      const inputs = await inputsFromWorker(file, store.model);
+      const { inputs, address } = await openedInWorker(file, store.model);
       const problem = inputs.length === 0 ? "No digit was found in this picture." : "";
       setError(problem);
       if (problem) return store.say(problem);
       const doubts = inputs.flatMap(({ warnings }, i) => warnings.map((warning) => i * WARNINGS.length + warning));
       const images = inputs.map((input) => input.pixels);
-      store.photo.value = { images, address: await addressOf(file) };
+      store.photo.value = { images, address };
       store.set({ images, doubts, digit: 0, strokes: [] });
       store.say("Picture opened.");
     } catch {
