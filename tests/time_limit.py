@@ -31,6 +31,8 @@ def _end(item: pytest.Item) -> None:
     item.config.pluginmanager.getplugin("capturemanager").suspend_global_capture(in_=True)
     sys.stderr.write(f"\n{item.nodeid} has not ended within {SECONDS:g} seconds\n")
     faulthandler.dump_traceback(sys.stderr)
-    for child in psutil.Process().children(recursive=True):
+    children = psutil.Process().children(recursive=True)
+    for child in children:
         child.kill()
+    psutil.wait_procs(children, timeout=5)
     os._exit(1)
