@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import clearhead as ch
 from clearhead import insight
 from clearhead.errors import InputError
 from clearhead.insight._attnlrp import _Rules
@@ -98,28 +97,3 @@ def test_tokentm_refuses_blocks_of_another_kind() -> None:
     for block in (ResPostBlock, ParallelThingsBlock):
         with pytest.raises(InputError, match="block"):
             insight.attribute("tokentm", vit(block_fn=block), images, baseline=BLACK)
-
-
-class HeadByHead(nn.Module):
-    """Self-attention that loops over two heads of size 6."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.qkv = nn.Linear(12, 36)
-
-    def forward(self, x: Tensor) -> Tensor:
-        query, key, value = self.qkv(x).unflatten(-1, (3, 2, 6)).permute(2, 3, 0, 1, 4)
-        heads = [(q @ k.mT).softmax(-1) @ v for q, k, v in zip(query, key, value, strict=True)]
-        return x + torch.cat(heads, dim=-1)
-
-
-def test_heads_that_are_computed_one_by_one_are_not_taken_for_layers() -> None:
-    layers = nn.Sequential(HeadByHead(), HeadByHead())
-    tokens = torch.randn(2, 5, 12)
-    with ch.capture() as recording:
-        layers(tokens)
-    assert len(recording) == 4
-    with pytest.raises(InputError, match="heads"):
-        insight.rollout(recording)
-    with pytest.raises(InputError, match="heads"):
-        insight.class_relevance(layers, tokens, score=lambda x: x[:, 0, 0])

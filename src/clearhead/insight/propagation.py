@@ -1,7 +1,6 @@
 """Attention through all layers: rollout and maximum flow."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -172,26 +171,10 @@ def _identity(x: Tensor) -> Float[Tensor, "tokens tokens"]:
     return torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
 
 
-def check_whole(records: Iterable[AttentionRecord]) -> None:
-    """Raise `InputError` if a layer's heads are records of their own, as if they were layers."""
-    for one, other in pairwise(records):
-        if one.shape[-3] == other.shape[-3] == 1 and _storage(one) == _storage(other):
-            raise InputError(
-                f"{other.name}: this layer computes its heads one by one, and each is recorded as "
-                "an attention with one head; compute all heads at once, or join their weights: "
-                "torch.cat([record.weights for record in ...], dim=1)"
-            )
-
-
-def _storage(record: AttentionRecord) -> int:
-    return record.query.untyped_storage().data_ptr()
-
-
 def _check_one_pass(layers: Records) -> None:
-    """Raise `InputError` for a recording of several forward passes, or of parts of layers."""
+    """Raise `InputError` for a recording of several forward passes."""
     if not isinstance(layers, Mapping):
         return
-    check_whole(layers.values())
     modules = [name.partition("#")[0] for name in layers]
     once = len(set(modules))
     if 1 < once < len(modules) and modules == modules[:once] * (len(modules) // once):

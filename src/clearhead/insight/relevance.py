@@ -12,13 +12,7 @@ from torch import Tensor, nn
 from clearhead.errors import InputError
 from clearhead.inference import evaluation_mode
 from clearhead.insight.forward import logits_of
-from clearhead.insight.propagation import (
-    Readout,
-    check_same_tokens,
-    check_whole,
-    read_out,
-    square_weights,
-)
+from clearhead.insight.propagation import Readout, check_same_tokens, read_out, square_weights
 from clearhead.recording import AttentionRecord, Layers, Recording, capture
 
 Inputs = Tensor | Mapping[str, Any]
@@ -111,7 +105,6 @@ def scored(
             y = logits.gather(1, classes[:, None])[:, 0]
         else:
             y = score(output)
-    check_whole(recording.records)
     return y, classes, recording
 
 
