@@ -114,7 +114,7 @@ def test_the_page_finds_the_same_digits_in_all_kinds_of_pictures(
 def test_the_page_decides_as_predict_does_whether_ink_is_one_digit_or_several(
     bridge: Bridge, page_file: "Path", mnist_test: "ImageDataset", twin: "VisionTransformer"
 ) -> None:
-    kinds = ("dot matrix", "seven segments", "polygon", "bent stroke", "letter", "blank paper")
+    kinds = ("dot matrix", "seven segments", "polygon", "bent stroke", "letter", "very little ink")
     pictures = [drawn(kind, mnist_test, n) for kind in kinds for n in (3, 5)]
     pictures += [joined(mnist_test, *pair) for pair in ((3, 4), (0, 18))]
     found = bridge.call(*[("predicted", argument(one)) for one in pictures], page=page_file)

@@ -7,12 +7,11 @@ from functools import cache
 from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from clearhead.errors import CaptureError
 from clearhead.recording._call_numbers import Checkpoints
 from clearhead.recording._history import WeakTable
-from clearhead.recording._record import AttentionRecord
 from clearhead.recording._torch_internals import (
     CHECKPOINTING,
     OPERATORS,
@@ -243,73 +242,3 @@ def _submodule(module: nn.Module, path: str | None) -> nn.Module:
             return module
         found = child
     return found
-
-
-ATTENTION_LAYER = re.compile("attention|attn", re.IGNORECASE)
-
-
-class Part(NamedTuple):
-    """A record that may be a part of an attention: the sizes of its matrix, query and value."""
-
-    name: str
-    queries: int
-    keys: int
-    query: Tensor
-    value: Tensor
-
-    def is_beside(self, other: "Part") -> bool:
-        """Whether both queries are different parts of one tensor, such as single heads.
-
-        Not the two halves of differential attention: all heads, all tokens, the same values.
-        """
-        one, two = self.query, other.query
-        try:
-            same = one.untyped_storage()._cdata == two.untyped_storage()._cdata
-            same_values = self.value.data_ptr() == other.value.data_ptr()
-        except (RuntimeError, NotImplementedError):  # tensors without a storage
-            return False
-        if same_values and one.shape[-3] > 1 and self.queries == other.queries == self.keys:
-            return False
-        return same and one.storage_offset() != two.storage_offset()
-
-
-class PartsOfCalls:
-    """Finds records that are parts of one attention: single heads, blocks of tokens, or landmarks.
-
-    One call of a layer computes them, from parts of one tensor of queries. Or the layer is named as
-    attention, and they have different numbers of queries, or more than two numbers of keys (two are
-    self-attention and cross-attention).
-    """
-
-    def __init__(self) -> None:
-        self._call: FrameType | None = None  # kept, so that no other call is taken for it
-        self._module: nn.Module | None = None
-        self._records: list[Part] = []
-        self._parts: dict[str, list[str]] = {}
-
-    def add(self, site: CallSite, record: AttentionRecord) -> None:
-        """Note a record and the call that computed it."""
-        call, module = site.running.call, site.module
-        if call is None:
-            return
-        if call is not self._call or module is not self._module:  # graphs call several modules
-            self._call, self._module, self._records = call, module, []
-        query, value = record.query, record.value
-        part = Part(record.name, query.shape[-2], value.shape[-2], query, value)
-        is_beside = any(map(part.is_beside, self._records))
-        self._records.append(part)
-        queries, sizes = {x.queries for x in self._records}, {x[1:3] for x in self._records}
-        is_named = ATTENTION_LAYER.search(type(module).__name__) is not None
-        if is_beside or (is_named and (len(sizes) > 2 or len(queries) > 1)):
-            self._parts[self._records[0].name] = []
-        if (names := self._parts.get(self._records[0].name)) is not None:
-            names[:] = [x.name for x in self._records]
-
-    def by_path(self) -> dict[str, tuple[str, ...]]:
-        """The names of the parts, by the path of the module."""
-        return {path: tuple(names) for path, names in self._parts.items()}
-
-    def clear(self) -> None:
-        """Release the call."""
-        self._call = self._module = None
-        self._records = []

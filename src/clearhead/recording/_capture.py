@@ -187,42 +187,38 @@ class LayerFilter:
     def __init__(self, layers: Layers) -> None:
         items = [layers] if isinstance(layers, str | int) else layers
         _check_layers(items)
-        self._everything = items is None
-        self._patterns = [x for x in items or () if isinstance(x, str)]
-        self._indices = [x for x in items or () if isinstance(x, int)]
-        self.has_negative = any(index < 0 for index in self._indices)
+        self._items = items if items is None else tuple(items)
+        self.has_negative = any(isinstance(x, int) and x < 0 for x in self._items or ())
         self.names: dict[str, int] = {}
 
     def accepts(self, name: str) -> bool:
         """Add a call if it is new, and return whether to keep it for now."""
         index = self.names.setdefault(name, len(self.names))
-        return self._everything or self.has_negative or self._matches(name, index)
+        return self.has_negative or self._matches(name, index)
 
     def keeps(self, name: str) -> bool:
         """Whether to keep a call, once all calls are known."""
         index = self.names[name]
-        numbers = (index, index - len(self.names))
-        return self._everything or any(self._matches(name, number) for number in numbers)
+        return self._matches(name, index, index - len(self.names))
 
     def may_concern(self, path: str) -> bool:
         """Whether a module without a record could be among the chosen layers."""
-        return self._everything or bool(self._indices) or self._matches(path, -1)
+        return any(isinstance(x, int) for x in self._items or ()) or self._matches(path)
 
     def check(self) -> None:
         """Raise `CaptureError` for a pattern or an index that matched no call."""
         count, names = len(self.names), ", ".join(self.names)
-        for pattern in self._patterns:
-            if not any(_name_matches(name, pattern) for name in self.names):
-                raise CaptureError(f"layers={pattern!r} matches no attention; there were {names}")
-        for index in self._indices:
-            if not -count <= index < count:
+        for item in self._items or ():
+            if isinstance(item, int) and not -count <= item < count:
                 raise CaptureError(
-                    f"layers={index} is out of range; there were {count} attentions: {names}"
+                    f"layers={item} is out of range; there were {count} attentions: {names}"
                 )
+            if isinstance(item, str) and not any(_name_matches(name, item) for name in self.names):
+                raise CaptureError(f"layers={item!r} matches no attention; there were {names}")
 
-    def _matches(self, name: str, index: int) -> bool:
-        return index in self._indices or any(
-            _name_matches(name, pattern) for pattern in self._patterns
+    def _matches(self, name: str, *indices: int) -> bool:
+        return self._items is None or any(
+            x in indices if isinstance(x, int) else _name_matches(name, x) for x in self._items
         )
 
 

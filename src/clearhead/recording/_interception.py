@@ -12,14 +12,13 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from clearhead.errors import CaptureError, InputError
-from clearhead.recording._call_numbers import CallNumbers
+from clearhead.recording._call_numbers import CallNumbers, PartsOfCalls
 from clearhead.recording._call_site import (
     BATCHED,
     COMPILED,
     NESTED,
     CallSite,
     CallSites,
-    PartsOfCalls,
     Running,
     reject_compiled,
     reject_opaque,
@@ -253,7 +252,7 @@ class InterceptionMode(TorchFunctionMode):
         numbers = self._numbers.of_call(path, site.running.checkpoints)
         names = (f"{path}#{x}" if x > 1 else path for x in numbers)
         record, *others = (with_fields(record, name=name) for name in names)
-        self._parts.add(site, record)
+        self._parts.add(site.running.call, site.module, record)
         with DisableInterception():
             replacement = self._on_attention(record)
             if not all(_same(self._on_attention(other), replacement) for other in others):

@@ -7,7 +7,7 @@ import { TRAINED } from "../engine/interventions";
 import { normalize } from "../engine/patches";
 import { predictionOf, type Prediction } from "../engine/predict";
 import { forward, type Model } from "../engine/vit";
-import { COARSE, SEVERAL, SLASH, TOUCHING, WARNINGS, digitAndParts, type Digit } from "./digits";
+import { COARSE, SEVERAL, SLASH, TOO_SMALL, TOUCHING, WARNINGS, digitAndParts, type Digit } from "./digits";
 import { addressOf, fitted, pixelsOf, toGrey, type Pixels } from "./image";
 import { hull, sideOf, type Box } from "./pixels";
 
@@ -131,7 +131,7 @@ function predictedOne(input: Digit, model: Model): Predicted {
   const { logits } = forward(model, normalize(ink, config), TRAINED);
   const softened = Math.max(...softmax(logits.map((logit) => logit / config.thresholdTemperature)));
   const one = { input, prediction: predictionFor(logits, ink, config, input.warnings), softened };
-  const isCoarse = sideOf(input.box) <= MAX_COARSE && one.prediction.status === "rejected";
+  const isCoarse = sideOf(input.box) <= MAX_COARSE && !input.warnings.includes(TOO_SMALL) && one.prediction.status === "rejected";
   return isCoarse ? warned([{ ...one, prediction: { ...one.prediction, status: "doubtful" } }], COARSE)[0] : one;
 }
 
