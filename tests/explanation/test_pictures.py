@@ -77,6 +77,16 @@ def test_the_prediction_is_that_of_predict(digits: list[Path]) -> None:
         assert explained.prediction.probability == pytest.approx(predicted.probability, abs=1e-5)
 
 
+def test_a_digit_of_few_pixels_is_no_more_rejected_than_by_predict() -> None:
+    model = small()
+    model.config = replace(model.config, doubtful_below=0.95, rejected_below=0.9)
+    coarse, fine = np.full((12, 12), 255, np.uint8), np.full((28, 28), 255, np.uint8)
+    coarse[2:10, 5:7] = fine[4:24, 12:16] = 0
+    for picture, status in ((coarse, "doubtful"), (fine, "rejected")):
+        assert ch.predict(model, picture, single=True).status == status
+        assert explain(model, picture).prediction.status == status
+
+
 def test_masking_is_the_fall_when_no_token_may_attend_to_a_patch(
     nine: Explanation, digits: list[Path]
 ) -> None:

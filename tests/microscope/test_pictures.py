@@ -148,6 +148,64 @@ def test_a_picture_is_dropped_or_pasted(
     assert microscope.frames().text(".prediction-label")[0] == "4"
 
 
+def test_of_two_pictures_that_are_opened_at_once_the_later_one_is_shown(
+    microscope: Microscope, mnist_test: "ImageDataset"
+) -> None:
+    """Also if the earlier one, or its error, is ready later."""
+    four, one = (list(png(scene(mnist_test, (n, 40, 50, 130)))) for n in (4, 2))
+    for slow in (four, [0]):
+        microscope.show()
+        microscope.evaluate(
+            """async (pictures) => {
+              const answers = [];
+              const original = Worker.prototype.postMessage;
+              Worker.prototype.postMessage = function (message) {
+                const own = this.onmessage;
+                const done = new Promise((resolve) => {
+                  this.onmessage = (event) => resolve(() => own.call(this, event));
+                });
+                answers.push(done);
+                original.call(this, message);
+              };
+              for (const bytes of pictures) {
+                const data = new DataTransfer();
+                data.items.add(new File([new Uint8Array(bytes)], "x.png", { type: "image/png" }));
+                dispatchEvent(new ClipboardEvent("paste", { clipboardData: data }));
+              }
+              Worker.prototype.postMessage = original;
+              for (const answer of (await Promise.all(answers)).reverse()) {
+                answer();
+                for (let i = 0; i < 2; i++) await new Promise(requestAnimationFrame);
+              }
+            }""",
+            [slow, one],
+        )
+        assert microscope.frames().text(".prediction-label")[0] == "1"
+        assert microscope.page.locator(".upload .error").count() == 0
+
+
+def test_a_picture_is_opened_where_the_browser_allows_no_worker(
+    microscope: Microscope, mnist_test: "ImageDataset"
+) -> None:
+    microscope.show()
+    four = png(scene(mnist_test, (4, 40, 50, 130)))
+    file = {"name": "x.png", "mimeType": "image/png", "buffer": four}
+    microscope.evaluate(
+        """() => {
+          const original = Worker;
+          globalThis.Worker = class {
+            constructor() {
+              globalThis.Worker = original;
+              throw new DOMException("no workers here", "SecurityError");
+            }
+          };
+        }"""
+    )
+    microscope.page.locator("input[type=file]").set_input_files(file)  # type: ignore[arg-type]
+    microscope.page.wait_for_selector("text=A picture is open", state="attached")
+    assert microscope.frames().text(".prediction-label")[0] == "4"
+
+
 @pytest.mark.parametrize("name", OTHER_MODELS)
 def test_the_page_of_another_model_checks_itself_and_shows_every_part(
     name: str, opened: Microscope, tmp_path: Path

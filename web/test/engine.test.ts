@@ -24,6 +24,13 @@ test("thresholds and temperature decide between confident, doubtful and rejected
   assert.equal(predictionOf(logits, blank, { ...config(), doubtfulBelow: 0, rejectedBelow: 0 }, ["wide"]).status, "doubtful");
 });
 
+test("a model without calibrated probabilities is never confident, however certain it is", () => {
+  const settings = { ...config(), doubtfulBelow: 1, rejectedBelow: 0 };
+  const { status, probabilities } = predictionOf([2000, 0, 0], new Float64Array(784), settings);
+  assert.equal(probabilities[0], 1);
+  assert.equal(status, "doubtful");
+});
+
 test("several digits have one label, with ? for a rejected one", () => {
   const one = (best: number, status: "confident" | "rejected") => ({ best, second: 0, status, probabilities: [], warnings: [] });
   assert.equal(labelOf([one(1, "confident"), one(7, "rejected"), one(3, "confident")], [..."0123456789"], true), "1?3");

@@ -31,6 +31,7 @@ class ImageInput:
         is_ink: whether pixels are light ink on a dark background, as in MNIST.
         warnings: what makes a prediction doubtful, such as "low contrast".
         is_empty: whether the picture shows nothing to classify.
+        is_coarse: whether it has too few pixels to be rejected.
     """
 
     inputs: Float[Tensor, "1 channels height width"]
@@ -38,6 +39,7 @@ class ImageInput:
     is_ink: bool = False
     warnings: tuple[str, ...] = ()
     is_empty: bool = False
+    is_coarse: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -167,6 +169,7 @@ def _images(model: ImageModel, name: str) -> ImageClassifier:
             is_ink=uses_digit_preprocessing(config),
             warnings=prepared.warnings,
             is_empty=not prepared.found,
+            is_coarse=prepared.is_coarse,
         )
 
     return ImageClassifier(

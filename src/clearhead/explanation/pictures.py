@@ -174,7 +174,7 @@ def explain_picture(
             model_input.pixels,
             certainty=float(certainty),
             doubtful_below=classifier.doubtful_below,
-            rejected_below=classifier.rejected_below,
+            rejected_below=0.0 if model_input.is_coarse else classifier.rejected_below,
         )
         score = None if is_empty else logits.max()[None]
         rollout, relevance = measure_flow(recording, [*shapes.values()], grid, score)

@@ -11,8 +11,6 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from clearhead.data import ImageSource, normalize
-from clearhead.data.preprocessing.digits import TOO_SMALL
-from clearhead.data.preprocessing.scaling import SIDE
 from clearhead.errors import ConfigError, ImageError, InputError
 from clearhead.inference._certainty import certainty_of
 from clearhead.inference._names import EngineChoice
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     from clearhead.inference._engines import ModelLike
 
 BATCH_SIZE = 128
-MAX_COARSE = 10  # pixels on the longer side of the ink
 STREAMED = (1, 2, 4, 8, 16)  # pictures in the first batches, so that predictions come at once
 
 
@@ -174,18 +171,12 @@ def predict_inputs(model: "ModelLike", inputs: Sequence[ModelInput]) -> list[Pre
             item.pixels,
             certainty=certainty,
             doubtful_below=config.doubtful_below,
-            rejected_below=0.0 if _is_coarse(item) else config.rejected_below,
+            rejected_below=0.0 if item.is_coarse else config.rejected_below,
             box=item.box,
         )
         for row, certainty, item in zip(rows.tolist(), certainties.tolist(), flat, strict=True)
     )
     return [_prediction_for(picture, predictions, temperature) for picture in inputs]
-
-
-def _is_coarse(item: ModelInput) -> bool:
-    """Whether a digit has fewer pixels than its certainty can be estimated from, but is no dot."""
-    left, top, right, bottom = item.box or (0, 0, SIDE, SIDE)
-    return max(right - left, bottom - top) <= MAX_COARSE and TOO_SMALL not in item.warnings
 
 
 def _all_inputs(picture: ModelInput) -> Iterator[ModelInput]:

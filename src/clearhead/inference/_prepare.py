@@ -27,13 +27,14 @@ from clearhead.data import (
     resize_and_crop,
     to_grey,
 )
-from clearhead.data.preprocessing.digits import digit_and_parts
+from clearhead.data.preprocessing.digits import TOO_SMALL, digit_and_parts
 from clearhead.data.preprocessing.image import REDUCED_BY
 from clearhead.data.preprocessing.scaling import SIDE
 from clearhead.errors import ConfigError, ImageError
 from clearhead.models.config import ImageModelConfig
 
 POOL_AFTER = 1.0  # seconds of preprocessing; it takes about as many until the processes work
+MAX_COARSE = 10  # pixels on the longer side of the ink
 CHUNK, CHUNKS_AHEAD = 8, 3  # files that a process gets at once; chunks per process
 
 Box = tuple[int, int, int, int]
@@ -60,6 +61,12 @@ class ModelInput:
     box: Box | None = None
     parts: tuple["ModelInput", ...] = ()
     segments: tuple[tuple[int, int, "ModelInput"], ...] = ()
+
+    @property
+    def is_coarse(self) -> bool:
+        """Whether a digit has fewer pixels than certainty can be estimated from, but is no dot."""
+        left, top, right, bottom = self.box or (0, 0, SIDE, SIDE)
+        return max(right - left, bottom - top) <= MAX_COARSE and TOO_SMALL not in self.warnings
 
     def __reduce__(self) -> tuple[object, ...]:
         # torch would send a tensor to another process through shared memory, in a file for each.

@@ -20,7 +20,8 @@ export function predictionOf(logits: number[], ink: Float64Array, config: Config
   const { doubtfulBelow, rejectedBelow } = config;
   const certainty = certaintyOf(logits, ink, config);
   const [best, second] = ranked(logits);
-  const isDoubtful = certainty < doubtfulBelow || warnings.length > 0;
+  const isCalibrated = doubtfulBelow < 1; // a certainty may be rounded to 1
+  const isDoubtful = !isCalibrated || certainty < doubtfulBelow || warnings.length > 0;
   const status = certainty < rejectedBelow ? "rejected" : isDoubtful ? "doubtful" : "confident";
   return { status, best, second: second ?? best, probabilities: softmax(logits), certainty, rejectedBelow, warnings };
 }

@@ -8,9 +8,15 @@ const script = isWorker ? "" : (document.currentScript?.textContent ?? "");
 
 /** As `opened`; in this thread where the browser has no workers for a page on disk. */
 export function openedInWorker(file: Blob, model: Model): Promise<Opened> {
+  const address = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
+  let worker: Worker;
+  try {
+    worker = new Worker(address);
+  } catch {
+    URL.revokeObjectURL(address);
+    return opened(file, model);
+  }
   return new Promise((resolve, reject) => {
-    const address = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
-    const worker = new Worker(address);
     const end = (): void => {
       worker.terminate();
       URL.revokeObjectURL(address);

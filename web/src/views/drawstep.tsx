@@ -174,9 +174,12 @@ function PictureButton({ read, error }: { read: (file: Blob) => void; error: str
 function usePictures(store: Store): { isOver: boolean; error: string; read: (file: Blob) => void } {
   const [isOver, setOver] = useState(false);
   const [error, setError] = useState("");
+  const newest = useRef<Blob | null>(null);
   const read = async (file: Blob): Promise<void> => {
+    newest.current = file;
     try {
       const { inputs, address } = await openedInWorker(file, store.model);
+      if (file !== newest.current) return; // a picture that was chosen later may be ready earlier
       const problem = inputs.length === 0 ? "No digit was found in this picture." : "";
       setError(problem);
       if (problem) return store.say(problem);
@@ -186,6 +189,7 @@ function usePictures(store: Store): { isOver: boolean; error: string; read: (fil
       store.set({ images, doubts, digit: 0, strokes: [] });
       store.say("Picture opened.");
     } catch {
+      if (file !== newest.current) return;
       setError("This file is not a picture that the browser can open.");
       store.say("");
     }
