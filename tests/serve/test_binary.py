@@ -61,6 +61,7 @@ def test_each_output_can_be_binary_or_json(server: ServerThread) -> None:
         (binary(2), bytes(784), "", "784 bytes came"),
         (binary(1), bytes(784), "9999", "at most the body's"),
         (binary(1), bytes(784), "-1", "at most the body's"),
+        (binary(1), bytes(784), "9" * 5000, "at most the body's"),
         (binary(1), bytes(784), "x", "at most the body's"),
         (binary(1), bytes(784), "3", "JSON"),
         (binary(1), b"", "", "0 bytes came"),

@@ -117,6 +117,7 @@ ZEROS = [0] * 784
         (changed(data=ZEROS[:-1]), "shape"),
         (changed(data=[ZEROS]), "shape"),
         (changed(data=[[0], [0, 1]]), "lengths"),
+        (changed(data=np.zeros((1,) * 40 + (784,), int).tolist()), "shape"),
         (changed(data=[*ZEROS[:-1], 256]), "255"),
         (changed(data=[*ZEROS[:-1], -1]), "255"),
         (changed(data=[*ZEROS[:-1], 0.5]), "255"),

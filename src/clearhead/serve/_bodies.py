@@ -1,5 +1,6 @@
 """Request bodies: pictures, forms, JSON with base64, and tensors, compressed or not."""
 
+import re
 import zlib
 from base64 import b64decode
 from dataclasses import dataclass
@@ -92,7 +93,7 @@ class BodyDecoder(NamedTuple):
         """The images of an inference request: model inputs already, one per row."""
         header, binary = body, b""
         if json_size:
-            if not json_size.isdecimal() or int(json_size) > len(body):
+            if not re.fullmatch("[0-9]{1,18}", json_size) or int(json_size) > len(body):
                 raise InputError(
                     f"{JSON_SIZE} must be at most the body's {len(body)} bytes, got {json_size!r}"
                 )
@@ -199,10 +200,10 @@ def _pixels_in_json(data: list[Any], shape: tuple[int, ...]) -> np.ndarray:
     except ValueError as error:
         raise InputError("data has rows of different lengths") from error
     values = np.asarray(data, dtype=object)
-    if not all(map(_is_byte, values.flat)):
-        raise InputError("data must be whole numbers from 0 to 255")
     if values.size != prod(shape) or (values.ndim > 1 and values.shape != shape):
         raise InputError(f"data has shape {list(values.shape)}, the tensor {list(shape)}")
+    if not all(map(_is_byte, values.flat)):
+        raise InputError("data must be whole numbers from 0 to 255")
     return values.astype(np.uint8).reshape(shape)
 
 
