@@ -1,4 +1,4 @@
-"""The page preprocesses pictures as Python does: the same digits, boxes, warnings and answers."""
+"""The page preprocesses pictures as Python does: the same boxes, warnings and predictions."""
 
 import io
 from base64 import b64encode

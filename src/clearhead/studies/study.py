@@ -74,13 +74,13 @@ class Part:
 
     Args:
         name: the prediction as a short clause, which is printed after "supported:"
-        hypotheses: what must hold; comparisons, or what follows from a formula (`Exact`)
+        hypotheses: what must hold; comparisons, or what follows from a formula (`exact`)
         premises: without these the part decides nothing
         variants: the hypotheses with other cut-offs or measures, by name; they show how the
             verdict depends on them, and decide nothing
 
     Raises:
-        ConfigError: there is no hypothesis, or comparisons are mixed with `Exact`
+        ConfigError: there is no hypothesis, or comparisons are mixed with `exact` ones
     """
 
     name: str

@@ -25,7 +25,7 @@ const PATH = {
   prediction: "Prediction",
   gallery: "Gallery",
 };
-const BESIDE = { text: "Text", about: "About" }; // pages that are no stop of the path
+const BESIDE = { text: "Text", about: "About" }; // pages outside the path
 export const STEP_NAMES = { ...PATH, ...BESIDE };
 export const STEPS = Object.keys(PATH) as Step[];
 export const PAGES = Object.keys(BESIDE) as Step[];
