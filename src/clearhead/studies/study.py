@@ -218,6 +218,12 @@ class Study:
 
     def __post_init__(self) -> None:
         known = self.conditions_in_grid
+        for condition in known:
+            if len({grid.run for grid in self.grid if condition in grid.conditions}) > 1:
+                raise ConfigError(
+                    f"study {self.name}: condition {condition!r} has grids with different `run`; "
+                    "name one condition for each"
+                )
         for hypothesis in (x for part in self.parts for x in part.all_hypotheses):
             for cell in hypothesis.cells:
                 if cell.condition not in known:
