@@ -17,7 +17,7 @@ from clearhead.recording import AttentionRecord, Layers, intervene
 
 # Element-wise functions whose ATen operators have no such tag, or another name.
 UNTAGGED = {"hardswish", "hardsigmoid", "softsign", "rdiv", "rpow"}
-# By these, hand-written normalisations compute a deviation or length.
+# Functions by which hand-written normalisations compute a deviation or length.
 ROOTS = {"sqrt", "rsqrt", "std", "norm", "vector_norm", "linalg_norm", "linalg_vector_norm"}
 # Functions of one tensor that are affine; also exp, because it may be a part of a softmax.
 AFFINE = {"add", "sub", "rsub", "neg", "mul", "div", "clone", "exp"}
@@ -84,7 +84,7 @@ class _Rules(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs, name = dict(kwargs or {}), _element_wise(func)
-        if _is_root(func, args):
+        if _is_root(func, args, kwargs):
             output = func(*args, **kwargs)
             if isinstance(output, Tensor) and 1 in output.shape[1:]:  # one for many elements
                 return output.detach()
@@ -130,8 +130,9 @@ def _element_wise(func: Callable[..., Any]) -> str:
     return name if tagged or name in UNTAGGED else ""
 
 
-def _is_root(func: Callable[..., Any], args: tuple[Any, ...]) -> bool:
-    exponent = args[1] if _element_wise(func) == "pow" else None
+def _is_root(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    is_power = _element_wise(func) == "pow"
+    exponent = (*args[1:], kwargs.get("exponent"))[0] if is_power else None
     return getattr(func, "__name__", "") in ROOTS or (
         isinstance(exponent, float) and abs(exponent) == 0.5
     )
