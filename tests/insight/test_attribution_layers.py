@@ -65,10 +65,13 @@ def test_normalisation_is_a_division_by_a_constant(norm: Callable[[Tensor], Tens
     torch.testing.assert_close((x * gradient).sum(), (weight * y).sum())
 
 
-def test_a_root_of_each_element_passes_relevance_unchanged() -> None:
+@pytest.mark.parametrize("root", [torch.sqrt, lambda x: torch.pow(x, exponent=0.5)])
+def test_a_root_of_each_element_passes_relevance_unchanged(
+    root: Callable[[Tensor], Tensor],
+) -> None:
     x = torch.rand(3, 5, dtype=torch.float64, requires_grad=True)
     with _Rules():
-        (gradient,) = torch.autograd.grad((1 * x).sqrt().mul(2.0).sum(), x)
+        (gradient,) = torch.autograd.grad(root(1 * x).mul(2.0).sum(), x)
     torch.testing.assert_close(x * gradient, 2 * x.sqrt())
 
 

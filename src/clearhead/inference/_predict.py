@@ -183,7 +183,7 @@ def predict_inputs(model: "ModelLike", inputs: Sequence[ModelInput]) -> list[Pre
 
 
 def _is_coarse(item: ModelInput) -> bool:
-    """Whether a digit has fewer pixels than its certainty can be estimated from, but is no dot."""
+    """Whether a digit has too few pixels to estimate its certainty, but is not a dot."""
     left, top, right, bottom = item.box or (0, 0, SIDE, SIDE)
     return max(right - left, bottom - top) <= MAX_COARSE and TOO_SMALL not in item.warnings
 

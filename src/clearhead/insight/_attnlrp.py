@@ -15,13 +15,13 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from clearhead.insight.relevance import pixel_gradient
 from clearhead.recording import AttentionRecord, Layers, intervene
 
-# Of a second tensor, these use the shape or type only.
+# Functions that use the shape or type of their second tensor only.
 LIKE = {"expand_as", "view_as", "reshape_as", "type_as", "to"}
 # Element-wise functions whose ATen operators have no such tag, or another name.
 UNTAGGED = {"hardswish", "hardsigmoid", "softsign", "rdiv", "rpow"}
-# By these, hand-written normalisations compute a deviation or length.
+# Functions by which hand-written normalisations compute a deviation or length.
 ROOTS = frozenset("sqrt rsqrt std std_mean norm vector_norm linalg_norm linalg_vector_norm".split())
-# By these, they multiply with it.
+# Functions by which they multiply with it.
 PRODUCTS = {"mul", "multiply", "imul", "div", "divide", "true_divide", "truediv", "itruediv"}
 # Functions of one tensor that are affine; also exp, because it may be a part of a softmax.
 AFFINE = {"add", "sub", "rsub", "neg", "mul", "div", "clone", "exp"}
@@ -96,7 +96,7 @@ class _Rules(TorchFunctionMode):
             kwargs = {key: self._constant(x, given) for key, x in kwargs.items()}
         output = self._call(func, args, kwargs)
         first = output[0] if isinstance(output, tuple) and output else output
-        if isinstance(first, Tensor) and _is_root(func, args):
+        if isinstance(first, Tensor) and _is_root(func, args, kwargs):
             self._roots[first] = first.numel()
         elif isinstance(first, Tensor) and counts:
             known = counts[:1] if _plain_name(func) in LIKE else counts
@@ -162,9 +162,9 @@ def _tensors(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
     return [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor) and x.dim()]
 
 
-def _is_root(func: Callable[..., Any], args: tuple[Any, ...]) -> bool:
+def _is_root(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
     name = _plain_name(func)
-    exponent = args[1] if name == "pow" and len(args) > 1 else None
+    exponent = (*args[1:], kwargs.get("exponent"))[0] if name == "pow" else None
     return name in ROOTS or (isinstance(exponent, float) and abs(exponent) == 0.5)
 
 

@@ -321,8 +321,8 @@ GRAPHS: dict[int, CodeType] = {}
 def kind_of_caller() -> Literal["compiler", "graph", ""]:
     """Whether an intercepted function is called while it is traced, or by a function of `GRAPHS`.
 
-    Where a mode calls `torch.compiler.is_compiling` itself, a graph has the first attribute of a
-    tensor for those that follow.
+    It is called before `torch.compiler.is_compiling`: in graphs compiled while the mode itself
+    calls that, all attributes of a tensor have the value of the first one.
     """
     handler = sys._getframe(1)
     if handler.f_code.co_name == "invoke_and_store_as_constant":

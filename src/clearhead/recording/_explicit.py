@@ -57,9 +57,7 @@ class OperationTracker:
         self._normalisers: WeakTable[Tensor, Normaliser] = WeakTable()
         self._sums: WeakTable[Tensor, TrackedAttention] = WeakTable()  # of values, not yet divided
         self._pairs: WeakTable[Tensor, str] = WeakTable()  # elementwise products, not yet summed
-        self._other_scores: WeakTable[Tensor, str] = (
-            WeakTable()
-        )  # by functions that are not followed
+        self._other_scores: WeakTable[Tensor, str] = WeakTable()  # of functions not followed
         self._features: WeakTable[Tensor, bool] = WeakTable()  # that a linear layer computes
         self._other_weights: WeakTable[Tensor, Softmax] = WeakTable()  # of scores of unknown origin
         self.softmaxes: list[Softmax] = []
