@@ -126,7 +126,8 @@ def test_tokentm_refuses_blocks_of_another_kind() -> None:
     for block in (ResPostBlock, ParallelThingsBlock):
         with pytest.raises(InputError, match="block"):
             insight.attribute("tokentm", vit(block_fn=block), images, baseline=BLACK)
-    post_norm, options = vit(), {"dropout": 0.0, "batch_first": True, "dtype": torch.float64}
+    post_norm = vit()
+    options: dict[str, Any] = {"dropout": 0.0, "batch_first": True, "dtype": torch.float64}
     post_norm.blocks = nn.Sequential(
         *[nn.TransformerEncoderLayer(12, 2, 8, **options) for _ in range(2)]
     ).eval()
