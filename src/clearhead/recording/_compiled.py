@@ -301,6 +301,8 @@ def _is_layer(function: Any) -> bool:
 
 # The function without its check for overrides, so that attention inside it is recorded.
 LAYER = without_override_check(F.multi_head_attention_forward)
+# Its error messages refer to tensors, which a full graph cannot.
+LAYER.__globals__["_check_key_padding_mask"] = lambda *_: None
 call_while_compiling(_is_layer)
 call_while_compiling(_reject_unseen)
 call_while_compiling(_path)

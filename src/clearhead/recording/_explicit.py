@@ -218,7 +218,9 @@ class OperationTracker:
         history = self._histories.of(x)
         if history is not None and history.form != "scores":
             history = None
-        is_choice = isinstance(x, nn.Parameter) or self._features.of(x)  # among fixed entries
+        is_last = isinstance(dim, int) and dim % result.dim() == result.dim() - 1
+        # among fixed entries; over another axis it is one over tokens
+        is_choice = isinstance(x, nn.Parameter) or (self._features.of(x) and is_last)
         origin = None if is_choice else self._other_scores.of(x)
         if not isinstance(dim, int) or result.dim() < (2 if origin is None else 1):
             return
