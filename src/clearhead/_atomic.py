@@ -36,14 +36,14 @@ ADVICE = {
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Replace one file atomically; if it cannot be written, `StorageError`."""
+    """Replace one file atomically; raises `StorageError` if it cannot be written."""
     write_all_atomic({path: content})
 
 
 def write_all_atomic(contents: Mapping[Path, bytes]) -> None:
     """Replace several files shortly after one another, once all were written to the disk.
 
-    If one cannot be written, `StorageError`, and all old files are kept.
+    Raises `StorageError` and keeps all old files if one cannot be written.
     """
     with ExitStack() as stack:
         for path in reversed(list(contents)):  # so that they are replaced in this order
@@ -54,7 +54,7 @@ def write_all_atomic(contents: Mapping[Path, bytes]) -> None:
 def replaced_atomic(path: Path) -> Iterator[Path]:
     """Yields a path whose file replaces the old one at the end of the block.
 
-    It is removed after an exception. If it cannot be written, `StorageError`.
+    It is removed after an exception. Raises `StorageError` if it cannot be written.
     """
     target = _target(path)
     temporary = target.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{target.name}")
@@ -76,7 +76,7 @@ def replaced_atomic(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Work in a folder, made at need; `ConfigError` if another process works in it."""
+    """Lock a folder, created if needed; raises `ConfigError` if another process works in it."""
     lock = FileLock(folder / LOCK, timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)

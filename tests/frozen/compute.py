@@ -349,13 +349,6 @@ SMALLER: Json = {
     "widths": [16],
 }
 """Upper limits of settings, for studies that have them"""
-FIRST_EDITION_ROLES = {
-    "one fixed patch": "one fixed place",
-    "its own row": "along its own row",
-    "its own column": "along its own column",
-    "local: adjacent patches": "local: the patches around",
-}
-"""Today's label of a head's role: the one that was frozen"""
 TIMED = ("long-sequences",)  # its values are times, and differ in each run
 UNTRAINED = ("drawn", "random", "shipped", "untrained", "layers", "shipped trained")
 
@@ -491,7 +484,7 @@ def reported() -> Json:
     result = _explained().to_dict()
     for layer in result["layers"]:
         del layer["weights"]
-    result["digits"].clear()  # has the digit itself today
+    result["digits"].clear()  # now has an entry for a single digit too
     result["proofs"] = [{"name": proof["name"]} for proof in result["proofs"]]  # rounding differs
     page = json.loads(json.dumps(facts(_explained())))
     renamed = {

@@ -326,7 +326,7 @@ def test_parts_that_are_not_all_digits_may_be_pieces_of_one(
     assert (SEVERAL in chosen.warnings) == (whole == "confident" and label == "ab")
 
 
-def test_pieces_one_above_the_other_are_one_digit_if_both_readings_fit() -> None:
+def test_pieces_one_above_the_other_are_one_digit_if_both_results_are_confident() -> None:
     whole = Prediction(label="5", probability=0.9)
     digits = [Prediction(label="1", box=(0, 0, 9, 4)), Prediction(label="3", box=(2, 5, 8, 9))]
     chosen = one_or_several(whole, digits)

@@ -32,9 +32,18 @@ def by_hand(x: Tensor) -> Tensor:
     return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6)
 
 
+def in_place(x: Tensor) -> Tensor:
+    return x.clone().mul_(x.pow(2).mean(-1, keepdim=True).add_(1e-6).rsqrt_())
+
+
 @pytest.mark.parametrize(
     "norm",
     [
+        *(in_place, lambda x: x * x.square().mean(-1).rsqrt()[..., None]),
+        *(
+            lambda x: x / x.norm(dim=-1).unsqueeze(-1).clamp(min=1e-6),
+            lambda x: x / torch.einsum("btd,btd->bt", x, x).sqrt()[..., None].expand_as(x),
+        ),
         *(by_hand, lambda x: F.rms_norm(x, (6,), eps=1e-6), nn.RMSNorm(6).double()),
         *(lambda x: x / x.norm(dim=-1, keepdim=True), lambda x: F.normalize(x, dim=-1)),
         *(
@@ -56,11 +65,31 @@ def test_normalisation_is_a_division_by_a_constant(norm: Callable[[Tensor], Tens
     torch.testing.assert_close((x * gradient).sum(), (weight * y).sum())
 
 
-def test_a_root_of_each_element_passes_relevance_unchanged() -> None:
+@pytest.mark.parametrize("root", [torch.sqrt, lambda x: torch.pow(x, exponent=0.5)])
+def test_a_root_of_each_element_passes_relevance_unchanged(
+    root: Callable[[Tensor], Tensor],
+) -> None:
     x = torch.rand(3, 5, dtype=torch.float64, requires_grad=True)
     with _Rules():
-        (gradient,) = torch.autograd.grad((1 * x).sqrt().mul(2.0).sum(), x)
+        (gradient,) = torch.autograd.grad(root(1 * x).mul(2.0).sum(), x)
     torch.testing.assert_close(x * gradient, 2 * x.sqrt())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        lambda x: x.sqrt(),  # of grey pictures
+        lambda x: x.square().mean(1, keepdim=True).sqrt()[:, 0],  # pooled by root mean square
+    ],
+)
+def test_roots_that_normalise_nothing_keep_their_relevance(
+    code: Callable[[Tensor], Tensor],
+) -> None:
+    weight = torch.randn(6, 5, dtype=torch.float64)
+    with _Rules():
+        x = torch.rand(3, 1, 6, dtype=torch.float64).clone().requires_grad_()
+        (gradient,) = torch.autograd.grad((code(x) @ weight).sum(), x)
+    torch.testing.assert_close((x * gradient).sum(), (code(x) @ weight).sum())
 
 
 @pytest.mark.parametrize("options", [{"init_values": 0.5}, {"init_values": 0.5, "reg_tokens": 2}])
@@ -97,3 +126,10 @@ def test_tokentm_refuses_blocks_of_another_kind() -> None:
     for block in (ResPostBlock, ParallelThingsBlock):
         with pytest.raises(InputError, match="block"):
             insight.attribute("tokentm", vit(block_fn=block), images, baseline=BLACK)
+    post_norm = vit()
+    options: dict[str, Any] = {"dropout": 0.0, "batch_first": True, "dtype": torch.float64}
+    post_norm.blocks = nn.Sequential(
+        *[nn.TransformerEncoderLayer(12, 2, 8, **options) for _ in range(2)]
+    ).eval()
+    with pytest.raises(InputError, match="block"):
+        insight.attribute("tokentm", post_norm, images, baseline=BLACK)

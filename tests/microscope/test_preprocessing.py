@@ -1,4 +1,4 @@
-"""The page preprocesses pictures as Python does: the same digits, boxes, warnings and answers."""
+"""The page preprocesses pictures as Python does: the same boxes, warnings and predictions."""
 
 import io
 from base64 import b64encode
@@ -58,7 +58,7 @@ def others(digit: Digit) -> list[Digit]:
     return [*digit.parts, *(part for _, _, part in digit.segments)]
 
 
-def answers(prediction: Prediction) -> list[int]:
+def outcomes(prediction: Prediction) -> list[int]:
     """Status, class and box of each digit that was found; a doubt about all is one about each."""
     digits = prediction.digits or (prediction,)
     of_all = {*prediction.warnings}.difference(*(one.warnings for one in digits))
@@ -119,7 +119,7 @@ def test_the_page_decides_as_predict_does_whether_ink_is_one_digit_or_several(
     pictures += [joined(mnist_test, *pair) for pair in ((3, 4), (0, 18))]
     found = bridge.call(*[("predicted", argument(one)) for one in pictures], page=page_file)
     predictions = [predict(twin, one) for one in pictures]
-    assert [one.tolist() for one in found] == [answers(one) for one in predictions]
+    assert [one.tolist() for one in found] == [outcomes(one) for one in predictions]
     assert {one.status for one in predictions} == {*STATUSES}
     assert any(len(one.digits) == 2 for one in predictions[-2:])
 

@@ -389,11 +389,26 @@ def test_layers_of_torch_in_a_compiled_graph_are_recorded(options: Any) -> None:
     layer = nn.TransformerEncoderLayer(12, 2, 8, dropout=0.0, batch_first=True)
     model = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
     expected, plain = recorded(lambda x: model(x, **options))
-    compiled = torch.compile(model, backend="aot_eager")
-    recording, output = recorded(lambda x: compiled(x, **options))
-    torch.testing.assert_close(output, plain)
-    assert_same(recording, expected)
-    assert recording.names == expected.names == ("layers.0.self_attn", "layers.1.self_attn")
+    for is_training in (True, False):  # in evaluation, torch has one kernel for a whole layer
+        compiled = torch.compile(model.train(is_training), backend="aot_eager")
+        recording, output = recorded(lambda x: compiled(x, **options))  # noqa: B023
+        torch.testing.assert_close(output, plain)
+        assert_same(recording, expected)
+        assert recording.names == expected.names == ("layers.0.self_attn", "layers.1.self_attn")
+    assert torch.backends.mha.get_fastpath_enabled()
     with_weights = torch.compile(nn.MultiheadAttention(12, 2), backend="eager")
     with pytest.raises(CaptureError, match="compiled"), ch.capture():
         with_weights(X, X, X)
+
+
+def test_a_full_graph_has_padding_masks_of_any_shape() -> None:
+    layer = nn.TransformerEncoderLayer(12, 2, 8, dropout=0.0, batch_first=True).eval()
+    compiled = torch.compile(layer, backend="eager", fullgraph=True)
+    for tokens in (5, 3):
+        padding = torch.arange(tokens) >= torch.tensor([[tokens], [tokens - 1]])
+        expected, plain = recorded(lambda x: layer(x[:, :tokens], src_key_padding_mask=padding))  # noqa: B023
+        recording, output = recorded(
+            lambda x: compiled(x[:, :tokens], src_key_padding_mask=padding)  # noqa: B023
+        )
+        torch.testing.assert_close(output, plain)
+        assert_same(recording, expected)

@@ -326,12 +326,21 @@ def test_a_learned_matrix_of_transitions_is_not_taken_for_attention() -> None:
     assert recording.unseen == ()
 
 
-def test_pooling_by_additive_attention_is_named() -> None:
+@pytest.mark.parametrize(
+    "pool",
+    [
+        lambda scores, x: scores.mT.softmax(-1) @ x,
+        lambda scores, x: scores.softmax(-2).mT @ x,
+        lambda scores, x: torch.einsum("bhtr,bhtd->bhrd", scores.softmax(2), x),
+    ],
+    ids=["last axis", "tokens", "einsum"],
+)
+def test_pooling_by_additive_attention_is_named(pool: Any) -> None:
     hidden, heads = nn.Linear(13, 4).double(), nn.Linear(4, 2).double()
 
     def run() -> None:
         x = F.scaled_dot_product_attention(Q, K, V)
-        heads(hidden(x).tanh()).mT.softmax(-1) @ x
+        pool(heads(hidden(x).tanh()), x)
 
     with pytest.warns(UserWarning, match="queries and keys"), ch.capture():
         run()
@@ -399,6 +408,15 @@ def test_heads_in_a_loop_are_not_shown_as_several_attentions(fused: bool) -> Non
     with pytest.warns(UserWarning, match="3 parts"), ch.capture() as recording:
         [x(Q, K, V) for x in model]
     assert recording.names == ("Attention#4",)
+
+
+def test_groups_of_heads_that_share_keys_and_values_are_parts() -> None:
+    key, value = K[:, :1, :5], V[:, :1, :5]
+    layer = Attention(
+        lambda q, k, v: torch.cat([explicit(x, key, value) for x in q.split([2, 2], 1)], 1)[:, :3]
+    )
+    with pytest.raises(ch.errors.NothingCapturedError, match="2 parts"), ch.capture():
+        layer(torch.cat([Q, Q], 1)[:, :4], K, V)
 
 
 def test_two_attentions_of_the_same_queries_are_recorded() -> None:

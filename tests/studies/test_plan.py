@@ -57,5 +57,5 @@ def test_an_effect_of_the_planned_size_is_mostly_found(seeds: int) -> None:
     hypothesis = difference("a", "1", Cell("a", "x"), margin=2.0)
     rows = np.random.default_rng(4).normal(2.0 + distance, 1.0, size=(300, seeds)).tolist()
     found = [judge_samples([replace(hypothesis, values=tuple(row))])[0].outcome for row in rows]
-    # The bootstrap asks a little more than Student's t, by which power is computed.
+    # The bootstrap needs slightly larger effects than Student's t, by which power is computed.
     assert POWER - 0.15 <= found.count("supported") / len(rows) <= POWER + 0.05

@@ -206,6 +206,11 @@ A, B = Cell("a", "score"), Cell("b", "score")
             r"seeds \[0, 0, 1, 1\].*once each",
         ),
         ((compared(A, B),) * 2, (Grid(("a", "b"), run),), "several named {'a, b'}"),
+        (
+            (compared(A, B),),
+            (Grid(("a", "b"), run), Grid(("b",), lambda _: {}, {"digits": 3})),
+            "condition 'b' has grids with different `run`",
+        ),
     ],
 )
 def test_a_study_that_cannot_be_paired_by_seed_is_refused(

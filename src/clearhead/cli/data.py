@@ -64,7 +64,6 @@ def describe_data(source: str, root: Path | None = None) -> dict[str, Any]:
 
 
 def _print_data(facts: dict[str, Any]) -> None:
-
     image = facts["image"]
     colour = {1: "grey", 3: "colour"}.get(image["channels"], f"{image['channels']} channels")
     lines = [

@@ -246,7 +246,6 @@ def _stems(names: Sequence[str]) -> Iterator[str]:
 
 
 def _print_prediction(row: dict[str, Any]) -> None:
-
     prediction = "none"
     if row["label"] is not None:
         prediction = f"{row['label']}, {percent(row['probability'])} %, {row['status']}"

@@ -115,7 +115,6 @@ def _from_card(path: Path) -> dict[str, Any] | None:
 
 
 def _print_info(source: str, facts: dict[str, Any]) -> None:
-
     model = facts["model"]
     print_facts(
         f"{source}: {model['architecture']}",
@@ -143,7 +142,6 @@ def _print_info(source: str, facts: dict[str, Any]) -> None:
 
 
 def _accuracy_line(recorded: dict[str, Any] | None) -> str:
-
     if recorded is None:
         return "not recorded; measure it with clearhead evaluate"
     line = f"{percent(recorded['accuracy'])} %"

@@ -25,7 +25,7 @@ FAILED, WRONG_USAGE, INTERRUPTED, OUTPUT_CLOSED = 1, 2, 130, 141
 
 ABOUT = "A Vision Transformer you can see through."
 HELP = ("-h", "--help")
-# A command NAME is NAME in the module clearhead.cli.NAME: a function, or several by name.
+# The command NAME is the object NAME of clearhead.cli.NAME: a function, or a dict of functions.
 COMMANDS = {
     "train": "Train a model on images or sentences.",
     "evaluate": "Measure the accuracy of a classifier on a data set.",
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         reason = error.strerror or str(error) or type(error).__name__
         name = error.filename
-        # PYTHONUNBUFFERED: the error came when the line was written, and nothing is left to write
+        # with PYTHONUNBUFFERED the write itself failed, and flushing does not fail again
         if name is None and (not _is_writable(sys.stdout) or error.errno == errno.ENOSPC):
             name = "standard output"
         return _fail(reason if name is None else f"{name}: {reason}")

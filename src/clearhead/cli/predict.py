@@ -138,7 +138,6 @@ def _print(
 
 
 def _print_summary(summary: "JobSummary", out: Path, *, json: bool) -> int:
-
     if summary.left_out:
         kinds = ", ".join(f"{n:,} × {kind or 'none'}" for kind, n in summary.left_out.items())
         print_remark(f"left out, as these suffixes are not those of pictures: {kinds}")
@@ -192,7 +191,6 @@ def _row_printer(name_width: int, labels: Sequence[str]) -> Callable[[Sequence[s
 
 
 def _cells(name: str, prediction: "Prediction") -> tuple[str, ...]:
-
     first, second = ("–", ""), ("", "")
     if prediction.label is not None:
         first = (prediction.label, percent(prediction.probability))

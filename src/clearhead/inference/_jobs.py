@@ -298,7 +298,7 @@ WRITERS: dict[str, Callable[[Iterator[bytes], Path], None]] = {
 
 
 def writer_for(path: Path) -> Callable[[Iterator[bytes], Path], None]:
-    """What writes a file with the suffix of `path`."""
+    """The function that writes files with the suffix of `path`; raises `ConfigError` for others."""
     suffix = path.suffix.lower()
     if suffix not in WRITERS:
         raise ConfigError(f"the output must end in {', '.join(WRITERS)}; got {path}")

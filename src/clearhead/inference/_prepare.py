@@ -64,7 +64,7 @@ class ModelInput:
 
     @property
     def is_coarse(self) -> bool:
-        """Whether a digit has fewer pixels than certainty can be estimated from, but is no dot."""
+        """Whether a digit has too few pixels to estimate its certainty, but is not a dot."""
         left, top, right, bottom = self.box or (0, 0, SIDE, SIDE)
         return max(right - left, bottom - top) <= MAX_COARSE and TOO_SMALL not in self.warnings
 

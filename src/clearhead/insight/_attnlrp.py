@@ -1,6 +1,6 @@
 """AttnLRP: layer-wise relevance propagation through attention (arXiv 2402.05602)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -15,10 +15,14 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from clearhead.insight.relevance import pixel_gradient
 from clearhead.recording import AttentionRecord, Layers, intervene
 
+# Functions that use the shape or type of their second tensor only.
+LIKE = {"expand_as", "view_as", "reshape_as", "type_as", "to"}
 # Element-wise functions whose ATen operators have no such tag, or another name.
 UNTAGGED = {"hardswish", "hardsigmoid", "softsign", "rdiv", "rpow"}
-# By these, hand-written normalisations compute a deviation or length.
-ROOTS = {"sqrt", "rsqrt", "std", "norm", "vector_norm", "linalg_norm", "linalg_vector_norm"}
+# Functions by which hand-written normalisations compute a deviation or length.
+ROOTS = frozenset("sqrt rsqrt std std_mean norm vector_norm linalg_norm linalg_vector_norm".split())
+# Functions by which they multiply with it.
+PRODUCTS = {"mul", "multiply", "imul", "div", "divide", "true_divide", "truediv", "itruediv"}
 # Functions of one tensor that are affine; also exp, because it may be a part of a softmax.
 AFFINE = {"add", "sub", "rsub", "neg", "mul", "div", "clone", "exp"}
 
@@ -75,6 +79,7 @@ class _Rules(TorchFunctionMode):
         self._sources: Any = (
             WeakTensorKeyDictionary()
         )  # by result: the tensor, whether it is affine
+        self._roots: Any = WeakTensorKeyDictionary()  # what is computed from roots: their number
 
     def __torch_function__(
         self,
@@ -83,19 +88,38 @@ class _Rules(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        kwargs, name = dict(kwargs or {}), _element_wise(func)
-        if _is_root(func, args):
-            output = func(*args, **kwargs)
-            if isinstance(output, Tensor) and 1 in output.shape[1:]:  # one for many elements
-                return output.detach()
-        given = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor) and x.dim()]
+        kwargs = dict(kwargs or {})
+        given = _tensors(args, kwargs)
+        counts = [self._roots.get(x) for x in given]
+        if _plain_name(func) in PRODUCTS:
+            args = tuple(self._constant(x, given) for x in args)
+            kwargs = {key: self._constant(x, given) for key, x in kwargs.items()}
+        output = self._call(func, args, kwargs)
+        first = output[0] if isinstance(output, tuple) and output else output
+        if isinstance(first, Tensor) and _is_root(func, args, kwargs):
+            self._roots[first] = first.numel()
+        elif isinstance(first, Tensor) and counts:
+            known = counts[:1] if _plain_name(func) in LIKE else counts
+            if None not in known:
+                self._roots[first] = max(known)
+        return output
+
+    def _constant(self, x: Any, given: Sequence[Tensor]) -> Any:
+        """The same; without a gradient if it is a deviation or length, one for many elements."""
+        count = self._roots.get(x) if isinstance(x, Tensor) else None
+        is_one_for_many = count is not None and count < max(other.numel() for other in given)
+        return x.detach() if is_one_for_many else x
+
+    def _call(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        name, given = _element_wise(func), _tensors(args, kwargs)
         sources = [self._sources.get(x, (x, True)) for x in given]
         if name and given and all(source is sources[0][0] for source, _ in sources):
             kwargs |= {"inplace": False} if "inplace" in kwargs else {}
             output = func(*args, **kwargs)
             product = name in ("mul", "div") and len(given) > 1
             affine = name in AFFINE and not product and all(x for _, x in sources)
-            self._sources[output] = sources[0][0], affine
+            if output.requires_grad:
+                self._sources[output] = sources[0][0], affine
             return output
         args = tuple(map(self._replaced, args))
         kwargs = {key: self._replaced(x) for key, x in kwargs.items()}
@@ -130,11 +154,18 @@ def _element_wise(func: Callable[..., Any]) -> str:
     return name if tagged or name in UNTAGGED else ""
 
 
-def _is_root(func: Callable[..., Any], args: tuple[Any, ...]) -> bool:
-    exponent = args[1] if _element_wise(func) == "pow" else None
-    return getattr(func, "__name__", "") in ROOTS or (
-        isinstance(exponent, float) and abs(exponent) == 0.5
-    )
+def _plain_name(func: Callable[..., Any]) -> str:
+    return str(getattr(func, "__name__", "")).strip("_")
+
+
+def _tensors(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
+    return [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor) and x.dim()]
+
+
+def _is_root(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    name = _plain_name(func)
+    exponent = (*args[1:], kwargs.get("exponent"))[0] if name == "pow" else None
+    return name in ROOTS or (isinstance(exponent, float) and abs(exponent) == 0.5)
 
 
 def _are_activations(*args: Any) -> bool:

@@ -56,7 +56,7 @@ def tokentm(
     records: Sequence[AttentionRecord],
     gradients: Sequence[Float[Tensor, "batch heads queries value_dim"]],
     tokens: Sequence[tuple[Tensor, Tensor]],
-    inside: Sequence[Sequence[Tensor]],
+    inside: Sequence[Sequence[tuple[Tensor, Tensor]]],
     projections: Sequence[nn.Linear],
 ) -> Float[Tensor, "batch tokens tokens"]:
     """TokenTM (Wu et al. 2024, arXiv 2403.14552): relevance with the change of the tokens.
@@ -70,17 +70,17 @@ def tokentm(
         records: The attention of each layer.
         gradients: Those of the score with respect to the outputs of the records.
         tokens: What enters and leaves each block.
-        inside: What enters the modules of each block.
+        inside: What enters and leaves the modules without children in each block.
         projections: The output projection of each attention.
     """
     entering = tokens[0][0].detach().double()
     matrix = torch.diag_embed(entering.norm(dim=-1))
-    for record, gradient, (before, after), inputs, projection in zip(
+    for record, gradient, (before, after), calls, projection in zip(
         records, gradients, tokens, inside, projections, strict=True
     ):
         x, leaving = before.detach().double(), after.detach().double()
         added = F.linear(_joined(record).double(), *_parameters(projection))
-        middle, scale = _after_attention(x, added, inputs, record.name)
+        middle, scale = _after_attention(x, added, after, calls, record.name)
         value = record.expanded_heads()[1].detach().double()
         weight = projection.weight.detach().double().unflatten(1, value.shape[-3::2])
         moved = torch.einsum("bhkv,dhv->bhkd", value, weight) * scale
@@ -140,24 +140,34 @@ def tokens_observed(blocks: Sequence[nn.Module]) -> Iterator[list[tuple[Tensor, 
 
 
 @contextmanager
-def inputs_observed(blocks: Sequence[nn.Module]) -> Iterator[list[list[Tensor]]]:
-    """Collect what enters the modules inside each block, while a model runs."""
-    inputs: list[list[Tensor]] = [[] for _ in blocks]
-    owner = {x: i for i, block in enumerate(blocks) for x in block.modules() if x is not block}
+def tokens_observed_inside(
+    blocks: Sequence[nn.Module],
+) -> Iterator[list[list[tuple[Tensor, Tensor]]]]:
+    """Collect what enters and leaves the modules without children in each block."""
+    tokens: list[list[tuple[Tensor, Tensor]]] = [[] for _ in blocks]
+    owner = {
+        x: i for i, block in enumerate(blocks) for x in block.modules() if not list(x.children())
+    }
     with calls_observed(owner) as calls:
-        yield inputs
-    for module, args, _ in calls:
-        inputs[owner[module]] += [x.detach() for x in args[:1] if isinstance(x, Tensor)]
+        yield tokens
+    for module, args, x in calls:
+        if args and isinstance(args[0], Tensor) and isinstance(x, Tensor):
+            tokens[owner[module]].append((args[0].detach(), x.detach()))
 
 
 def _after_attention(
     x: Float[Tensor, "batch tokens embed_dim"],
     added: Float[Tensor, "batch tokens embed_dim"],
-    inputs: Sequence[Tensor],
+    leaving: Float[Tensor, "batch tokens embed_dim"],
+    calls: Sequence[tuple[Tensor, Tensor]],
     name: str,
 ) -> tuple[Float[Tensor, "batch tokens embed_dim"], Float[Tensor, " embed_dim"]]:
-    """The tokens after the attention, x + scale · added, and the scale of each channel."""
-    for tokens in inputs:
+    """The tokens after the attention, x + scale · added, and the scale of each channel.
+
+    A block whose last operation is a module, such as a normalisation, is not of this kind.
+    """
+    is_last = (torch.equal(end, leaving) and not torch.equal(start, end) for start, end in calls)
+    for tokens, _ in () if any(is_last) else calls:
         if tokens.shape != x.shape:
             continue
         change = tokens.double() - x

@@ -15,10 +15,10 @@ from clearhead.inference import evaluation_mode
 from clearhead.insight._attnlrp import attnlrp
 from clearhead.insight._layerwise import (
     blocks_of,
-    inputs_observed,
     legrad,
     output_projections,
     tokens_observed,
+    tokens_observed_inside,
     tokentm,
 )
 from clearhead.insight.coalitions import shapley
@@ -211,7 +211,7 @@ def _legrad(task: _Task) -> Tensor:
 def _tokentm(task: _Task) -> Tensor:
     recording, gradients, _ = task.trace
     blocks = blocks_of(task.model, recording.names)
-    seen, within = tokens_observed(blocks), inputs_observed(blocks)
+    seen, within = tokens_observed(blocks), tokens_observed_inside(blocks)
     with evaluation_mode(task.model), torch.no_grad(), seen as tokens, within as inside:
         task.model(task.images)
     projections = output_projections(task.model, task.images, task.layers)

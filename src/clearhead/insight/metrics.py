@@ -1,6 +1,7 @@
 """How good a map is: agreement with exact values, and measures without a ground truth.
 
-Deletion, insertion, their difference (SRG) and ROAD are in `curves`.
+Deletion, insertion and their difference (SRG) are in `curves`, and ROAD's imputation in
+`perturbation`.
 """
 
 from collections.abc import Callable, Sequence
@@ -128,7 +129,7 @@ def sensitivity_n(
 
 
 def randomised(model: nn.Module, seed: int) -> nn.Module:
-    """A copy with random parameters; those of no layer with `reset_parameters` are permuted.
+    """A copy with random parameters; those that no `reset_parameters` initialises are permuted.
 
     For the model-parameter-randomisation test (Adebayo et al. 2018, "Sanity Checks for Saliency
     Maps", arXiv 1810.03292): a map that hardly changes does not depend on what the model learned.

@@ -162,7 +162,7 @@ def kept_scores(
             logits = model_logits(model, inputs, batch_size=batch_size)
             repeated = targets.repeat_interleave(subset.shape[1])
             scores.append(class_scores(logits, repeated, score))
-    # images one by one where a batch does not hold all subsets of one
+    # in order: subsets are split into batches only where there is one image at a time
     return torch.cat(scores).view(kept.shape[:2])
 
 

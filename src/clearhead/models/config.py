@@ -76,7 +76,7 @@ class ImageModelConfig(ModelConfig):
     """Standard deviation of the pixels: one number, or one per channel."""
     # Half of a small CNN's predictions below 0.6 are wrong on MNIST's test digits, 1 in 270 above.
     doubtful_below: float = 0.6
-    """A prediction with a lower probability is doubtful; 1: every one, as without calibration."""
+    """A prediction with a lower probability is doubtful; with 1 every one, as not calibrated."""
     rejected_below: float = 0.0
     """A picture whose most probable class has a lower probability gets no label."""
     threshold_temperature: float = 1.0

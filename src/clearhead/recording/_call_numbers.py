@@ -83,20 +83,24 @@ class Part(NamedTuple):
     queries: int
     keys: int
     query: Tensor
+    key: Tensor
     value: Tensor
 
     def is_beside(self, other: "Part") -> bool:
         """Whether both queries are different parts of one tensor, such as single heads.
 
-        Not the two halves of differential attention: all heads, all tokens, the same values.
+        Not the two halves of differential attention: all heads and tokens, other keys, the same
+        values.
         """
         one, two = self.query, other.query
         try:
             same = one.untyped_storage()._cdata == two.untyped_storage()._cdata
             same_values = self.value.data_ptr() == other.value.data_ptr()
+            same_keys = self.key.data_ptr() == other.key.data_ptr()
         except (RuntimeError, NotImplementedError):  # tensors without a storage
             return False
-        if same_values and one.shape[-3] > 1 and self.queries == other.queries == self.keys:
+        is_whole = one.shape[-3] > 1 and self.queries == other.queries == self.keys
+        if same_values and not same_keys and is_whole:
             return False
         return same and one.storage_offset() != two.storage_offset()
 
@@ -123,8 +127,8 @@ class PartsOfCalls:
             return
         if call is not self._call or module is not self._module:  # graphs call several modules
             self._call, self._module, self._records = call, module, []
-        query, value = record.query, record.value
-        part = Part(record.name, query.shape[-2], value.shape[-2], query, value)
+        query, key, value = record.query, record.key, record.value
+        part = Part(record.name, query.shape[-2], value.shape[-2], query, key, value)
         is_beside = any(map(part.is_beside, self._records))
         self._records.append(part)
         queries, sizes = {x.queries for x in self._records}, {x[1:3] for x in self._records}

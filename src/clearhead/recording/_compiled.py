@@ -301,6 +301,8 @@ def _is_layer(function: Any) -> bool:
 
 # The function without its check for overrides, so that attention inside it is recorded.
 LAYER = without_override_check(F.multi_head_attention_forward)
+# Its error messages refer to tensors, which a full graph cannot.
+LAYER.__globals__["_check_key_padding_mask"] = lambda *_: None
 call_while_compiling(_is_layer)
 call_while_compiling(_reject_unseen)
 call_while_compiling(_path)
@@ -319,8 +321,8 @@ GRAPHS: dict[int, CodeType] = {}
 def kind_of_caller() -> Literal["compiler", "graph", ""]:
     """Whether an intercepted function is called while it is traced, or by a function of `GRAPHS`.
 
-    Where a mode calls `torch.compiler.is_compiling` itself, a graph has the first attribute of a
-    tensor for those that follow.
+    It is called before `torch.compiler.is_compiling`: in graphs compiled while the mode itself
+    calls that, all attributes of a tensor have the value of the first one.
     """
     handler = sys._getframe(1)
     if handler.f_code.co_name == "invoke_and_store_as_constant":

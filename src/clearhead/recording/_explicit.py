@@ -57,9 +57,7 @@ class OperationTracker:
         self._normalisers: WeakTable[Tensor, Normaliser] = WeakTable()
         self._sums: WeakTable[Tensor, TrackedAttention] = WeakTable()  # of values, not yet divided
         self._pairs: WeakTable[Tensor, str] = WeakTable()  # elementwise products, not yet summed
-        self._other_scores: WeakTable[Tensor, str] = (
-            WeakTable()
-        )  # by functions that are not followed
+        self._other_scores: WeakTable[Tensor, str] = WeakTable()  # of functions not followed
         self._features: WeakTable[Tensor, bool] = WeakTable()  # that a linear layer computes
         self._other_weights: WeakTable[Tensor, Softmax] = WeakTable()  # of scores of unknown origin
         self.softmaxes: list[Softmax] = []
@@ -220,7 +218,9 @@ class OperationTracker:
         history = self._histories.of(x)
         if history is not None and history.form != "scores":
             history = None
-        is_choice = isinstance(x, nn.Parameter) or self._features.of(x)  # among fixed entries
+        is_last = isinstance(dim, int) and dim % result.dim() == result.dim() - 1
+        # among fixed entries; over another axis it is one over tokens
+        is_choice = isinstance(x, nn.Parameter) or (self._features.of(x) and is_last)
         origin = None if is_choice else self._other_scores.of(x)
         if not isinstance(dim, int) or result.dim() < (2 if origin is None else 1):
             return

@@ -106,6 +106,7 @@ def generated(records: Mapping[str, AttentionRecord]) -> dict[str, AttentionReco
         )
     complete = {path: of for path, of in calls.items() if len(of) == steps}
     per_step = min(map(_num_alike, complete.values()))
+    # one if all are alike, as with a static cache and a prompt of one token
     if per_step == steps or steps % per_step:
         per_step = 1
     return {

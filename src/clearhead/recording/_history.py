@@ -31,7 +31,7 @@ CARRIED = (
     | DIVIDE
     | frozenset(
         "dropout dropout_ masked_fill masked_fill_ nan_to_num pad cat stack narrow __getitem__ "
-        "chunk split tensor_split unbind as_strided select add __add__ mul __mul__".split()
+        "__get__ chunk split tensor_split unbind as_strided select add __add__ mul __mul__".split()
     )
 )
 

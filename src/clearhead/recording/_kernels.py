@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, jit
+from torch.backends import mha
 from torch.overrides import handle_torch_function, has_torch_function
 
 from clearhead.errors import CaptureError
@@ -201,6 +202,9 @@ class _Wrappers:
             if self._count > 1:
                 return
             self._install_kernels()
+            # else graphs call a kernel for whole layers, which they do not pass to modes
+            self._replaced.append((vars(mha), "_is_fastpath_enabled", mha.get_fastpath_enabled()))
+            mha.set_fastpath_enabled(False)
             for bodies in custom_operator_bodies():
                 for device, body in bodies.items():
                     self._replaced.append((bodies, device, body))

@@ -62,7 +62,7 @@ class BodyDecoder(NamedTuple):
     """Bytes of a body after decompression"""
 
     def __call__(self, job: Job) -> Decoded:
-        """The decoded body; `HTTPException` 422, 400 (tensors), or 413 and 415 (compressed)."""
+        """The decoded body; raises `HTTPException` 422, 400 (tensors), 413 or 415 (compressed)."""
         body = self._decompressed(job.body, job.content_encoding.strip().lower())
         try:
             if job.kind == "tensor":

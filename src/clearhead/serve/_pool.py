@@ -96,8 +96,9 @@ class Pool:
     async def run(self, job: Job) -> Any:
         """The response in JSON for a picture; for other kinds the decoded body and its `Result`.
 
-        A job that is cancelled while it waits is never started. `HTTPException` as `BodyDecoder`,
-        and 422 if the process ends or takes too long; `RuntimeError` if the forward pass failed.
+        A job that is cancelled while it waits is never started. Raises `HTTPException` as
+        `BodyDecoder`, and 422 if the process ends or takes too long; `RuntimeError` if the forward
+        pass failed.
         """
         call = _Call(job, self.loop.create_future())
         self.waiting[call] = None
@@ -174,7 +175,7 @@ class Pool:
                 await asyncio.sleep(SECONDS_BETWEEN_STARTS)
 
     async def _start_worker(self) -> None:
-        """Start a process; `EOFError` if it ends before it is ready, unless the pool stops."""
+        """Start a process; raises `EOFError` if it ends before it is ready and the pool runs."""
         worker = self.start()
         self.workers.add(worker)
         try:
@@ -234,7 +235,7 @@ class _Worker:
             await asyncio.to_thread(self.process.start)
 
     async def call(self, jobs: list[Job]) -> Any:
-        """The outcomes of a batch; `EOFError` or `OSError` if the process ends."""
+        """The outcomes of a batch; raises `EOFError` or `OSError` if the process ends."""
         self.writer.write(_message(jobs))
         return await self.reply()
 

@@ -105,8 +105,8 @@ class Hypothesis(Declared):
         """With the values of both sides, by seed.
 
         Raises:
-            InputError: the sides have different seeds, or one side is the other one with shifted
-                seeds
+            InputError: The sides have different seeds, or one side is the other one with shifted
+                seeds.
         """
         if list(first) != list(second):
             raise InputError(
@@ -172,8 +172,9 @@ def difference(
         second: The other side, with the same seeds, or a constant.
         margin: In `unit`, above 0.
         spread: Expected standard deviation of the differences between seeds, from pilots.
-        kind: Or "non-inferiority", `first` is less than `margin` below `second`; or "equivalence",
-            they differ by less than `margin`: two one-sided tests (Schuirmann 1987).
+        kind: "difference"; "non-inferiority", which predicts that `first` is less than `margin`
+            below `second`; or "equivalence", that they differ by less than `margin`, by two
+            one-sided tests (Schuirmann 1987).
 
     Raises:
         ConfigError: Both sides are the same cell, or the margin is not above 0.

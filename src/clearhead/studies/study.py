@@ -74,13 +74,13 @@ class Part:
 
     Args:
         name: the prediction as a short clause, which is printed after "supported:"
-        hypotheses: what must hold; comparisons, or what follows from a formula (`Exact`)
+        hypotheses: what must hold; comparisons, or what follows from a formula (`exact`)
         premises: without these the part decides nothing
         variants: the hypotheses with other cut-offs or measures, by name; they show how the
             verdict depends on them, and decide nothing
 
     Raises:
-        ConfigError: there is no hypothesis, or comparisons are mixed with `Exact`
+        ConfigError: there is no hypothesis, or comparisons are mixed with `exact` ones
     """
 
     name: str
@@ -218,6 +218,12 @@ class Study:
 
     def __post_init__(self) -> None:
         known = self.conditions_in_grid
+        for condition in known:
+            if len({grid.run for grid in self.grid if condition in grid.conditions}) > 1:
+                raise ConfigError(
+                    f"study {self.name}: condition {condition!r} has grids with different `run`; "
+                    "name one condition for each"
+                )
         for hypothesis in (x for part in self.parts for x in part.all_hypotheses):
             for cell in hypothesis.cells:
                 if cell.condition not in known:

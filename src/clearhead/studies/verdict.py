@@ -46,11 +46,11 @@ class Finding(Declared):
     """A hypothesis, judged. Numbers that cannot be computed are None."""
 
     n: int = 0
-    """Seeds of a comparison, values of `Exact`"""
+    """Seeds of a comparison; if "exact", values"""
     estimate: float | None = None
-    """Mean difference; of `Exact` the median"""
+    """Mean difference; if "exact", the median"""
     interval: tuple[float, float] | None = None
-    """95 % interval of the mean difference; of `Exact` the smallest and largest value"""
+    """95 % interval of the mean difference; if "exact", the smallest and largest value"""
     p: float | None = None
     """That the mean lies in the predicted range, adjusted over the claim"""
     p_against: float | None = None

@@ -311,7 +311,7 @@ def test_several_digits_are_found_in_reading_order(text: str) -> None:
     assert len(lines) in (1, 2)
 
 
-def test_digits_of_unlike_height_are_in_one_line() -> None:
+def test_digits_of_different_heights_are_in_one_line() -> None:
     boxes = [(40, 0, 60, 30), (0, 10, 30, 100), (70, 38, 80, 90), (0, 120, 20, 160)]
     assert reading_order(boxes) == [1, 0, 2, 3]
 

@@ -129,7 +129,7 @@ def test_a_ridge_probe_is_least_squares_with_a_penalty() -> None:
 
 
 @pytest.mark.usefixtures("mnist_train", "mnist_test")
-def test_a_probe_reads_the_class_from_the_tokens_of_the_layer() -> None:
+def test_a_probe_predicts_the_class_from_the_tokens_of_the_layer() -> None:
     """After an identity block the tokens are the embeddings; the shipped model's last are not."""
     found = probe_accuracies(load(), training_digits(300, 1), unseen_digits(100, 1))
     assert len(found["single"]) == 6

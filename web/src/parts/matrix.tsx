@@ -1,5 +1,5 @@
-// A matrix of queries and keys: cells are read entry by entry with the arrow keys, as are all grids
-// whose cells have their index in a data attribute.
+// A matrix of queries and keys. The arrow keys move from cell to cell, here and in all grids whose cells have
+// their index in a data attribute.
 
 import { GROUND, NumberCanvas } from "../draw/canvas";
 import { css, isLight, type Colour } from "../draw/colours";

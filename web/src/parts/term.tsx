@@ -66,4 +66,4 @@ export const TERMS = {
   certainty: "Computed from the logits and the strokes: how likely it is that the picture is of a class that the model knows, and rightly classified.",
 } as const;
 
-export type TermName = keyof typeof TERMS;
+type TermName = keyof typeof TERMS;

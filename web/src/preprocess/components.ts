@@ -18,7 +18,7 @@ export function keptParts({ labels, boxes, areas }: Components, mask: Grid, grey
   const { width, height } = mask;
   const size = longer(mask);
   const numbers = boxes.map((_, number) => number).slice(1);
-  if (!isFree && size >= MIN_SCAN && hugsBorder(mask)) return [];
+  if (!isFree && size >= MIN_SCAN && isAtBorder(mask)) return [];
   if (numbers.length <= (isFree ? 0 : 1)) return numbers;
   const lengths = boxes.map(sideOf);
   const longest = (chosen: number[]): number => Math.max(0, ...chosen.map((number) => lengths[number]));
@@ -52,7 +52,7 @@ export function keptParts({ labels, boxes, areas }: Components, mask: Grid, grey
 }
 
 /**
- * Which components are digits of a text that is cropped tightly, as far as others are free. Those at the border are as
+ * Which components are digits of a tightly cropped text, if other components touch no border. Those at the border are as
  * high as the others, and the ink reaches two opposite sides of a single line of text, or all four sides.
  */
 function tightlyCropped(boxes: Box[], free: number[], { width, height }: Grid): Set<number> {
@@ -71,7 +71,7 @@ function tightlyCropped(boxes: Box[], free: number[], { width, height }: Grid): 
 }
 
 /** Whether nearly all ink is at the border, as the remains of a frame. */
-function hugsBorder(mask: Grid): boolean {
+function isAtBorder(mask: Grid): boolean {
   const [x, y] = [rounded(mask.width * BORDER), rounded(mask.height * BORDER)];
   return sum(cropped(mask, [x, y, mask.width - x, mask.height - y]).values) < 0.15 * sum(mask.values);
 }

@@ -42,7 +42,7 @@ export interface Digit {
 }
 
 /** What is between two cuts, with the numbers of both; 0 is the left end, and the largest number the right end. */
-export interface Segment {
+interface Segment {
   first: number;
   stop: number;
   digit: Digit;

@@ -96,12 +96,12 @@ export function belongTogether(part: Box, other: Box): boolean {
   return isStacked && gapY < 0.08 * larger && (widthOf(both) < 0.4 * larger || heightOf(both) < 2 * widthOf(both));
 }
 
-/** Of two digits along their heights, relative to the lower one. */
+/** The overlap of two digits along their heights, relative to the shorter one. */
 function overlap(box: Box, other: Box): number {
   return (Math.min(box[3], other[3]) - Math.max(box[1], other[1])) / Math.min(heightOf(box), heightOf(other));
 }
 
-/** Lines from top to bottom, in a line from left to right. */
+/** Lines from top to bottom, and each line from left to right. */
 export function inReadingOrder<T extends { box: Box }>(digits: T[]): T[] {
   const lines: T[][] = [];
   for (const digit of [...digits].sort((a, b) => a.box[1] + a.box[3] - b.box[1] - b.box[3])) {

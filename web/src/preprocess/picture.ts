@@ -135,7 +135,7 @@ function predictedOne(input: Digit, model: Model): Predicted {
   return isCoarse ? warned([{ ...one, prediction: { ...one.prediction, status: "doubtful" } }], COARSE)[0] : one;
 }
 
-/** As `predictionOf`, with numbers of warnings; a coarse digit is not rejected. */
+/** As `predictionOf`, with warnings by their places in `WARNINGS`; a coarse digit is not rejected. */
 export function predictionFor(logits: number[], ink: Float64Array, config: Config, warnings: number[]): Prediction {
   const settings = warnings.includes(COARSE) ? { ...config, rejectedBelow: 0 } : config;
   return predictionOf(logits, ink, settings, warnings.map((warning) => WARNINGS[warning]));

@@ -28,7 +28,7 @@ export function mapped({ width, height, values }: Grid, change: (value: number, 
   return { width, height, values: changed };
 }
 
-/** Where a condition is met. */
+/** 1 where a condition is met, else 0. */
 export function maskOf(image: Grid, isMet: (value: number, i: number) => unknown): Grid {
   return mapped(image, (value, i) => (isMet(value, i) ? 1 : 0));
 }
@@ -44,7 +44,7 @@ export function thinned({ width, height, values }: Grid, step: number): Grid {
   return made(Math.ceil(width / step), Math.ceil(height / step), (x, y) => values[y * step * width + x * step]);
 }
 
-/** With zeros around it. */
+/** The image with zeros around it. */
 export function padded({ width, height, values }: Grid, margin: number): Grid {
   const larger = grid(width + 2 * margin, height + 2 * margin);
   for (let y = 0; y < height; y++) larger.values.set(values.subarray(y * width, (y + 1) * width), (y + margin) * larger.width + margin);
@@ -142,7 +142,7 @@ export function near(mask: Grid, reach: number): Grid {
   return inSquare(padded(mask, reach), 2 * reach + 1, true);
 }
 
-/** The grey closing by a square (Serra 1982), wider than any stroke. Beyond the border it is dark. */
+/** The grey closing by a square (Serra 1982), wider than any stroke. Pixels beyond the border count as dark. */
 export function closing(grey: Grid, share: number): Grid {
   const window = Math.max(3, rounded(share * longer(grey)) | 1);
   return inSquare(inSquare(padded(grey, window - 1), window, true), window, false);
@@ -229,7 +229,7 @@ export function strokeWidth({ width, height, values }: Grid): number {
   return (4 * total) / count - 2;
 }
 
-/** The factors of the other columns of rows that give the first one, by Gauss–Jordan elimination of the normal equations. */
+/** The factors by which the other columns of rows add up to the first one, by Gauss–Jordan elimination of the normal equations. */
 export function leastSquares(rows: number[][]): number[] {
   const columns = rows[0].map((_, n) => n).slice(1);
   const product = (a: number, b: number): number => rows.reduce((all, row) => all + row[a] * row[b], 0);

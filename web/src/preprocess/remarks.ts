@@ -43,7 +43,7 @@ export function isSlash(pixels: Uint8Array): boolean {
   return isRuled && (Math.abs(degrees) > MIN_RULED_SLANT || breadth > MAX_RULED_BREADTH);
 }
 
-/** Of the middles of rows from a line or a parabola, and of the rows' ink from its mean. */
+/** Deviation of the rows' middles from a line or parabola; and of their ink, over its mean. */
 function deviation(pixels: Uint8Array, degree: 1 | 2): [number, number] {
   const ink = Array.from({ length: SIDE }, (_, y) => pixels.subarray(y * SIDE, (y + 1) * SIDE).reduce((sum, value) => sum + value, 0) / 255);
   const rows = ink.map((_, y) => y).filter((y) => ink[y] > MIN_ROW).slice(1, -1);
@@ -74,7 +74,7 @@ export function hasDot({ boxes, parts }: Ink, { mask }: Group): boolean {
   });
 }
 
-/** The areas that strokes enclose. */
+/** The number of areas that strokes enclose. */
 export function numLoops(core: Grid): number {
   if (longer(core) < LOOPS_SEEN) return 0;
   return labelFree(core).areas.filter((area) => area > 0 && area >= MIN_LOOP * core.values.length).length - 1; // without the outside
@@ -107,7 +107,7 @@ function choices(points: Point[], count: number): Point[][] {
   return points.flatMap((point, n) => choices(points.slice(n + 1), count - 1).map((rest) => [point, ...rest]));
 }
 
-/** By the shoelace formula. */
+/** The area of a polygon, by the shoelace formula. */
 function areaOf(corners: Point[]): number {
   return Math.abs(corners.reduce((all, [x, y], n) => all + x * corners[(n + 1) % corners.length][1] - y * corners[(n + 1) % corners.length][0], 0)) / 2;
 }

@@ -31,7 +31,7 @@ export function cuts(ink: Grid): number[][] {
   return found.filter(isThrough).map((path) => Array.from({ length: height }, (_, y) => step * path[Math.floor(y / step)]));
 }
 
-/** The columns of the cheapest path from the first row to the last, one step aside a row. */
+/** The columns of the cheapest path down the rows, each at most one column beside the last. */
 function seam({ width, height, values }: Grid): number[] {
   const total: number[][] = [];
   const cheapest = (above: number[], x: number): number =>

@@ -1,4 +1,4 @@
-// Pictures are preprocessed in a worker, so that the page reacts meanwhile. The worker runs the page's own script.
+// Pictures are preprocessed in a worker, so that the page still reacts. The worker runs the page's own script.
 
 import type { Model } from "../engine/vit";
 import { opened, type Opened } from "./picture";
@@ -38,7 +38,7 @@ export function openedInWorker(file: Blob, model: Model): Promise<Opened> {
 export function work(): void {
   addEventListener("message", ({ data: { file, model } }: MessageEvent<{ file: Blob; model: Model }>) => {
     opened(file, model).then(
-      (answer) => postMessage(answer),
+      (result) => postMessage(result),
       () => postMessage(null),
     );
   });

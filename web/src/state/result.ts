@@ -110,7 +110,7 @@ export interface Examples {
   failed: boolean;
 }
 
-/** The work in pieces of one example or text. */
+/** The computations for examples and texts, one piece for each. */
 export function planExamples(model: Model, textModel: TextModel, payload: Payload) {
   const examples: Examples = { runs: [], difference: 0, done: false, failed: false };
   const check = (logits: ArrayLike<number>, expected: number[]): void => {
@@ -146,7 +146,7 @@ interface Deadline {
   timeRemaining: () => number;
 }
 
-/** Runs the pieces one after the other in idle slices; calls `rest` after each slice with their number. Returns a stop. */
+/** Runs the pieces one after the other in idle slices; calls `rest` after each slice with the number of those done. Returns a function that stops. */
 export function whenIdle(pieces: (() => void)[], rest: (done: number) => void): () => void {
   let next = 0;
   let stopped = false;

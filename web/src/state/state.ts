@@ -25,12 +25,12 @@ const PATH = {
   prediction: "Prediction",
   gallery: "Gallery",
 };
-const BESIDE = { text: "Text", about: "About" }; // pages that are no stop of the path
+const BESIDE = { text: "Text", about: "About" }; // pages outside the path
 export const STEP_NAMES = { ...PATH, ...BESIDE };
 export const STEPS = Object.keys(PATH) as Step[];
 export const PAGES = Object.keys(BESIDE) as Step[];
 export const SCALE_MODES = ["fixed", "even", "stretched"] as const;
-export const THEMES = ["auto", "light", "dark"] as const;
+const THEMES = ["auto", "light", "dark"] as const;
 export const MEAN = -1; // instead of a head: the mean of all heads
 export const MAX_LENGTH = 200; // characters of a sentence
 export const TEMPERATURES = { min: 0.1, max: 4 };

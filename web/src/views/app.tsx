@@ -95,7 +95,7 @@ function turn(store: Store, event: KeyboardEvent): void {
 
 const SAVED: [Kind, string][] = [["svg", "Figure, SVG"], ["png", "Figure, PNG"], ["csv", "Numbers, CSV"]];
 
-export function Header() {
+function Header() {
   const store = useStore();
   const { step, theme } = store.calm.value.state;
   const menu = useRef<HTMLDetailsElement>(null);

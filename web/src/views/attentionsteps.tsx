@@ -96,7 +96,7 @@ export function QkvStep() {
       ))}
       <div class="row">
         <p class="small">
-          In the formula: <Term name="W">W<sub>Q</sub>, W<sub>K</sub> and W<sub>V</sub></Term> are three matrices of {embedDim} × {headDim} learnt numbers, other ones in each head; <Term name="LN" />; <Term name="bias">b</Term>. {headDim} numbers each. Lengths: ‖q‖ = {decimal(norm(vectors[0]))}, ‖k‖ = {decimal(norm(vectors[1]))}, ‖v‖ = {decimal(norm(vectors[2]))}
+          In the formula: <Term name="W">W<sub>Q</sub>, W<sub>K</sub> and W<sub>V</sub></Term> are three matrices of {embedDim} × {headDim} learnt numbers, different in each head; <Term name="LN" />; <Term name="bias">b</Term>. {headDim} numbers each. Lengths: ‖q‖ = {decimal(norm(vectors[0]))}, ‖k‖ = {decimal(norm(vectors[1]))}, ‖v‖ = {decimal(norm(vectors[2]))}
         </p>
         <TableButton
           caption={`Query, key and value of ${token}, ${name}`}

@@ -233,7 +233,7 @@ export function Predicted() {
   const label = early ? classNames[leading] : labelOf(predictions, classNames, readsDigits) || "–";
   return (
     <section class="predicted" aria-label="Prediction">
-      <Label status={early ? "confident" : (prediction?.status ?? "empty")} name={label} />
+      <Label status={early ? "empty" : (prediction?.status ?? "empty")} name={label} />
       {predictions.length > 1 && (
         <p class="several">
           {predictions.length} digits: <b>{labelOf(predictions, classNames, true)}</b>. Follow{" "}

@@ -9,7 +9,6 @@ from clearhead.data.preprocessing.pixels import EIGHT, Grey, Mask, median, near
 
 Parts = Int[ndarray, "height width"]
 
-
 MIN_LENGTH = 0.025  # of a component that shows that the digit does not touch the border
 MIN_WIDTH = 0.012  # of strokes; narrower ones at the border are remains of a desk's edge
 MAX_ALONG_EDGE = 0.8  # share of a stroke that may be where desk and paper meet
@@ -27,7 +26,7 @@ def free_components(mask: Mask, grey: Grey, outside: Mask, is_free: bool) -> Par
     A neighbour or a desk touches the border, but so does a tightly cropped digit.
     """
     labels, count = ndimage.label(mask, structure=EIGHT)
-    if not is_free and max(mask.shape) >= MIN_SCAN and _hugs_border(mask):
+    if not is_free and max(mask.shape) >= MIN_SCAN and _is_at_border(mask):
         return np.zeros_like(labels)
     if count <= 1 - is_free:  # a scan of one component
         return labels
@@ -77,7 +76,7 @@ def free_components(mask: Mask, grey: Grey, outside: Mask, is_free: bool) -> Par
 def _tightly_cropped(
     boxes: list[tuple[slice, ...]], free: Bool[ndarray, " parts"], shape: tuple[int, ...]
 ) -> Bool[ndarray, " parts"]:
-    """Which components are digits of a text that is cropped tightly, as far as others are free.
+    """Which components are digits of a tightly cropped text, if other components touch no border.
 
     Those at the border are as high as the others, and the ink reaches two opposite sides of a
     single line of text, or all four sides.
@@ -102,7 +101,7 @@ def _tightly_cropped(
     return nothing
 
 
-def _hugs_border(mask: Mask) -> bool:
+def _is_at_border(mask: Mask) -> bool:
     """Whether nearly all ink is at the border, as the remains of a frame."""
     rows, columns = (slice(round(n * BORDER), n - round(n * BORDER)) for n in mask.shape)
     return bool(np.count_nonzero(mask[rows, columns]) < 0.15 * np.count_nonzero(mask))

@@ -20,7 +20,6 @@ Sides = tuple[slice, ...]
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom of ink, in pixels of the image."""
 
-
 MIN_HEIGHT = 0.35  # of the highest digit in an image
 MIN_OVERLAP = 0.5  # of two digits in a line
 MAX_PIECES = 4  # of a digit whose strokes are interrupted
@@ -142,13 +141,13 @@ def are_side_by_side(groups: list[Mask]) -> bool:
 
 
 def _overlap(box: Box, other: Box) -> float:
-    """Of two digits along their heights, relative to the lower one."""
+    """The overlap of two digits along their heights, relative to the shorter one."""
     (_, top, _, bottom), (_, start, _, stop) = box, other
     return (min(bottom, stop) - max(top, start)) / min(bottom - top, stop - start)
 
 
 def reading_order(boxes: list[Box]) -> list[int]:
-    """Indices of digits: lines from top to bottom, in a line from left to right."""
+    """Indices of digits: lines from top to bottom, and each line from left to right."""
     lines: list[list[int]] = []
     for number in sorted(range(len(boxes)), key=lambda n: boxes[n][1] + boxes[n][3]):
         if lines and any(_overlap(boxes[number], boxes[n]) > MIN_OVERLAP for n in lines[-1]):

@@ -308,7 +308,7 @@ def to_grey(image: Image.Image) -> Grey:
         ImageError: If pixels are NaN or infinite.
     """
     grey = _luminance(image)
-    step = gcd(*grey.shape)  # so many pixels, at most, are equal
+    step = gcd(*grey.shape)  # the largest possible factor of the enlargement
     for rows in (grey, grey.T):
         places = np.flatnonzero((rows[1:] != rows[:-1]).any(axis=1)) + 1
         step = gcd(step, *places.tolist())

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from numpy import ndarray
 from scipy import ndimage
 
-from clearhead.data.preprocessing.components import free_components
+from clearhead.data.preprocessing.components import MIN_SCAN, Parts, free_components
 from clearhead.data.preprocessing.lines import without_lines
 from clearhead.data.preprocessing.pixels import (
     Grey,
@@ -29,8 +29,6 @@ from clearhead.data.preprocessing.pixels import (
     quantile,
     stroke_width,
 )
-
-Parts = Int[ndarray, "height width"]
 
 THUMB_SIDE = 64  # resolution at which dark ink on light paper is distinguished from light on dark
 SMALL_SIDE = 48  # smaller images are scans of one digit: no desk
@@ -46,7 +44,6 @@ MIN_ELONGATION = 2.7  # the same; what is shorter is a solid patch
 MIN_FILLED = 0.65  # share of its bounding box that a sheet fills
 MAX_OUTSIDE = 0.9  # share of the image that may be beside the paper
 MIN_FADING = 0.3  # contrast of strokes, relative to that of lines that hid them
-MIN_SCAN = 16  # smaller images have no frame
 
 
 @dataclass(frozen=True)

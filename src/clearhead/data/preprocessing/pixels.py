@@ -21,7 +21,7 @@ def stroke_width(mask: Mask) -> float:
 def closing(
     grey: Float[ndarray, "*images height width"], share: float
 ) -> Float[ndarray, "*images height width"]:
-    """The grey closing by a square. Beyond the border it is dark."""
+    """The grey closing by a square. Pixels beyond the border count as dark."""
     window = max(3, round(share * max(grey.shape[-2:])) | 1)
     closed = padded(grey, window - 1)
     for ufunc in (np.maximum, np.minimum):
@@ -35,7 +35,7 @@ def near(mask: Mask, reach: int) -> Mask:
 
 
 def padded(values: ndarray, width: int) -> ndarray:
-    """With zeros around the last two axes; `np.pad` takes several times as long."""
+    """The values with zeros around the last two axes; `np.pad` takes several times as long."""
     *images, high, wide = values.shape
     larger = np.zeros((*images, high + 2 * width, wide + 2 * width), dtype=values.dtype)
     larger[..., width:-width, width:-width] = values
@@ -59,7 +59,7 @@ def sliding(values: ndarray, window: int, ufunc: np.ufunc) -> ndarray:
 
 
 def quantile(ordered: Float[ndarray, " pixels"], share: float) -> float:
-    """Of sorted values, without interpolation."""
+    """A quantile of sorted values, without interpolation."""
     return float(ordered[round(share * (len(ordered) - 1))])
 
 
@@ -90,7 +90,7 @@ def median(values: Float[ndarray, " values"] | Int[ndarray, " values"]) -> float
 
 
 def side_length(side: slice) -> int:
-    """Of one side of a box."""
+    """The length of one side of a box."""
     return int(side.stop - side.start)
 
 

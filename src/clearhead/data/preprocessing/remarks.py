@@ -1,4 +1,4 @@
-"""Signs that ink is not one digit."""
+"""Reasons to doubt that ink is one digit."""
 
 from functools import lru_cache
 from itertools import combinations
@@ -56,7 +56,7 @@ def is_slash(pixels: UInt8[ndarray, "28 28"]) -> bool:
 
 
 def _deviation(pixels: UInt8[ndarray, "28 28"], degree: int) -> tuple[float, float]:
-    """Of the middles of rows from a line or a parabola, and of the rows' ink from its mean."""
+    """Deviation of the rows' middles from a line or parabola; and of their ink, over its mean."""
     ink = pixels.sum(axis=1) / 255
     rows = np.flatnonzero(ink > MIN_ROW)[1:-1]
     if len(rows) < MIN_ROWS:
@@ -84,7 +84,7 @@ def has_dot(ink: Ink, group: Mask) -> bool:
 
 
 def num_loops(core: Mask) -> int:
-    """The areas that strokes enclose."""
+    """The number of areas that strokes enclose."""
     if max(core.shape) < LOOPS_SEEN:
         return 0
     labels, _ = ndimage.label(~padded(core, 1))
@@ -121,7 +121,7 @@ def _choices(count: int) -> Int[ndarray, "choices count"]:
 
 
 def _areas(corners: Int[ndarray, "polygons count 2"]) -> Float[ndarray, " polygons"]:
-    """By the shoelace formula."""
+    """The areas of polygons, by the shoelace formula."""
     x, y = np.moveaxis(corners, 2, 0)
     after = np.roll(x, -1, axis=1), np.roll(y, -1, axis=1)
     return np.asarray(np.abs((x * after[1] - y * after[0]).sum(axis=1)) / 2)

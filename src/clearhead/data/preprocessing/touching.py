@@ -52,7 +52,7 @@ def cuts(ink: Float[ndarray, "height width"]) -> list[Mask]:
 
 
 def _seams(cost: Float[ndarray, "windows rows columns"]) -> Int[ndarray, "windows rows"]:
-    """The columns of the cheapest paths from the first row to the last, one step aside a row."""
+    """The columns of the cheapest paths down the rows, each at most one column beside the last."""
     count, rows, columns = cost.shape
     total = np.full((rows, count, columns + 2), np.inf)
     total[0, :, 1:-1] = cost[:, 0]

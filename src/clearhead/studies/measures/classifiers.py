@@ -110,7 +110,9 @@ def train_small_classifier(
 
 
 def accuracy_in_set_up(trial: Trial) -> Values:
-    """Of one of `SIZES` with Muon, warm-up and high rates; or ("plain"), as in tutorials, AdamW.
+    """Accuracy of one of `SIZES` with Muon, warm-up and high rates.
+
+    The condition "plain" has AdamW at a rate of 0.001 without warm-up, as in tutorials.
 
     Settings: `size`, `digits`, `epochs` and `unseen`.
     """
@@ -173,12 +175,12 @@ def accuracy_on_unseen(model: ImageModel, *, unseen: int, seed: int) -> Values:
 
 
 def error_rate(values: Values) -> float:
-    """In per cent."""
+    """The error rate, in per cent."""
     return float(100 - values["accuracy"])
 
 
 def accuracy_on(model: ImageModel, dataset: ImageDataset, out_of: float = 100.0) -> float:
-    """In per cent, or as a share (out of 1)."""
+    """The accuracy, in per cent; with `out_of=1`, as a share."""
     predicted = predict_probabilities(model, dataset.images).argmax(dim=1)
     return out_of * float((predicted == dataset.labels).double().mean())
 

@@ -188,7 +188,7 @@ def grid_distances(rows: int, columns: int, p: float = 2.0) -> Float[Tensor, "pa
 
 
 def hub_share(weights: Float[Tensor, "batch heads queries keys"]) -> float:
-    """The share of queries whose largest weight is on the same key, the commonest.
+    """The share of queries whose largest weight is on the most common such key.
 
     Mean over images and heads; 1 means that all queries attend most to one key, a hub or sink.
     """

@@ -143,9 +143,7 @@ def attention_accuracies(values: Values) -> list[float]:
     ]
 
 
-def attention_accuracy(
-    model: str, where: str = "at_it", split: NounSplit = "unseen"
-) -> Callable[[Values], float]:
+def attention_accuracy(model: str, where: str = "at_it") -> Callable[[Values], float]:
     """Share of sentences in which the chosen head gives the referent the larger weight.
 
     The head, or mean of a layer's heads, is that of the largest share for noun pairs of training.
@@ -154,7 +152,7 @@ def attention_accuracy(
     def share(values: Values) -> float:
         attention = values[model][where]
         shares = np.array(attention["seen"]["named"])
-        return float(np.ravel(attention[split]["named"])[shares.argmax()])
+        return float(np.ravel(attention["unseen"]["named"])[shares.argmax()])
 
     return share
 

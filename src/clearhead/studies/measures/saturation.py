@@ -91,9 +91,9 @@ def log2_norm(scale: str, measure: str) -> Callable[[Values], float]:
 
 
 def curves_of(measure: str) -> Callable[[Values], dict[str, list[float]]]:
-    """A measure of random scores for each d_k: with every scale, and unscaled more closely.
+    """A measure of random scores for each d_k, with every scale.
 
-    That is the median of norms, and theory where there is one.
+    Of unscaled scores also the median of norms, and the value in theory, where there are any.
     """
 
     def curves(values: Values) -> dict[str, list[float]]:

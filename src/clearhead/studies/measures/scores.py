@@ -82,7 +82,7 @@ def variances_in_model(trial: Trial) -> Values:
 
 
 def largest_distance(values: Values) -> float:
-    """From 1, of the variances of random scores scaled by 1/√d_k."""
+    """Largest distance from 1 of the variances of random scores scaled by 1/√d_k."""
     rows = [scales["1/√d_k"] for scales in values["variance"].values()]
     return float(max(abs(x - 1) for row in rows for x in row))
 

@@ -178,8 +178,8 @@ def part_on(
 ) -> Part:
     """A part about two measures of a condition's trials, or one and a constant.
 
-    The names of part and hypothesis end and begin with the condition, that of the part with `label`
-    if it is given. On the two tasks, the floor is a premise.
+    The name of the part ends with the condition (or `label`); that of the hypothesis begins with
+    it. On the two tasks, an accuracy above the floor without attention is a premise.
     """
     other = second if isinstance(second, float) else Cell(condition, second)
     compared = difference(
@@ -211,7 +211,7 @@ def trained(training: Training, seed: int) -> Any:
 
 
 def accuracy_of_training(trial: Trial) -> Values:
-    """Of the model that the condition names (`COMPARED_MODELS`), trained on digits."""
+    """Accuracy of the model that the condition names (`COMPARED_MODELS`), trained on digits."""
     model = trained(training_of(trial, trial.condition), trial.seed)
     return accuracy_on_unseen(model, unseen=trial.settings["unseen"], seed=trial.seed)
 
