@@ -380,8 +380,9 @@ def test_arrays_and_tensors_of_every_layout_and_type_give_the_same_pixels(
     np.testing.assert_allclose(found, expected, atol=0.1 if code == "e" else 1e-4)
 
 
-def test_values_of_uint16_above_255_have_16_bits() -> None:
-    deep = np.asarray(DEEP).astype(np.uint16)
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_values_of_uint16_above_255_have_16_bits(order: str) -> None:
+    deep = np.asarray(DEEP).astype(f"{order}u2")
     np.testing.assert_allclose(to_grey(load_image(deep)), deep / 65535, atol=1e-6)
     colours = np.stack([deep, deep // 2, deep // 3])
     np.testing.assert_allclose(

@@ -252,6 +252,7 @@ def _numpy(tensor: Tensor) -> ndarray:
 
 def _from_array(values: ndarray) -> Image.Image:
     pixels = _channels_last(values)
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     if not 0 < pixels.shape[0] * pixels.shape[1] <= MAX_PIXELS_OF[None]:
         raise ImageError(
             f"expected an array of 1 to {MAX_PIXELS_OF[None]:,} pixels, got shape {values.shape}"
