@@ -134,6 +134,9 @@ def _choose(
         return "", rest
     if name in commands:
         return name, rest
+    later = next((word for word in rest if word in commands), None)
+    if name.startswith("-") and later is not None:
+        raise ConfigError(f"expected the {kind} before its options; got {name} before {later}")
     kind = "option" if name.startswith("-") else kind
     hint = did_you_mean(name.lower(), [*commands, *options])
     raise ConfigError(f"unknown {kind} {name!r}{hint or f'; expected one of {known}'}")
