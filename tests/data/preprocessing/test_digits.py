@@ -28,6 +28,7 @@ from clearhead.data.preprocessing.digits import (
     _strokes,
 )
 from clearhead.data.preprocessing.groups import _belong_together, reading_order
+from clearhead.data.preprocessing.remarks import is_slash
 from clearhead.data.preprocessing.scaling import as_in_mnist
 from clearhead.models import ImageModel, load
 
@@ -344,6 +345,7 @@ def test_a_dot_above_or_below_is_flagged(text: str, warned: bool) -> None:
     [
         ([(100, 20), (100, 180)], False),
         ([(130, 20), (112, 90), (70, 180)], False),  # as writers slant a 1
+        ([(118, 20), (82, 180)], False),
         ([(130, 20), (70, 180)], True),  # as with a ruler
         ([(120, 20), (96, 60), (90, 100), (96, 140), (120, 180)], True),
         ([(60, 60), (100, 20), (100, 180)], False),
@@ -360,6 +362,14 @@ def test_a_stroke_that_writers_do_not_use_for_a_one_is_flagged(
     picture = Image.new("L", (200, 200), 255)
     ImageDraw.Draw(picture).line(points, 0, 9, joint="curve")
     assert (SLASH in read(picture).warnings) is warned
+
+
+def test_a_straight_slanted_stroke_is_a_one_alone_and_a_slash_among_digits() -> None:
+    picture = Image.new("L", (200, 200), 0)
+    ImageDraw.Draw(picture).line([(124, 20), (76, 180)], 255, 18)
+    stroke = read(picture)
+    assert not stroke.warnings
+    assert is_slash(stroke.pixels, among_digits=True)
 
 
 @pytest.mark.parametrize("turned", [-8, 5])

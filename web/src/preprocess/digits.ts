@@ -63,7 +63,7 @@ export function digitAndParts(grey: Grid): Digit {
     const digit = cutOut(grey, ink, groups[0]);
     return { ...digit, warnings: [...new Set([...digit.warnings, SEVERAL])] };
   }
-  const parts = inReadingOrder(groups.map((group) => withSegments(group, cutOut(grey, ink, group))));
+  const parts = inReadingOrder(groups.map((group) => withSegments(group, cutOut(grey, ink, group, true))));
   const together = { mask: maskOf(ink.parts, (_, i) => groups.some(({ mask }) => mask.values[i])), box: hull(groups.map(({ box }) => box)) };
   return { ...(groups.length <= MAX_PIECES && !isWide(together.box) ? cutOut(grey, ink, together) : BLANK), parts };
 }
@@ -95,12 +95,12 @@ function segmentsOf(ink: Grid, { mask, box }: Group, factor: number): Segment[] 
 }
 
 /** One of the digits that were found. */
-function cutOut(grey: Grid, ink: Ink, group: Group): Digit {
+function cutOut(grey: Grid, ink: Ink, group: Group, amongDigits = false): Digit {
   const digit = measured(grey, ink, group);
   if (longer(grey) <= SMALL_SIDE) return digit; // too coarse for the following
   const remarks: [number, boolean][] = [
     [DOTTED, hasDot(ink, group)],
-    [SLASH, isSlash(digit.pixels)],
+    [SLASH, isSlash(digit.pixels, amongDigits)],
     [POLYGON, isPolygon(cropped(group.mask, group.box))],
   ];
   return { ...digit, warnings: [...digit.warnings, ...remarks.filter(([, isTrue]) => isTrue).map(([warning]) => warning)] };

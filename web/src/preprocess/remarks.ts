@@ -12,7 +12,8 @@ const MAX_BREADTH = 0.3; // of a single stroke, relative to its length; both as 
 const [MIN_SLANT, MAX_SLANT, MAX_BEND] = [-48, 32, 0.17]; // of a 1, by nearly all writers
 const [MIN_BRACKET_BEND, MAX_BRACKET_SLANT] = [0.08, 8]; // the second in degrees
 const [MAX_DEVIATION, MAX_UNEVENNESS] = [0.12, 0.05]; // of strokes that are printed or drawn with a ruler
-const [MIN_RULED_SLANT, MAX_RULED_BREADTH] = [10, 0.15]; // a printed 1 is upright and thin
+const MAX_RULED_BREADTH = 0.22;
+const [MAX_RULED_SLANT, MAX_SLANT_AMONG_DIGITS] = [20, 14]; // a 1 drawn in one line may be slanted
 const [MIN_ROW, MIN_ROWS] = [0.25, 10]; // ink of a row that counts, in pixels; such rows of a stroke
 const MAX_POLYGON_MARGIN = 0.2; // from a polygon's inside to each end of the ink, relative to the ink
 const MIN_INSIDE = 12; // of each side of the inside
@@ -20,8 +21,11 @@ const DIRECTIONS = 16;
 const MIN_SHARE = [[4, 0.9], [5, 0.955]]; // area of the largest polygon with so many corners in a loop, relative to the loop's convex hull
 const MAX_FILLED = 0.85; // of its bounding box; printed zeros may be rectangles
 
-/** Whether this is a single stroke, but slanted, bent or straight as writers do not draw a 1. */
-export function isSlash(pixels: Uint8Array): boolean {
+/**
+ * Whether this is a single stroke, but slanted, bent or straight as writers do not draw a 1. Among
+ * digits, a straight stroke is more often a slash.
+ */
+export function isSlash(pixels: Uint8Array, amongDigits: boolean): boolean {
   const mass = pixels.reduce((sum, value) => sum + value, 0);
   const mean = (of: (x: number, y: number) => number): number =>
     pixels.reduce((sum, value, i) => (value ? sum + value * of(i % SIDE, Math.floor(i / SIDE)) : sum), 0) / mass;
@@ -40,7 +44,7 @@ export function isSlash(pixels: Uint8Array): boolean {
   if (bend > MIN_BRACKET_BEND && Math.abs(degrees) < MAX_BRACKET_SLANT) return deviation(pixels, 2)[0] < MAX_DEVIATION;
   const [fromLine, unevenness] = deviation(pixels, 1);
   const isRuled = fromLine < MAX_DEVIATION && unevenness < MAX_UNEVENNESS;
-  return isRuled && (Math.abs(degrees) > MIN_RULED_SLANT || breadth > MAX_RULED_BREADTH);
+  return isRuled && (Math.abs(degrees) > (amongDigits ? MAX_SLANT_AMONG_DIGITS : MAX_RULED_SLANT) || breadth > MAX_RULED_BREADTH);
 }
 
 /** Deviation of the rows' middles from a line or parabola; and of their ink, over its mean. */

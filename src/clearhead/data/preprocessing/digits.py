@@ -128,7 +128,10 @@ def digit_and_parts(grey: Grey) -> Digit:
     if not 2 <= len(groups) <= MAX_DIGITS:
         whole = _main_digit(grey, ink, groups)
         return whole if len(groups) > 1 else _with_segments(grey, ink, groups[0], whole)
-    parts = [_with_segments(grey, ink, group, _cut_out(grey, ink, group)) for group in groups]
+    parts = [
+        _with_segments(grey, ink, group, _cut_out(grey, ink, group, among_digits=True))
+        for group in groups
+    ]
     parts = [parts[n] for n in reading_order([part.box for part in parts])]
     together = np.any(groups, axis=0)
     rows, columns = box_of(together)
@@ -190,14 +193,14 @@ def _search(grey: Grey) -> tuple[Ink, list[Mask]] | None:
     return None if ink is None or not groups else (ink, groups)
 
 
-def _cut_out(grey: Grey, ink: Ink, group: Mask) -> Digit:
+def _cut_out(grey: Grey, ink: Ink, group: Mask, *, among_digits: bool = False) -> Digit:
     """One of the digits that were found."""
     digit = _measured(grey, ink, group)
     if max(grey.shape) <= SMALL_SIDE:
         return digit  # too coarse for the following
     remarks = {
         DOTTED: has_dot(ink, group),
-        SLASH: is_slash(digit.pixels),
+        SLASH: is_slash(digit.pixels, among_digits=among_digits),
         POLYGON: is_polygon(cropped(group)),
     }
     warnings = (warning for warning, is_true in remarks.items() if is_true)

@@ -21,7 +21,8 @@ MIN_BRACKET_BEND, MAX_BRACKET_SLANT = 0.08, 8.0  # the second in degrees
 # Of strokes that are printed or drawn with a ruler: deviation of the middles of rows from a line or
 # a parabola in pixels, and of the ink of rows, relative to its mean.
 MAX_DEVIATION, MAX_UNEVENNESS = 0.12, 0.05
-MIN_RULED_SLANT, MAX_RULED_BREADTH = 10.0, 0.15  # a printed 1 is upright and thin
+MAX_RULED_BREADTH = 0.22
+MAX_RULED_SLANT, MAX_SLANT_AMONG_DIGITS = 20.0, 14.0  # a 1 drawn in one line may be slanted
 MIN_ROW, MIN_ROWS = 0.25, 10  # ink of a row that counts, in pixels; such rows of a stroke
 LOOPS_SEEN = 32  # side of the ink in pixels; in smaller images noise makes loops
 MAX_POLYGON_MARGIN = 0.2  # from a polygon's inside to each end of the ink, relative to the ink
@@ -33,8 +34,11 @@ MIN_SHARE = {4: 0.9, 5: 0.955}
 MAX_FILLED = 0.85  # of its bounding box; printed zeros may be rectangles
 
 
-def is_slash(pixels: UInt8[ndarray, "28 28"]) -> bool:
-    """Whether this is a single stroke, but slanted, bent or straight as writers do not draw a 1."""
+def is_slash(pixels: UInt8[ndarray, "28 28"], *, among_digits: bool = False) -> bool:
+    """Whether this is a single stroke, but slanted, bent or straight as writers do not draw a 1.
+
+    Among digits, a straight stroke is more often a slash.
+    """
     ys, xs = np.nonzero(pixels)
     weights = pixels[ys, xs] / pixels.sum(dtype=float)
     points = np.stack([xs - weights @ xs, ys - weights @ ys])
@@ -52,7 +56,8 @@ def is_slash(pixels: UInt8[ndarray, "28 28"]) -> bool:
         return _deviation(pixels, 2)[0] < MAX_DEVIATION
     deviation, unevenness = _deviation(pixels, 1)
     is_ruled = deviation < MAX_DEVIATION and unevenness < MAX_UNEVENNESS
-    return is_ruled and bool(abs(slant) > MIN_RULED_SLANT or breadth > MAX_RULED_BREADTH)
+    max_slant = MAX_SLANT_AMONG_DIGITS if among_digits else MAX_RULED_SLANT
+    return is_ruled and bool(abs(slant) > max_slant or breadth > MAX_RULED_BREADTH)
 
 
 def _deviation(pixels: UInt8[ndarray, "28 28"], degree: int) -> tuple[float, float]:
