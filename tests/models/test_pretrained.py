@@ -283,7 +283,7 @@ def test_a_model_of_another_class_is_an_error(folder: Path) -> None:
     [
         *((x, "^no model at '.*': give a folder with") for x in ("no-such", "nul\0byte", "a\nb")),
         *(
-            (x, f"^there is no folder {x}; give a folder with")
+            (x, f"^there is no folder {x};")  # perhaps with the name of a similar one
             for x in ("a/b/c", "/no", "./no", "../no", "~/no", "a/b.safetensors", "a/")
         ),
         ("./a\nb", r"^there is no folder '\./a\\nb'; give a folder"),
@@ -292,9 +292,10 @@ def test_a_model_of_another_class_is_an_error(folder: Path) -> None:
     ],
 )
 def test_a_source_that_is_no_folder_is_an_error_without_a_request_to_the_hub(
-    source: str, message: str, monkeypatch: pytest.MonkeyPatch
+    source: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("clearhead.models.pretrained.hf_hub_download", None)  # cannot be called
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(CheckpointError, match=message) as caught:
         load(source)
     assert "\n" not in str(caught.value)
