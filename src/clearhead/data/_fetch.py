@@ -56,7 +56,7 @@ class NamedDataset:
     files: Sequence[DataFile]
     class_names: Sequence[str] = ()
     mirrors: Sequence[str] = ()
-    npm: Sequence[str] = ()
+    npm: tuple[str, str] | tuple[()] = ()
     system_folders: Sequence[str] = ()
     subfolders: Sequence[str] = ()
     advice: str = ""
@@ -190,13 +190,13 @@ def _transfer(url: str, max_bytes: int, timeout: float, chunks: SimpleQueue[Any]
     limits = httpx2.Timeout(2 * timeout, connect=CONNECT_TIMEOUT)  # the caller stops waiting first
     try:
         with httpx2.Client(timeout=limits, headers={"Accept-Encoding": "identity"}) as client:
-            request: httpx2.Request | None = client.build_request("GET", url)
+            response = client.send(client.build_request("GET", url), stream=True)
             for _ in range(MAX_REDIRECTS):
-                response = client.send(request, stream=True)
                 if not (request := response.next_request):
                     break
                 if request.url.scheme != "https":
                     raise FetchError(f"redirects to {request.url.scheme}, not https")
+                response = client.send(request, stream=True)
             else:
                 raise FetchError("too many redirects")
             if response.status_code != httpx2.codes.OK:
