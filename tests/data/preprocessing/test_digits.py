@@ -28,7 +28,6 @@ from clearhead.data.preprocessing.digits import (
     _strokes,
 )
 from clearhead.data.preprocessing.groups import _belong_together, reading_order
-from clearhead.data.preprocessing.remarks import is_slash
 from clearhead.data.preprocessing.scaling import as_in_mnist
 from clearhead.models import ImageModel, load
 
@@ -278,12 +277,40 @@ def test_a_stroke_that_writers_do_not_use_for_a_one_is_flagged(
     assert (SLASH in read(picture).warnings) is warned
 
 
-def test_a_straight_slanted_stroke_is_a_one_alone_and_a_slash_among_digits() -> None:
-    picture = Image.new("L", (200, 200), 0)
-    ImageDraw.Draw(picture).line([(124, 20), (76, 180)], 255, 18)
-    stroke = read(picture)
-    assert not stroke.warnings
-    assert is_slash(stroke.pixels, among_digits=True)
+def beside_digits(slant: float, height: int, lean: float = 0) -> tuple[str, ...]:
+    """The warnings for a ruled stroke between two digits that are 100 pixels high and lean."""
+    page = Image.new("L", (400, 260), 255)
+    draw = ImageDraw.Draw(page)
+    run, top = height * math.tan(math.radians(slant)), 130 - height // 2
+    draw.line([(200 + run / 2, top), (200 - run / 2, top + height)], 0, 16)
+    for x, digit in ((70, "3"), (270, "5")):
+        draw.text((x, 130), digit, font=load_font(FONTS[0], 135), fill=0, anchor="lm")
+    shear = math.tan(math.radians(lean))
+    moved = (1, shear, -130 * shear, 0, 1, 0)
+    page = page.transform(page.size, Image.Transform.AFFINE, moved, fillcolor=255)
+    _, stroke, _ = find_digits(to_grey(page))
+    return stroke.warnings
+
+
+@pytest.mark.parametrize(
+    ("slant", "height", "lean", "warned"),
+    [
+        *((0, 100, 0, False), (9, 100, 0, False), (5, 110, 0, False), (0, 100, 20, False)),
+        *((19, 100, 0, True), (0, 145, 0, True), (12, 120, 0, True), (-19, 100, 20, True)),
+    ],
+)
+def test_a_straight_stroke_is_compared_with_the_digits_beside_it(
+    slant: float, height: int, lean: float, warned: bool
+) -> None:
+    assert (SLASH in beside_digits(slant, height, lean)) is warned
+
+
+@pytest.mark.parametrize("font", [font for font in FONTS if "Oblique" not in font])  # touching
+def test_printed_ones_are_no_slashes_and_slashes_and_bars_are_no_ones(font: str) -> None:
+    for text in ("1114", "2017", "12/05", "7|14", "3/4/21"):
+        page = ImageOps.expand(printed(text, font=font, side=400, size=80), 20, 255)
+        flagged = [SLASH in digit.warnings for digit in find_digits(to_grey(page))]
+        assert flagged == [mark in "/|" for mark in text]
 
 
 @pytest.mark.parametrize("turned", [-8, 5])
