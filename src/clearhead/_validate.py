@@ -1,4 +1,4 @@
-"""Validation of configuration dataclasses: the rule of a field stands in its annotation.
+"""Validation of settings; the rule of a dataclass's field stands in its annotation.
 
 epochs: Annotated[int, integer(1)] = 10
 
@@ -32,9 +32,13 @@ class Rule(NamedTuple):
 def validate(config: object, **rules: Rule) -> None:
     """Raise `ConfigError` if a field of `config` breaks its rule, from its annotation or given."""
     for name, rule in (_annotated_rules(type(config)) | rules).items():
-        value = getattr(config, name)
-        if not rule.accepts(value):
-            raise ConfigError(f"{name} must be {rule.expected}, got {value!r}")
+        check(name, getattr(config, name), rule)
+
+
+def check(name: str, value: object, rule: Rule) -> None:
+    """Raise `ConfigError` unless the value obeys the rule."""
+    if not rule.accepts(value):
+        raise ConfigError(f"{name} must be {rule.expected}, got {value!r}")
 
 
 @cache

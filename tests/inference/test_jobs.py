@@ -185,7 +185,7 @@ def test_a_job_that_cannot_start_leaves_no_folder(model: ImageModel, tmp_path: P
         run(model, [tmp_path / "two.parquet"], tmp_path / "out.csv")
     with pytest.raises(ConfigError, match=r"must end in \.jsonl, \.csv, \.parquet"):
         run(model, [tmp_path], tmp_path / "out.txt")
-    with pytest.raises(ConfigError, match="num_workers must be at least 0, got -1"):
+    with pytest.raises(ConfigError, match="num_workers must be an integer of at least 0, got -1"):
         run(model, [tmp_path], tmp_path / "out.csv", num_workers=-1)
     with pytest.raises(StorageError, match=r"cannot write .*out\.csv\.job"):
         run(model, [tmp_path], tmp_path / "two.parquet" / "out.csv")

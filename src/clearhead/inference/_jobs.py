@@ -27,11 +27,12 @@ from clearhead._atomic import (
     replaced_atomic,
     write_atomic,
 )
+from clearhead._validate import check
 from clearhead.data import PictureRef, list_pictures
 from clearhead.errors import ConfigError, StorageError, require, setting
 from clearhead.inference._names import EngineChoice
 from clearhead.inference._predict import check_image_model
-from clearhead.inference._prepare import check_num_workers
+from clearhead.inference._prepare import NUM_WORKERS
 from clearhead.inference._runners import (
     Classifier,
     RunnerName,
@@ -115,7 +116,7 @@ def predict_to_file(
         InputError: If the model is not one of Clearhead's.
     """
     check_image_model(model, "predict_to_file")
-    check_num_workers(num_workers)
+    check("num_workers", num_workers, NUM_WORKERS)
     out = Path(out)
     write = writer_for(out)
     if engine != "torch":
