@@ -31,7 +31,8 @@ class Rule(NamedTuple):
 
 def validate(config: object, **rules: Rule) -> None:
     """Raise `ConfigError` if a field of `config` breaks its rule, from its annotation or given."""
-    for name, rule in (_annotated_rules(type(config)) | rules).items():
+    kind: Any = type(config)
+    for name, rule in (_annotated_rules(kind) | rules).items():
         check(name, getattr(config, name), rule)
 
 
@@ -119,7 +120,7 @@ def matching(pattern: str, expected: str) -> Rule:
 
 def optional(rule: Rule) -> Rule:
     """None, or a value that obeys `rule`."""
-    return Rule(f"{rule.expected}, or None", lambda value: value is None or rule.accepts(value))
+    return Rule(rule.expected, lambda value: value is None or rule.accepts(value))
 
 
 def one_of(*choices: object) -> Rule:

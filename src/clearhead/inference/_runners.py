@@ -208,7 +208,9 @@ def run_on_ray(
         context.max_errored_blocks = -1
         context.enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
-        items = [{"number": n, "lines": zlib.compress(unit)} for n, unit in enumerate(units)]
+        items: list[dict[str, Any]] = [
+            {"number": number, "lines": zlib.compress(unit)} for number, unit in enumerate(units)
+        ]
         if not items:
             return
         actors = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
@@ -218,14 +220,16 @@ def run_on_ray(
             compute=ActorPoolStrategy(min_size=1, max_size=actors),
             max_task_retries=1,
         )
-        done, end = 0, {"number": len(items), "rows": b""}
-        for row in chain(rows.iter_rows(), [end]):
-            if left := items[done : row["number"]]:
-                pool = _Pool(classifier, 1)
-                yield from (_one_by_one(zlib.decompress(x["lines"]), pool) for x in left)
-                pool.shutdown()
-            yield row["rows"]
-            done = row["number"] + 1
+        end = {"number": len(items), "rows": b""}
+        pool, done = _Pool(classifier, 1), 0
+        try:
+            for row in chain(rows.iter_rows(), [end]):
+                for item in items[done : row["number"]]:  # its actor ended twice
+                    yield _one_by_one(zlib.decompress(item["lines"]), pool)
+                yield row["rows"]
+                done = row["number"] + 1
+        finally:
+            pool.shutdown()
 
 
 class _RayClassifier:
