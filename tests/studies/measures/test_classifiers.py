@@ -9,6 +9,7 @@ from clearhead.studies.measures.classifiers import (
     accuracy_on_unseen,
     unseen_digits,
 )
+from tests.studies.random_models import trial
 
 
 def random_images(seed: int = 0) -> torch.Tensor:
@@ -78,7 +79,7 @@ def test_accuracy_is_in_per_cent_and_loss_is_mean_cross_entropy(
     with torch.no_grad():
         logits = model(normalize(digits.images, model.config)).double()
 
-    read = accuracy_on_unseen(model, unseen=53, seed=7)
+    read = accuracy_on_unseen(model, trial(seed=7, unseen=53))
 
     right = sum(int(a) == int(b) for a, b in zip(logits.argmax(1), digits.labels, strict=True))
     assert read["accuracy"] == pytest.approx(100 * right / 53)

@@ -16,10 +16,9 @@ from clearhead.studies.measures.layers import (
     grid_distances,
     hub_share,
     layer_fields,
-    layer_tokens,
+    layer_outputs,
     own_patch,
     probe_accuracies,
-    recall_probes,
     ridge_accuracy,
     theoretical_share,
 )
@@ -140,11 +139,11 @@ def test_probes_of_recall_are_fitted_on_the_tokens_of_the_queries() -> None:
     torch.manual_seed(0)
     model: TextTransformer = build(RECALL_MODEL).eval()
     texts = recall_texts("train", 200, 1), recall_texts("test", 50, 1)
-    untrained = recall_probes(model, *texts)["single"]
+    untrained = probe_accuracies(model, *texts)["single"]
     with torch.no_grad():  # the values themselves at the queries: a probe finds them
         model.embedded = lambda ids: values_at_queries(ids, texts)  # type: ignore[method-assign]
     assert max(untrained) < 40
-    assert recall_probes(model, *texts)["single"] == pytest.approx([100.0, 100.0], abs=5)
+    assert probe_accuracies(model, *texts)["single"] == pytest.approx([100.0, 100.0], abs=5)
 
 
 def values_at_queries(ids: torch.Tensor, texts: tuple[RecallTexts, ...]) -> torch.Tensor:
@@ -156,5 +155,5 @@ def values_at_queries(ids: torch.Tensor, texts: tuple[RecallTexts, ...]) -> torc
 
 def test_the_last_tokens_are_those_of_the_head() -> None:
     model = vit()
-    *_, last = layer_tokens(model, IMAGES)
+    *_, last = layer_outputs(model, IMAGES)
     torch.testing.assert_close(model.head(model.pooled(model.norm(last))), model(IMAGES))

@@ -104,7 +104,7 @@ def test_a_training_with_a_loss_of_nan_is_lost(
         callback.steps = 7
         raise DivergenceError("planted")
 
-    monkeypatch.setattr(saturation, "fit_classifier", diverge)
+    monkeypatch.setattr(saturation, "fit", diverge)
 
     measured = saturation.train_with_scale(trial("none", first="small"))
 

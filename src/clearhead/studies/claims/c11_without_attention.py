@@ -7,17 +7,12 @@ whose mixing of tokens does not depend on the tokens, or is a plain mean, do wel
 
 The plain MLP gets all pixels at once and has as many parameters, the same blocks and the same
 training. "No better" is a test of non-inferiority: the MLP must be less than `ALLOWANCE` points
-behind. Nothing follows for Transformers in general. Whether the ViT itself is better than the MLP
-is no part of the claim. Fewer digits are described, with two seeds.
-
-Uniform attention has 4,224 unused parameters in W_Q and W_K, 15 % of those of the ViT.
+behind. Whether the ViT itself is better than the MLP is no part of the claim.
 """
 
-from clearhead.studies._panels import Points
-from clearhead.studies.hypotheses import non_inferiority
-from clearhead.studies.measures import classifiers, trainings
-from clearhead.studies.study import Grid, PerBudget, Study, Summary, parts_of
-from clearhead.studies.table import Cell
+from clearhead.studies import Cell, Grid, PerBudget, Points, Study, Summary, non_inferiority, parts
+from clearhead.studies.measures.classifiers import error_rate
+from clearhead.studies.measures.trainings import accuracy_of_training
 
 LABELS = {
     "vit": "ViT",
@@ -45,13 +40,13 @@ STUDY = Study(
     grid=tuple(
         Grid(
             tuple(LABELS),
-            trainings.accuracy_of_training,
+            accuracy_of_training,
             {"digits": digits, "steps": steps, "unseen": 4_000},
             num_seeds=None if digits == MANY else TWO,
         )
         for digits, steps in STEPS.items()
     ),
-    parts=parts_of(
+    parts=parts(
         {
             f"{LABELS[x]}: no better than an MLP": non_inferiority(
                 f"MLP, against {LABELS[x]} ({MANY:,} digits)",
@@ -65,12 +60,12 @@ STUDY = Study(
     ),
     panels=(
         Points(
-            measure=classifiers.error_rate,
+            error_rate,
+            "error rate on unseen digits (%)",
+            "training digits",
             x="digits",
             xscale="log",
             yscale="log",
-            xlabel="training digits",
-            ylabel="error rate on unseen digits (%)",
             ticks={digits: f"{digits:,}" for digits in STEPS},
         ),
     ),

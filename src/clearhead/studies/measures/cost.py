@@ -16,7 +16,10 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from clearhead import attention
-from clearhead.studies.table import Trial, Values
+from clearhead.studies import Curves, Summary, Trial, Values
+
+CONDITIONS = ("explicit", "fused", "streamed", "recurrent")
+MEASURES = {"seconds": "processor time", "bytes": "memory", "chain": "longest chain"}
 
 Computation = Callable[[], Any]
 
@@ -201,3 +204,21 @@ def _rows_of_blocks(query: Tensor, blocks: list[tuple[Tensor, Tensor]]) -> Tenso
         context = context * shrink + weights @ value
         largest = larger
     return context / mass
+
+
+_by_length = partial(Curves, xlabel="tokens in the sequence", xscale="log2", yscale="log")
+PANELS = (
+    _by_length("seconds", "processor time of one sequence (s)", x="lengths"),
+    _by_length("bytes", "peak memory (bytes)", x="lengths", conditions=CONDITIONS[:3]),
+    _by_length(
+        "chain",
+        "longest chain of dependent operations",
+        x="chain_lengths",
+        conditions=("explicit", "recurrent"),
+    ),
+)
+SUMMARIES = tuple(
+    Summary(f"{name} of {MEASURES[measure]}", growth(of, measure))
+    for name, of in (("Exponent", exponent), ("Local slopes", local_slopes))
+    for measure in ("seconds", "bytes")
+)
