@@ -131,7 +131,7 @@ def test_both_set_ups_train_the_same_size_on_the_same_digits() -> None:
 
 @pytest.mark.parametrize("condition", ["explicit", "fused", "streamed", "recurrent"])
 def test_costs_are_measured(condition: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cost, "num_cores", lambda: 1)
+    monkeypatch.setattr(cost, "cpu_count", lambda: 1)
     settings = {"lengths": (64, 128), "chain_lengths": (4, 8), "repeats": 1}
     found = measured("C15", condition, **settings, gain_length=16, width=8)
     assert found["lengths"] == [64, 128]

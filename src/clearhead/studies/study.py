@@ -124,19 +124,16 @@ def parts(
         premises: by condition: each is one of the parts about that condition
         variants: by the name of the part, then by their own
     """
-    made = []
-    for name, found in hypotheses.items():
-        own = (found,) if isinstance(found, Hypothesis) else tuple(found)
+
+    def part(name: str, own: tuple[Hypothesis, ...]) -> Part:
         conditions = {cell.condition for x in own for cell in x.cells}
-        made.append(
-            Part(
-                name,
-                own,
-                tuple(x for condition, x in premises.items() if condition in conditions),
-                {key: (x,) for key, x in variants.get(name, {}).items()},
-            )
-        )
-    return tuple(made)
+        given = tuple(x for condition, x in premises.items() if condition in conditions)
+        return Part(name, own, given, {key: (x,) for key, x in variants.get(name, {}).items()})
+
+    return tuple(
+        part(name, (x,) if isinstance(x, Hypothesis) else tuple(x))
+        for name, x in hypotheses.items()
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,10 +285,10 @@ class Study:
 
     def run(self, trial: Trial) -> Values:
         """Measure a trial."""
-        for grid in self.grid:
-            if trial.condition in grid.names:
-                return grid.run(trial)
-        raise ConfigError(f"study {self.name}: no condition {trial.condition!r} in its grid")
+        run = next((x.run for x in self.grid if trial.condition in x.names), None)
+        if run is None:
+            raise ConfigError(f"study {self.name}: no condition {trial.condition!r} in its grid")
+        return run(trial)
 
     def trials(self, budget: Budget, seeds: range) -> tuple[Trial, ...]:
         """Every trial for these seeds."""

@@ -13,8 +13,6 @@ from clearhead.models.vit import VisionTransformer
 from clearhead.studies.measures.classifiers import training_digits, unseen_digits
 from clearhead.studies.measures.layers import (
     effective_share,
-    grid_distances,
-    hub_share,
     layer_fields,
     layer_outputs,
     own_patch,
@@ -94,21 +92,6 @@ def test_the_effective_field_lies_in_the_own_patch_or_elsewhere() -> None:
     assert own_patch({"first_field": field.tolist()}) == pytest.approx((1.0, 0.03))
     field[0, :7] = 0.5
     assert own_patch({"first_field": field.tolist()}) == (49 / 56, 0.5)
-
-
-def test_the_distances_of_a_grid_are_those_of_its_patches() -> None:
-    row = grid_distances(1, 3)
-    assert row.tolist() == [[0, 1, 2], [1, 0, 1], [2, 1, 0]]
-    assert grid_distances(2, 2).amax(dim=1).tolist() == pytest.approx([2**0.5] * 4)
-    assert grid_distances(2, 2, p=float("inf")).max() == 1
-
-
-def test_a_hub_is_the_key_that_most_queries_attend_to() -> None:
-    """Key 5 for all queries in one head, keys 3 and 4 for half of them in the other."""
-    weights = torch.full((5, 2, 16, 16), 0.01)
-    weights[:, 0, :, 5] = 0.85
-    weights[:, 1, :8, 3] = weights[:, 1, 8:, 4] = 0.85
-    assert hub_share(weights) == pytest.approx(0.75)
 
 
 def test_a_ridge_probe_is_least_squares_with_a_penalty() -> None:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clearhead.data import ImageDataset, normalize
-from clearhead.insight import measure_heads
+from clearhead.insight import Grid, measure_heads
+from clearhead.insight.tokens import coordinates
 from clearhead.models import TextTransformer
 from clearhead.models.baselines import ConvNet
 from clearhead.models.config import CNNConfig, ViTConfig
@@ -131,16 +132,6 @@ def own_patch(values: Values, patch_size: int = 7) -> tuple[float, float]:
     return float((effective & own).sum() / effective.sum()), float(relative[~own].max())
 
 
-def grid_distances(rows: int, columns: int, p: float = 2.0) -> Float[Tensor, "patches patches"]:
-    """Distances between the patches of a grid, Euclidean by default.
-
-    Their mean is the attention distance of uniform weights; the mean of the largest in each row is
-    the largest attention distance that there can be.
-    """
-    places = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).double()
-    return torch.cdist(places, places, p=p)
-
-
 def hub_share(weights: Float[Tensor, "batch heads queries keys"]) -> float:
     """The share of queries whose largest weight is on the most common such key.
 
@@ -201,9 +192,9 @@ def ridge_accuracy(
 def layer_outputs(model: nn.Module, inputs: Tensor) -> list[Tensor]:
     """The tokens after each block; of a CNN the channels after the ReLU of each convolution."""
     outputs: list[Tensor] = []
-    layers: Any = model.blocks
-    if isinstance(model, ConvNet):
-        layers = [x for x in model.modules() if isinstance(x, nn.ReLU)]
+    layers = [x for x in model.modules() if isinstance(x, nn.ReLU)]
+    if not isinstance(model, ConvNet):
+        layers = list(cast("Any", model).blocks)
     handles = [x.register_forward_hook(lambda *call: outputs.append(call[2])) for x in layers]
     try:
         model(inputs)
@@ -221,7 +212,8 @@ def _middle_unit(model: ImageModel, output: Tensor) -> Tensor:
     return output[:, :, output.shape[2] // 2, output.shape[3] // 2]
 
 
-_DISTANCES = grid_distances(4, 4)
+_PATCHES = coordinates(Grid(4, 4))
+_DISTANCES = torch.cdist(_PATCHES, _PATCHES)
 DISTANCE_LINES = {
     float(_DISTANCES.mean()): "uniform weights",
     float(_DISTANCES.amax(dim=1).mean()): "farthest patch",

@@ -10,11 +10,11 @@ from torch import Tensor
 from clearhead.data import CORRUPTIONS, ImageDataset, corrupt, normalize
 from clearhead.insight import Foreground, Grid
 from clearhead.insight.forward import probabilities
+from clearhead.insight.tokens import coordinates
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
 from clearhead.studies import Curves, Summary, Trial, Values, side_by_side
 from clearhead.studies.measures.classifiers import recorded
-from clearhead.studies.measures.layers import grid_distances
 from clearhead.studies.measures.tasks import COMMON, CommonDigits, common_digits
 from clearhead.studies.measures.trainings import floor_of, model_of, unseen_of
 from clearhead.training.batches import generator_for
@@ -107,7 +107,8 @@ def relevance_of_neighbours(model: VisionTransformer, dataset: ImageDataset) -> 
     """
     weights = _mean_weights(model, dataset.images)
     ink = Foreground.of(dataset.images, GRID)
-    adjacent = grid_distances(GRID.rows, GRID.columns, p=torch.inf) == 1
+    places = coordinates(GRID)
+    adjacent = torch.cdist(places, places, p=torch.inf) == 1
     pairs = adjacent & ink.mask[:, :, None]
     kinds = {"inked": ink.mask, "blank": ink.background}
     return {x: 100 * float(weights[pairs & keys[:, None]].mean()) for x, keys in kinds.items()}
