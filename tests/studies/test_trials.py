@@ -6,10 +6,10 @@ import pytest
 
 from clearhead.models import build
 from clearhead.studies.claims import find_source, load_study
-from clearhead.studies.claims.c11_without_attention import STEPS
 from clearhead.studies.claims.c11_without_attention import STUDY as WITHOUT_ATTENTION
 from clearhead.studies.measures import cost
 from clearhead.studies.measures.classifiers import COMPARED_MODELS, SIZES
+from clearhead.studies.measures.trainings import STEPS
 from clearhead.studies.study import Study
 from clearhead.studies.table import Outcome, Trial, Values
 

@@ -10,9 +10,9 @@ training. "No better" is a test of non-inferiority: the MLP must be less than `A
 behind. Whether the ViT itself is better than the MLP is no part of the claim.
 """
 
-from clearhead.studies import Cell, Grid, PerBudget, Points, Study, Summary, non_inferiority, parts
-from clearhead.studies.measures.classifiers import error_rate
-from clearhead.studies.measures.trainings import accuracy_of_training
+from clearhead.studies import Cell, Grid, PerBudget, Study, non_inferiority, parts
+from clearhead.studies.measures import trainings
+from clearhead.studies.measures.trainings import STEPS
 
 LABELS = {
     "vit": "ViT",
@@ -20,9 +20,7 @@ LABELS = {
     "no-attention": "blocks without attention",
     "mlp": "MLP on the pixels",
 }
-STEPS = {100: 200, 1_000: 300, 10_000: 500}
-"""Steps of 100 digits, by number of training digits; the last is judged"""
-MANY = 10_000
+MANY = 10_000  # judged; fewer digits are described
 JUDGED = {"digits": MANY, "steps": STEPS[MANY]}
 TWO = PerBudget(quick=0, full=2)
 ALLOWANCE = 0.5  # percentage points: twenty digits more or less in 4,000
@@ -39,8 +37,8 @@ STUDY = Study(
     measure="Accuracy on 4,000 test digits drawn with the seed, in per cent.",
     grid=tuple(
         Grid(
-            tuple(LABELS),
-            accuracy_of_training,
+            LABELS,
+            trainings.accuracy_of_training,
             {"digits": digits, "steps": steps, "unseen": 4_000},
             num_seeds=None if digits == MANY else TWO,
         )
@@ -58,25 +56,8 @@ STUDY = Study(
             for x in ("no-attention", "uniform")
         }
     ),
-    panels=(
-        Points(
-            error_rate,
-            "error rate on unseen digits (%)",
-            "training digits",
-            x="digits",
-            xscale="log",
-            yscale="log",
-            ticks={digits: f"{digits:,}" for digits in STEPS},
-        ),
-    ),
+    panels=trainings.PANELS_BY_DIGITS,
     title="A Transformer's blocks with and without attention, and a plain MLP",
-    summaries=tuple(
-        Summary(
-            f"Accuracy on unseen digits (%), {steps} steps on {digits:,} training digits",
-            "accuracy",
-            settings={"digits": digits},
-        )
-        for digits, steps in STEPS.items()
-    ),
+    summaries=trainings.SUMMARIES_BY_DIGITS,
     labels=LABELS,
 )

@@ -26,7 +26,7 @@ from clearhead.errors import CheckpointError
 from clearhead.models import TextTransformer, load
 from clearhead.models._build import MODELS
 from clearhead.models.config import ModelConfig
-from clearhead.studies import Cell, Hypothesis, Measure, Trial, Values, difference
+from clearhead.studies import Cell, Hypothesis, Measure, Points, Summary, Trial, Values, difference
 from clearhead.studies._worker import note_training
 from clearhead.studies.measures import tasks
 from clearhead.studies.measures.classifiers import (
@@ -34,6 +34,7 @@ from clearhead.studies.measures.classifiers import (
     COMPARED_MODELS,
     accuracy_on,
     accuracy_on_unseen,
+    error_rate,
     training_config,
     training_digits,
     unseen_digits,
@@ -50,6 +51,8 @@ CODE = ("attention", "data", "models", "training")
 FILES = ("classifiers", "tasks", "trainings")
 """Packages, and files beside this one, whose code is part of the digest"""
 
+STEPS = {100: 200, 1_000: 300, 10_000: 500}
+"""Steps of 100 digits, by number of training digits"""
 ON_DIGITS = {"digits": 3_000, "steps": 300}
 ON_COMMON = {"examples": 24_000, "epochs": 4}
 ON_RECALL = {"examples": 38_400}
@@ -268,3 +271,24 @@ def _code() -> str:
     for path in sorted(files):
         total.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return total.hexdigest()
+
+
+PANELS_BY_DIGITS = (
+    Points(
+        error_rate,
+        "error rate on unseen digits (%)",
+        "training digits",
+        x="digits",
+        xscale="log",
+        yscale="log",
+        ticks={digits: f"{digits:,}" for digits in STEPS},
+    ),
+)
+SUMMARIES_BY_DIGITS = tuple(
+    Summary(
+        f"Accuracy on unseen digits (%), {steps} steps on {digits:,} training digits",
+        "accuracy",
+        settings={"digits": digits},
+    )
+    for digits, steps in STEPS.items()
+)
