@@ -249,7 +249,7 @@ FIELD_SUMMARIES = (
         conditions=("ViT trained", "shipped trained"),
     ),
 )
-DEPTH_PANELS = (
+DEPTH_PANELS = (  # of the models of six layers
     by_layer(("6", "distance"), DISTANCE, DISTANCE_LINES),
     by_layer(("6", "hubs"), HUBS),
     by_layer(("6", "seen"), SEEN),
