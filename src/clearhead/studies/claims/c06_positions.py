@@ -11,7 +11,7 @@ from clearhead.studies.measures import changes
 from clearhead.studies.measures.changes import ONE_SHUFFLE, POSITIONS, RATES
 
 TRAINING = {"digits": 5_000, "epochs": PerBudget(quick=2, full=3), "unseen": 2_000}
-FEW = PerBudget(quick=1, full=3)  # described, not judged
+SHUFFLED, FEW = TRAINING | {"rate": "low rate"}, PerBudget(quick=1, full=3)  # not judged
 ROUNDING = 1e-12  # of the largest output, in float64
 NEEDED = 0.02  # of accuracy: two digits in a hundred
 
@@ -47,12 +47,7 @@ STUDY = Study(
     grid=(
         Grid("layers", changes.errors_of_random_layers, {"layers": 30}),
         Grid(POSITIONS, changes.accuracies_with_positions, TRAINING, vary={"rate": RATES}),
-        Grid(
-            ONE_SHUFFLE,
-            changes.accuracies_with_positions,
-            TRAINING | {"rate": "low rate"},
-            num_seeds=FEW,
-        ),
+        Grid(ONE_SHUFFLE, changes.accuracies_with_positions, SHUFFLED, num_seeds=FEW),
     ),
     parts=parts(
         {
