@@ -96,8 +96,10 @@ def test_numbers_near_zero_have_the_lightness_of_the_page_and_signs_keep_their_c
     pixels = screen(microscope.show("tokens", theme=theme), ".strip-row.total canvas")
     token = np.array(
         microscope.evaluate(
-            """() => { const { query, result } = { query: 10, result: clearhead.store.result };
-              return [...result.value.run.layers[0].input.subarray(query * 64, query * 64 + 64)]; }"""
+            """() => {
+              const { input } = clearhead.store.result.value.run.layers[0];
+              return [...input.subarray(10 * 64, 11 * 64)];
+            }"""
         )
     )
     height, width, _ = pixels.shape
