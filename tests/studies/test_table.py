@@ -243,8 +243,8 @@ def test_a_part_has_comparisons_or_what_is_exact() -> None:
 def test_parts_have_the_premises_of_their_conditions_and_the_variants_of_their_names() -> None:
     premise, other = bound("p", "1", Cell("a", "known"), low=0), compared(A, Cell("b", "other"))
     about_b = [exact("b", "", B, low=0), exact("b again", "", B, high=9)]
-    both = {"both": compared(A, B), "b": about_b}
-    made = parts(both, premises={"a": premise}, variants={"both": {"other": other}})
+    hypotheses: dict[str, Any] = {"both": compared(A, B), "b": about_b}
+    made = parts(hypotheses, premises={"a": premise}, variants={"both": {"other": other}})
     assert made == (
         Part("both", (compared(A, B),), (premise,), {"other": (other,)}),
         Part("b", tuple(about_b)),
