@@ -105,8 +105,9 @@ def of_baselines(model: nn.Module, images: Tensor, size: int) -> dict[str, Tenso
 
 def check(expected: dict[str, Tensor], found: dict[str, Tensor], order: list[int] | slice) -> None:
     for name, values in found.items():
-        close = {"rtol": 1e-6, "atol": 1e-9, "msg": f"{name}, {order}"}
-        torch.testing.assert_close(values, expected[name][order], **close)
+        torch.testing.assert_close(
+            values, expected[name][order], rtol=1e-6, atol=1e-9, msg=f"{name}, {order}"
+        )
 
 
 @pytest.mark.parametrize("method", METHODS)

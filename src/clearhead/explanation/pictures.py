@@ -178,8 +178,11 @@ def explain_picture(
         layer_names=(),
         layers=(),
         proofs=(),
+        rollout=none,
+        relevance=none,
+        shapley=none,
+        masking=none,
         digits=digits,
-        **dict.fromkeys(digits[0].influences, none),
     )
 
 

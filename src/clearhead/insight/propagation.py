@@ -154,10 +154,10 @@ def readout_mask(
     """Which tokens of each image a readout names; `InputError` if one does not exist."""
     if isinstance(readout, Tensor) and readout.dtype == torch.bool:
         return readout
-    count, tokens = matrix.shape[-2], readout
+    count = matrix.shape[-2]
     if readout == "mean":
-        tokens = range(count)
-    tokens = [tokens] if isinstance(tokens, int) else list(tokens)
+        readout = range(count)
+    tokens = [readout] if isinstance(readout, int) else [int(token) for token in readout]
     if not tokens or not all(-count <= token < count for token in tokens):
         raise InputError(f"readout must name some of {count} tokens, got {tokens}")
     mask = torch.zeros(matrix.shape[:-1], dtype=torch.bool, device=matrix.device)
