@@ -292,6 +292,33 @@ def test_the_keyboard_reads_and_chooses_patches_and_entries(microscope: Microsco
     )
 
 
+@pytest.mark.parametrize(
+    ("step", "group", "down"), [("patches", ".sequence", 8), ("heads", ".head-grid", 4)]
+)
+def test_many_buttons_have_one_tab_stop_and_arrow_keys(
+    step: str, group: str, down: int, microscope: Microscope
+) -> None:
+    microscope.show(step, layer=3, head=1, query=3)
+    buttons = microscope.page.locator(f"{group} button")
+    (stop,) = (i for i in range(buttons.count()) if buttons.nth(i).get_attribute("tabindex") == "0")
+    buttons.nth(stop).focus()
+    microscope.press("ArrowDown", "ArrowRight")
+    focused = "(group) => [...document.querySelectorAll(group)].indexOf(document.activeElement)"
+    place = microscope.evaluate(focused, f"{group} button")
+    assert place == stop + down + 1
+    assert buttons.nth(stop).get_attribute("aria-pressed") == "true"
+    microscope.press("Enter")
+    assert buttons.nth(place).get_attribute("aria-pressed") == "true"
+    assert microscope.state("step") == step
+
+
+def test_switches_of_heads_name_their_head(microscope: Microscope) -> None:
+    microscope.show("join", layer=2)
+    for head in range(1, 5):
+        switch = microscope.page.get_by_role("switch", name=f"L2 H{head} in use", exact=True)
+        assert switch.count() == 1
+
+
 def test_the_result_is_hidden_until_the_question_is_answered_or_skipped(
     microscope: Microscope,
 ) -> None:
