@@ -179,12 +179,3 @@ def test_a_picture_is_never_overwritten(pictures: Path, capsys: pytest.CaptureFi
     assert "would be written over itself; give another --out" in capsys.readouterr().err
     assert (pictures / "seven.png").read_bytes() == before
     assert not (pictures / "seven.html").exists()
-
-
-def test_an_interrupt_exits_with_code_130(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("clearhead.explanation._explain.encode", interrupt)
-    assert call(pictures / "seven.png") == 130
-    assert names(Path.cwd()) == []
