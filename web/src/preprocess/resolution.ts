@@ -8,6 +8,7 @@ const [MIN_SCAN, MAX_SCAN] = [7, 32]; // pixels on the longer side of a scan tha
 const TESTED_SIDE = 64; // of the longer side (up to twice that) at which interpolation is tested
 const MIN_RANGE = 0.35; // of grey; less may be paper and its light
 const MAX_STEP = 0.6; // between neighbours, relative to the range: twice enlarged, an edge has two steps
+const MIN_CHANGES = 0.5; // of the edges of blocks along an axis; fewer may be those of a drawn bar
 const MAX_DEVIATION = 0.15; // from the interpolation of a scan, relative to the range
 
 /** A scan of 7 to 32 pixels that was enlarged at least twice, as it was; any other image unchanged. */
@@ -29,7 +30,10 @@ function repeated(grey: Grid): Grid | undefined {
   const changes = [grey, transposed(grey)].map(changedRows);
   const limit = Math.min(MAX_SCAN, Math.floor(longer(grey) / 2));
   if (changes.some(({ length }) => length === 0 || length >= limit)) return undefined;
-  const size = sizesOf(grey).find(([high, wide]) => areEdges(changes[0], grey.height / high) && areEdges(changes[1], grey.width / wide));
+  const size = sizesOf(grey).find(([high, wide]) => {
+    const share = Math.max(changes[0].length / Math.max(1, high - 1), changes[1].length / Math.max(1, wide - 1));
+    return share >= MIN_CHANGES && areEdges(changes[0], grey.height / high) && areEdges(changes[1], grey.width / wide);
+  });
   if (!size) return undefined;
   const [high, wide] = size;
   const middle = (i: number, length: number, count: number): number => Math.floor(((i + 0.5) * length) / count);

@@ -17,6 +17,7 @@ MIN_SCAN, MAX_SCAN = 7, 32  # pixels on the longer side of a scan that may have 
 TESTED_SIDE = 64  # of the longer side (up to twice that) at which interpolation is tested
 MIN_RANGE = 0.35  # of grey; less may be paper and its light
 MAX_STEP = 0.6  # between neighbours, relative to the range: twice enlarged, an edge has two steps
+MIN_CHANGES = 0.5  # of the edges of blocks along an axis; fewer may be those of a drawn bar
 MAX_DEVIATION = 0.15  # from the interpolation of a scan, relative to the range
 
 
@@ -51,7 +52,8 @@ def _repeated(grey: Grey) -> Grey | None:
         return None
     for size in _sizes(grey.shape):
         blocks = [length / count for length, count in zip(grey.shape, size, strict=True)]
-        if all(map(_are_edges, changes, blocks)):
+        share = max(len(x) / max(1, n - 1) for x, n in zip(changes, size, strict=True))
+        if share >= MIN_CHANGES and all(map(_are_edges, changes, blocks)):
             middles = ((np.arange(n) + 0.5) * b for n, b in zip(size, blocks, strict=True))
             return grey[np.ix_(*(x.astype(int) for x in middles))]
     return None
