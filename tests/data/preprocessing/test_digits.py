@@ -313,6 +313,21 @@ def test_printed_ones_are_no_slashes_and_slashes_and_bars_are_no_ones(font: str)
         assert flagged == [mark in "/|" for mark in text]
 
 
+@pytest.mark.parametrize(("slant", "warned"), [(9, False), (20, True)])
+def test_a_straight_stroke_that_touches_a_digit_is_a_slash_if_it_is_slanted(
+    slant: float, warned: bool
+) -> None:
+    page = Image.new("L", (300, 300), 255)
+    draw = ImageDraw.Draw(page)
+    draw.rectangle((60, 90, 140, 210), outline=0, width=14)
+    run = 120 * math.tan(math.radians(slant))
+    draw.line([(147 + run, 90), (147, 210)], 0, 14)
+    (both,) = find_digits(to_grey(page))
+    strokes = [part for _, _, part in both.segments if part.box[0] > 130]
+    assert strokes
+    assert any(SLASH in part.warnings for part in strokes) is warned
+
+
 @pytest.mark.parametrize("turned", [-8, 5])
 def test_a_long_sheet_on_a_desk_is_not_a_one(turned: int) -> None:
     picture = Image.new("L", (300, 300), 60)

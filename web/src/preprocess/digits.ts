@@ -89,7 +89,8 @@ function segmentsOf(ink: Grid, { mask, box }: Group, factor: number): Segment[] 
       const solid = boxOf(part, 0.5);
       if (widthOf(solid) <= 0 || heightOf(solid) < MIN_SEGMENT * height || widthOf(solid) > MAX_SEGMENT * height) return;
       const place = solid.map((at, n) => scale * at + factor * box[n % 2]) as Box;
-      segments.push({ first, stop, digit: { ...BLANK, pixels: asInMnist(cropped(part)), box: place, found: true } });
+      const pixels = asInMnist(cropped(part));
+      segments.push({ first, stop, digit: { ...BLANK, pixels, box: place, found: true, warnings: isSlash(pixels) ? [SLASH] : [] } });
     }),
   );
   return segments;

@@ -188,7 +188,7 @@ def _segments(ink: Grey, core: Mask, scale: int) -> Iterator[tuple[int, int, Dig
             x, y = (columns.start, columns.stop), (rows.start, rows.stop)
             place = left + scale * x[0], top + scale * y[0], left + scale * x[1], top + scale * y[1]
             pixels = np.rint(as_in_mnist(cropped(part)) * 255).astype(np.uint8)
-            yield first, stop, Digit(pixels, place)
+            yield first, stop, Digit(pixels, place, (SLASH,) * is_slash(pixels))
 
 
 def _search(grey: Grey) -> tuple[Ink, list[Mask]] | None:
