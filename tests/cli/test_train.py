@@ -140,6 +140,10 @@ def test_a_second_ctrl_c_stops_at_once(
             "sentences_causal --mask-prob 0.5",
             "--mask-prob has no effect; it needs a bidirectional model",
         ),
+        (
+            "tiny --data x --model.num-classes 5",
+            "--model.num-classes has no effect; it is that of the images",
+        ),
         ("quick --matrix-learning-rate 1", ""),
     ],
 )
