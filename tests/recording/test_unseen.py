@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 import clearhead as ch
@@ -530,3 +531,34 @@ def test_a_thread_that_outlives_the_block_is_recorded_until_its_end() -> None:
     thread.join()
     assert len(recording.verify()) == 1
     assert outputs[0].equal(outputs[1])
+
+
+class Waiting(TorchDispatchMode):
+    """Operations that begin inside the block, and end after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.running, self.ended = threading.Event(), threading.Event()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.running.set()
+        assert self.ended.wait(10)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("code", [F.scaled_dot_product_attention, explicit])
+def test_a_call_that_ends_after_the_block_is_not_recorded(code: Code) -> None:
+    waiting, outputs = Waiting(), []
+
+    def run() -> None:
+        with waiting:
+            outputs.append(code(Q, K, V))
+
+    with ch.capture() as recording:
+        explicit(Q, K, V)
+        thread = threading.Thread(target=run)
+        thread.start()
+        assert waiting.running.wait(10)
+    waiting.ended.set()
+    thread.join()
+    assert len(recording.verify()) == len(outputs) == 1

@@ -25,10 +25,8 @@ from clearhead.recording._call_site import (
 )
 from clearhead.recording._compiled import (
     ACTIVE,
-    GRAPHS,
     OUTPUTS,
     in_compiled_graph,
-    kind_of_caller,
     traced_call,
 )
 from clearhead.recording._explicit import OperationTracker
@@ -96,12 +94,11 @@ class InterceptionMode(TorchFunctionMode):
     ) -> Any:
         """Make the call, and record it if it computes attention."""
         kwargs = kwargs or {}
-        caller = kind_of_caller()
-        if caller == "compiler" or (not caller and torch.compiler.is_compiling()):
+        if torch.compiler.is_compiling():
             if not self.records_compiled:
                 reject_compiled()
             return traced_call(self, func, args, kwargs)
-        if caller == "graph" or not self._is_open or in_compiled_graph():
+        if not self._is_open or in_compiled_graph():
             return func(*args, **kwargs)
         WRAPPERS.update()
         name = _name(func)
@@ -133,7 +130,6 @@ class InterceptionMode(TorchFunctionMode):
         if self in ACTIVE.recorders:  # not where another thread ends the block
             ACTIVE.recorders.remove(self)
         vars(OUTPUTS).clear()
-        GRAPHS.clear()
         WRAPPERS.remove()
         remove_mode(self)
         if error is not None and not isinstance(error, CaptureError) and COMPILED in str(error):
@@ -198,8 +194,7 @@ class InterceptionMode(TorchFunctionMode):
     def compiled_call(self, call: FusedCall, output: Tensor, path: str, running: Running) -> None:
         """Record a call that a compiled graph made in a module at this path of the graph's root."""
         site = self.call_sites.within(running, path)
-        function = torch.nn.functional.scaled_dot_product_attention
-        self._emit(fused_record(call, None, function, output, site), output, site)
+        self._emit(fused_record(call, output, site), output, site)
 
     def scripted_call(
         self, called: Any, function: Callable[..., Any], *args: Any, **kwargs: Any
@@ -239,7 +234,7 @@ class InterceptionMode(TorchFunctionMode):
             raise CaptureError(NESTED)
         output = func(*args, **kwargs)
         site = self.call_sites.here()
-        return self._emit(fused_record(call, state, func, output, site), output, site)
+        return self._emit(fused_record(call, output, site, func, state), output, site)
 
     def _emit(self, record: AttentionRecord, output: Tensor, site: CallSite) -> Tensor:
         if is_batched(record.query):

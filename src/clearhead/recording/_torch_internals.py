@@ -96,6 +96,13 @@ def checkpoint_of(frame: FrameType) -> tuple[Any, bool]:
     return None, False
 
 
+def sequence_of(frame: FrameType) -> list[Any] | None:
+    """The modules and functions of which `checkpoint_sequential` runs some; else None."""
+    known = frame.f_code.co_name == "forward" and frame.f_code.co_filename == CHECKPOINTING
+    functions: list[Any] | None = frame.f_locals.get("functions") if known else None
+    return functions
+
+
 def is_batched(x: Tensor) -> bool:
     """Whether a tensor is one entry of a batch of `torch.vmap`."""
     functorch = torch._C._functorch
