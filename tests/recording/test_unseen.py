@@ -318,6 +318,42 @@ def test_gates_of_several_layers_are_not_taken_for_attention(code: Any, chosen: 
     assert recording.names == ("attention",)
 
 
+class Deformable(nn.Module):
+    """Each query alone determines positions, where values are sampled, and their weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights, self.positions = (nn.Linear(13, n).double() for n in (4, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = self.weights(x).softmax(-1).flatten(0, 1)[:, None]  # batch, 1, queries, points
+        positions = self.positions(x).tanh().unflatten(-1, (4, 2)).flatten(0, 1)
+        values = x.mT.reshape(6, 13, 1, 5)
+        parts = F.grid_sample(values, positions, align_corners=False).split(2, -1)
+        sampled = torch.stack([y.clone() for y in parts], -2).flatten(-2)
+        return (sampled * weights).sum(-1).mT.reshape(x.shape)
+
+
+class Stack(nn.Module):
+    def __init__(self, layers: nn.ModuleList) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, q: Tensor) -> Tensor:
+        x: Tensor = self.layers[0](q, q, q)
+        for layer in list(self.layers)[1:]:
+            x = layer(x)
+        return x
+
+
+def test_deformable_attention_is_named_in_each_layer() -> None:
+    attention = Attention(lambda q, k, v: F.scaled_dot_product_attention(Q, K, V))
+    model = nn.ModuleList([attention, Deformable(), Deformable()])
+    with pytest.warns(UserWarning, match="deformable"), ch.capture() as recording:
+        Stack(model)(Q)
+    assert [text.partition(": ")[0] for text in recording.unseen] == ["layers.1", "layers.2"]
+
+
 def test_a_learned_matrix_of_transitions_is_not_taken_for_attention() -> None:
     transitions, state = nn.Parameter(normal(5, 5)), normal(2, 5).softmax(-1)
     with ch.capture() as recording:

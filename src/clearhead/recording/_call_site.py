@@ -54,12 +54,10 @@ SCRIPTED_FUNCTION = "its scripted function {} has a softmax, which cannot be int
 PACKAGED = "it calls a package of AOTInductor, which cannot be intercepted"
 
 
+@call_while_compiling
 def reject_compiled() -> NoReturn:
     """Raise, from within the compiler."""
     raise CaptureError(COMPILED)
-
-
-call_while_compiling(reject_compiled)
 
 
 @cache

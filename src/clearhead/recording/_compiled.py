@@ -24,7 +24,6 @@ from clearhead.recording._torch_internals import (
     DisableInterception,
     call_while_compiling,
     compiled_module_path,
-    is_compiler_running,
     is_of_inductor,
     pop_mode,
     push_mode,
@@ -113,20 +112,40 @@ def traced_call(
     kwargs: dict[str, Any],
 ) -> Any:
     """A call as the compiler traces it: attention is followed by the operator that records it."""
-    if _is_fused(function):
+    kind, method = _kind_of_call(function)
+    if kind == "attention":
         return _recorded(recorder.level, function(*args, **kwargs), *args, **kwargs)
-    if _is_layer(function) and not _is_exporting():
+    if kind == "layer":
         push_mode(recorder)
         result = LAYER(*args, **kwargs)
         pop_mode()
         return result
-    method = _checked(function)
     result = getattr(args[0], method)(*args[1:], **kwargs) if method else function(*args, **kwargs)
-    if not _is_exporting():
+    if kind != "exported":
         _reject_unseen()
-    elif _is_softmax(function):
-        reject_compiled()
     return result
+
+
+@call_while_compiling
+def _kind_of_call(function: Callable[..., Any]) -> tuple[str, str]:
+    """What a call is, and the name of a tensor's method written in Python.
+
+    The compiler traces these methods by name only.
+    """
+    name = str(getattr(function, "__name__", ""))
+    is_exporting = torch.compiler.is_exporting()
+    if _is_fused(function) and not is_exporting:
+        return "attention", ""
+    if function is F.multi_head_attention_forward and not is_exporting:
+        return "layer", ""
+    try:
+        reject_opaque(name, function)
+    except CaptureError:
+        reject_compiled()
+    if is_exporting and name in SOFTMAX:
+        reject_compiled()
+    method = name if getattr(function, "__module__", "") == "torch._tensor" else ""
+    return "exported" if is_exporting else "", method
 
 
 class GraphTracker:
@@ -172,6 +191,7 @@ def _hint(x: Any) -> Any:
 TRACKERS: WeakKeyDictionary[fx.Graph, GraphTracker] = WeakKeyDictionary()
 
 
+@call_while_compiling
 def _reject_unseen() -> None:
     """Raise if a new operation of the graph is attention that cannot be recorded there."""
     graph = traced_graph()
@@ -217,32 +237,32 @@ def _recorded(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    if dropout_p > 0.0 or _is_exporting():  # its random numbers cannot be repeated
+    if dropout_p > 0.0:  # its random numbers cannot be repeated
         reject_compiled()
-    # graphs of CUDA write their outputs to the same memory again
-    number, copied = _number(), range(5) if query.is_cuda else _from_inputs()
+    number, copied, path = _place()
+    if query.is_cuda:  # graphs of CUDA write their outputs to the same memory again
+        copied = tuple(range(5))
     tensors = [x if x is None else x.detach() for x in (query, key, value, attn_mask, output)]
     previous = OUTPUTS.mark if number else None
-    options = (is_causal, scale, enable_gqa, _path(), level, list(copied), previous)
+    options = (is_causal, scale, enable_gqa, path, level, list(copied), previous)
     OUTPUTS.mark = torch.ops.clearhead.record.default(*tensors, *options)
     setattr(OUTPUTS, f"call_{number}", tensors)
     return output
 
 
-def _number() -> int:
-    """How many calls the graph that is being traced records so far."""
-    return sum(node.target is torch.ops.clearhead.record.default for node in traced_graph().nodes)
+@call_while_compiling
+def _place() -> tuple[int, tuple[int, ...], str]:
+    """Of the last call: its number in the graph, tensors that inputs may share, and its module.
 
-
-def _from_inputs() -> tuple[int, ...]:
-    """Which arguments of the last call share memory with inputs, such as caches."""
+    The arguments share memory with inputs of the graph, such as caches.
+    """
     graph = traced_graph()
+    number = sum(node.target is torch.ops.clearhead.record.default for node in graph.nodes)
     inputs = {_memory(node) for node in graph.nodes if node.op in ("placeholder", "get_attr")}
     call = next(node for node in reversed(graph.nodes) if _is_fused(node.target))
     arguments: Any = FusedCall(*call.args, **call.kwargs)[:4]
-    return tuple(
-        i for i, node in enumerate(arguments) if node is not None and _memory(node) in inputs
-    )
+    copied = (i for i, x in enumerate(arguments) if x is not None and _memory(x) in inputs)
+    return number, tuple(copied), _path()
 
 
 def _memory(node: fx.Node) -> int | None:
@@ -263,51 +283,19 @@ def _is_fused(function: Any) -> bool:
     return name.partition(".")[0] == "scaled_dot_product_attention"
 
 
-def _is_exporting() -> bool:  # called by the compiler, as `is_traced` is
-    return torch.compiler.is_exporting()
-
-
-def _is_softmax(function: Any) -> bool:
-    return getattr(function, "__name__", "") in SOFTMAX
-
-
-def _checked(function: Any) -> str:
-    """The name of a tensor's method written in Python, which the compiler traces by name only."""
-    name = str(getattr(function, "__name__", ""))
-    try:
-        reject_opaque(name, function)
-    except CaptureError:
-        reject_compiled()
-    return name if getattr(function, "__module__", "") == "torch._tensor" else ""
-
-
-def _is_layer(function: Any) -> bool:
-    return function is F.multi_head_attention_forward
-
-
 # The function without its check for overrides, so that attention inside it is recorded.
 LAYER = without_override_check(F.multi_head_attention_forward)
 # Its error messages refer to tensors, which a full graph cannot.
 LAYER.__globals__["_check_key_padding_mask"] = lambda *_: None
-call_while_compiling(_is_layer)
-call_while_compiling(_reject_unseen)
-call_while_compiling(_path)
-call_while_compiling(_number)
-call_while_compiling(_from_inputs)
-call_while_compiling(_is_exporting)
-call_while_compiling(_is_fused)
-call_while_compiling(_is_softmax)
-call_while_compiling(_checked)
 
 
-def in_compiled_graph() -> bool:
-    """Whether the intercepted function is called by the compiler, or by a graph that records it."""
+@call_while_compiling
+def called_by_graph() -> bool:
+    """Whether the intercepted function is called by a compiled graph, which records by itself."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and frame.f_globals.get("__name__") in DISPATCHERS:
         frame = frame.f_back
-    return (frame is not None and (is_of_inductor(frame) or _records(frame))) or (
-        is_compiler_running()
-    )
+    return frame is not None and (is_of_inductor(frame) or _records(frame))
 
 
 def _records(frame: FrameType) -> bool:

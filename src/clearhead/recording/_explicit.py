@@ -44,6 +44,7 @@ from clearhead.recording._torch_internals import graph_task
 
 PAIRED = products.MULTIPLY | {"addcmul"}
 MAX_HISTORY = 64
+DEFORMABLE = "its weights depend on the query alone, and values are sampled (deformable attention)"
 
 
 class OperationTracker:
@@ -60,6 +61,8 @@ class OperationTracker:
         self._other_scores: WeakTable[Tensor, str] = WeakTable()  # of functions not followed
         self._features: WeakTable[Tensor, bool] = WeakTable()  # that a linear layer computes
         self._other_weights: WeakTable[Tensor, Softmax] = WeakTable()  # of scores of unknown origin
+        self._choices: WeakTable[Tensor, Softmax] = WeakTable()  # weights of features alone
+        self._samples: WeakTable[Tensor, bool] = WeakTable()  # of values, at positions between them
         self.softmaxes: list[Softmax] = []
 
     def factor(self, x: Tensor) -> Factor:
@@ -229,8 +232,8 @@ class OperationTracker:
             softmax.origin = origin
         if name == "_sparse_softmax":
             softmax.refusal = "its scores are a sparse tensor"
-        elif history is None and not is_choice:
-            self._other_weights.put(result, softmax)
+        elif history is None:
+            (self._choices if is_choice else self._other_weights).put(result, softmax)
         if history is None or softmax.refusal:
             return
         form: Any = "logarithms" if name in LOG_SOFTMAX else "weights"
@@ -285,12 +288,15 @@ class OperationTracker:
             normaliser = self._normalisers.of(x)
             if normaliser is not None:
                 self._normalisers.put(result, normaliser)
-        if self._other_weights and name in CARRIED:
+        if name == "grid_sample":
+            self._samples.put(result, True)
+        tables: tuple[WeakTable[Tensor, Any], ...] = (self._choices, self._samples)
+        for table in (self._other_weights, *tables) if name in CARRIED else ():
             parts = x if isinstance(x, list | tuple) else (x,)
-            softmax = next(filter(None, map(self._other_weights.of, parts)), None)
+            known = next(filter(None, map(table.of, parts)), None) if table else None
             for part in result if isinstance(result, list | tuple) else (result,):
-                if softmax is not None and isinstance(part, Tensor):
-                    self._other_weights.put(part, softmax)
+                if known is not None and isinstance(part, Tensor):
+                    table.put(part, known)
         if not self._sums:
             return None
         undivided, divisor = self._sums.of(x), self._normaliser(name, args)
@@ -320,6 +326,9 @@ class OperationTracker:
         """Note scores by functions that are not followed, and uses of their softmax."""
         if name in PAIRED:
             pair = _activations(args, kwargs)
+            if self._samples and any(map(self._samples.of, pair)):
+                for softmax in filter(None, map(self._choices.of, pair)):
+                    softmax.refusal = DEFORMABLE
             if len(pair) > 1 and result.dim() > 1:
                 self._pairs.put(result, "a sum of elementwise products")
                 for x in pair:

@@ -23,12 +23,7 @@ from clearhead.recording._call_site import (
     reject_compiled,
     reject_opaque,
 )
-from clearhead.recording._compiled import (
-    ACTIVE,
-    OUTPUTS,
-    in_compiled_graph,
-    traced_call,
-)
+from clearhead.recording._compiled import ACTIVE, OUTPUTS, called_by_graph, traced_call
 from clearhead.recording._explicit import OperationTracker
 from clearhead.recording._kernel_calls import Reader, kernel_record
 from clearhead.recording._kernels import WRAPPERS, Kernel
@@ -37,8 +32,8 @@ from clearhead.recording._record_of_call import FusedCall, explicit_record, fuse
 from clearhead.recording._torch_internals import (
     DisableInterception,
     OperatorOverload,
-    function_modes,
     is_batched,
+    is_compiler_running,
     remove_mode,
     skip_while_compiling,
     without_override_check,
@@ -94,11 +89,13 @@ class InterceptionMode(TorchFunctionMode):
     ) -> Any:
         """Make the call, and record it if it computes attention."""
         kwargs = kwargs or {}
+        if called_by_graph():
+            return func(*args, **kwargs)
         if torch.compiler.is_compiling():
             if not self.records_compiled:
                 reject_compiled()
             return traced_call(self, func, args, kwargs)
-        if not self._is_open or in_compiled_graph():
+        if not self._is_open or is_compiler_running():
             return func(*args, **kwargs)
         WRAPPERS.update()
         name = _name(func)
@@ -140,7 +137,7 @@ class InterceptionMode(TorchFunctionMode):
     @contextmanager
     def resumed(self) -> Iterator[None]:
         """Intercept the calls inside a function that this mode was called with."""
-        if self._in_kernel or self in function_modes():
+        if self._in_kernel:
             yield
             return
         super().__enter__()  # type: ignore[no-untyped-call]

@@ -113,12 +113,13 @@ def is_batched(x: Tensor) -> bool:
     return False
 
 
-def call_while_compiling(function: Callable[..., Any]) -> None:
-    """Make the compiler call a function, where it only traces any other.
+def call_while_compiling(function: Function) -> Function:
+    """A decorator: the compiler calls the function, where it only traces any other.
 
     The same as `torch.compiler.assume_constant_result`, without importing the compiler (2 s).
     """
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
 
 
 def skip_while_compiling(function: Function) -> Function:
