@@ -276,13 +276,14 @@ class Disabled(nn.Module):
         super().__init__()
         self.before, self.graph = Attend(), fx.symbolic_trace(Attend(fused))
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def left_out(self, x: Tensor) -> Tensor:
         result: Tensor = self.graph(x)
         return result
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.left_out(self.before(x) + x)
+        result: Tensor = self.left_out(self.before(x) + x)
+        return result
 
 
 @pytest.mark.parametrize("fused", [False, True])

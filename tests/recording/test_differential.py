@@ -45,7 +45,8 @@ class Differential(torch.nn.Module):
         first, second = (
             torch.cat([self.attend(q[:, :, i], k[:, :, i], x) for x in values], -1) for i in (0, 1)
         )
-        return first - 0.3 * second
+        result: Tensor = first - 0.3 * second
+        return result
 
 
 def explicit(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

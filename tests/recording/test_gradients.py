@@ -349,7 +349,9 @@ class Pipeline(nn.Module):
 
 def run_in_segments(layers: Any, x: Tensor, reentrant: bool | None) -> Tensor:
     if reentrant is None:
-        return nn.Sequential.forward(layers, x)
+        for layer in layers:
+            x = layer(x)
+        return x
     result: Tensor = checkpoint_sequential(layers, 2, x, use_reentrant=reentrant)
     return result
 

@@ -331,7 +331,8 @@ class Deformable(nn.Module):
         values = x.mT.reshape(6, 13, 1, 5)
         parts = F.grid_sample(values, positions, align_corners=False).split(2, -1)
         sampled = torch.stack([y.clone() for y in parts], -2).flatten(-2)
-        return (sampled * weights).sum(-1).mT.reshape(x.shape)
+        result: Tensor = (sampled * weights).sum(-1).mT.reshape(x.shape)
+        return result
 
 
 class Stack(nn.Module):
@@ -573,7 +574,7 @@ class Waiting(TorchDispatchMode):
     """Operations that begin inside the block, and end after it."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.running, self.ended = threading.Event(), threading.Event()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -322,8 +322,8 @@ class OperationTracker:
         if name in PAIRED:
             pair = _activations(args, kwargs)
             if self._samples and any(map(self._samples.of, pair)):
-                for softmax in filter(None, map(self._choices.of, pair)):
-                    softmax.refusal = DEFORMABLE
+                for choice in filter(None, map(self._choices.of, pair)):
+                    choice.refusal = DEFORMABLE
             if len(pair) > 1 and result.dim() > 1:
                 self._pairs.put(result, "a sum of elementwise products")
                 for x in pair:
