@@ -104,9 +104,13 @@ def memory_of(process: int) -> float:
     return total / 1e3
 
 
-def rows_done(parts: Path) -> int:
-    """Rows in the parts that are written, all of the same number but the last."""
-    return 128 * sum(1 for _ in parts.glob("0*.jsonl"))
+def rows_done(job: Path) -> int:
+    """Rows that are written."""
+    try:
+        with (job / "rows.jsonl").open("rb") as rows:
+            return sum(1 for _ in rows)
+    except FileNotFoundError:
+        return 0
 
 
 class Figures:
@@ -119,18 +123,18 @@ class Figures:
         self.largest: float = kept.get("largest", 0.0)
         self.kills: int = kept.get("kills", 0)
 
-    def run(self, command: list[str], parts: Path, kill_at: int | None) -> None:
+    def run(self, command: list[str], job: Path, kill_at: int | None) -> None:
         """Run until so many rows are written, then SIGKILL, or to the end."""
         goal = "the end" if kill_at is None else f"row {kill_at:,}"
-        print(f"running from row {rows_done(parts):,} to {goal}", flush=True)
+        print(f"running from row {rows_done(job):,} to {goal}", flush=True)
         before, began = self.seconds, time.perf_counter()
         process = subprocess.Popen(command, stdout=sys.stderr)
         try:
             while process.poll() is None:
                 self.largest = max(self.largest, memory_of(process.pid))
-                if kill_at is not None and rows_done(parts) >= kill_at:
+                if kill_at is not None and rows_done(job) >= kill_at:
                     self.kills += 1
-                    print(f"killed after row {rows_done(parts):,}", flush=True)
+                    print(f"killed after row {rows_done(job):,}", flush=True)
                     break
                 time.sleep(0.2)
         finally:  # its own processes end with it
@@ -163,18 +167,18 @@ def main(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C: the job is ended, too
     write_pictures(folder, count)
     out = folder / f"predictions-{count}.parquet"
-    parts = out.with_name(f"{out.name}.parts")
+    job = out.with_name(f"{out.name}.job")
     inputs = [str(folder / name) for name in ("files", "tar", "parquet")]
     command = [sys.executable, "-m", "clearhead", "predict", *inputs, "--out", str(out)]
     command += ["--runner", runner]
-    if not parts.exists():
+    if not job.exists():
         out.unlink(missing_ok=True)
-    figures = Figures(folder / f"figures-{count}.json", continues=parts.exists())
+    figures = Figures(folder / f"figures-{count}.json", continues=job.exists())
     for number in range(1, KILLS + 1):
         kill_at = number * count // (KILLS + 1)
-        if rows_done(parts) < kill_at:
-            figures.run(command, parts, kill_at)
-    figures.run(command, parts, None)
+        if rows_done(job) < kill_at:
+            figures.run(command, job, kill_at)
+    figures.run(command, job, None)
     check(out, count)
     rate, errors = count / figures.seconds, len(range(7, count, BAD_EVERY))
     text = (

@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 from filelock import FileLock, Timeout
 
@@ -48,6 +49,14 @@ def write_all_atomic(contents: Mapping[Path, bytes]) -> None:
     with ExitStack() as stack:
         for path in reversed(list(contents)):  # so that they are replaced in this order
             _write_to_disk(stack.enter_context(replaced_atomic(path)), contents[path])
+
+
+def append_to_disk(path: Path, content: bytes) -> None:
+    """Append to a file, also on the disk; raises `StorageError`. A kill may leave a part of it."""
+    try:
+        _write_to_disk(path, content, "ab")
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {_reason(error, path)}") from error
 
 
 @contextmanager
@@ -128,8 +137,8 @@ def _reason(error: OSError, path: Path) -> str:
     return f"{error.strerror or error}; {advice}"
 
 
-def _write_to_disk(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
+def _write_to_disk(path: Path, content: bytes, mode: Literal["wb", "ab"] = "wb") -> None:
+    with path.open(mode) as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -1,33 +1,68 @@
-"""Validation of configuration dataclasses, declared field by field.
+"""Validation of settings; the rule of a dataclass's field stands in its annotation.
+
+epochs: Annotated[int, integer(1)] = 10
 
 def __post_init__(self) -> None:
-    validate(self, epochs=integer(1), warmup=at_least_and_below(0, 1))
+    validate(self)
 """
 
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import is_dataclass
+from functools import cache
+from inspect import get_annotations
 from numbers import Integral, Real
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 from clearhead.errors import ConfigError
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """A condition on one value, and its wording in the error: "must be `expected`"."""
 
     expected: str
     accepts: Callable[[Any], bool]
 
+    def __repr__(self) -> str:
+        return self.expected
+
 
 def validate(config: object, **rules: Rule) -> None:
-    """Raise `ConfigError` if a field of `config` breaks its rule."""
-    for name, rule in rules.items():
-        value = getattr(config, name)
-        if not rule.accepts(value):
-            raise ConfigError(f"{name} must be {rule.expected}, got {value!r}")
+    """Raise `ConfigError` if a field of `config` breaks its rule, from its annotation or given."""
+    kind: Any = type(config)
+    for name, rule in (_annotated_rules(kind) | rules).items():
+        check(name, getattr(config, name), rule)
+
+
+def check(name: str, value: object, rule: Rule) -> None:
+    """Raise `ConfigError` unless the value obeys the rule."""
+    if not rule.accepts(value):
+        raise ConfigError(f"{name} must be {rule.expected}, got {value!r}")
+
+
+@cache
+def _annotated_rules(kind: type) -> dict[str, Rule]:
+    """The rules of fields; one that a subclass declares with another default keeps its rule."""
+    return {
+        name: rule
+        for base in reversed(kind.__mro__)
+        for name, annotation in get_annotations(base).items()
+        if (rule := _rule_of(annotation)) is not None
+    }
+
+
+def _rule_of(annotation: Any) -> Rule | None:
+    kind, *metadata = get_args(annotation) if get_origin(annotation) is Annotated else [annotation]
+    if given := [rule for rule in metadata if isinstance(rule, Rule)]:
+        return given[0]
+    if get_origin(kind) is Literal:
+        return one_of(*get_args(kind))
+    classes = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    if all(map(is_dataclass, classes)):
+        return instance_of(*classes)
+    return {bool: BOOLEAN, str: TEXT, tuple[str, ...]: all_of(TEXT)}.get(kind)
 
 
 BOOLEAN = Rule("True or False", lambda value: isinstance(value, bool))
@@ -85,7 +120,7 @@ def matching(pattern: str, expected: str) -> Rule:
 
 def optional(rule: Rule) -> Rule:
     """None, or a value that obeys `rule`."""
-    return Rule(f"{rule.expected}, or None", lambda value: value is None or rule.accepts(value))
+    return Rule(rule.expected, lambda value: value is None or rule.accepts(value))
 
 
 def one_of(*choices: object) -> Rule:
@@ -100,3 +135,9 @@ def all_of(rule: Rule) -> Rule:
     """Every element of a tuple obeys `rule`."""
     expected = f"a tuple with each element {rule.expected}"
     return Rule(expected, lambda xs: isinstance(xs, tuple) and all(map(rule.accepts, xs)))
+
+
+def instance_of(*classes: type) -> Rule:
+    """An instance of one of a few public classes."""
+    names = (f"clearhead.{x.__module__.split('.')[1]}.{x.__name__}" for x in classes)
+    return Rule(f"an instance of {' or '.join(names)}", lambda value: isinstance(value, classes))

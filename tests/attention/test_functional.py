@@ -567,9 +567,3 @@ def test_sparse_and_nested_tensors_are_refused_in_one_line(kind: str) -> None:
         MultiHeadAttention(embed_dim=7, num_heads=1)(unfit)
     with pytest.raises(InputError, match="dense tensors"):
         scaled_dot_product_attention(dense, dense, dense, attn_mask=torch.ones(5, 5).to_sparse())
-
-
-@pytest.mark.parametrize("tokens", [3, 70])
-def test_meta_tensors_give_the_shape_of_the_context(tokens: int) -> None:
-    query = torch.empty(2, 5, tokens, 7, device="meta")
-    assert scaled_dot_product_attention(query, query, query).shape == query.shape

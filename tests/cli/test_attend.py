@@ -120,7 +120,7 @@ def test_a_page_is_written_with_other_formats_beside_it(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("",), "Error parsing TEXT ...: an argument is empty: ['']; run `clearhead attend"),
+        (("",), "Error parsing TEXT ...: expected a text, got ''; run `clearhead attend"),
         ((" ",), "expected a text with at least one word, got ' '"),
         (("dog " * 40,), "the text has 40 words and signs, this model takes at most 32"),
         ((SENTENCE, "--word", "cow"), "no word 'cow' in this text; there are: the, dog, chased,"),

@@ -149,20 +149,6 @@ def test_an_unsupported_picture_format_is_refused_before_evaluation(
     assert capsys.readouterr().err == expected
 
 
-def test_a_data_set_with_other_classes_is_an_error_of_one_line(
-    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        for index in range(5):
-            Image.new("L", (30, 20)).save(tmp_path / name / f"{index}.png")
-    assert call(model, tmp_path) == 2
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert shown.err.startswith(f"clearhead: the model has 3 classes, {tmp_path.name} has 2;")
-    assert shown.err.count("\n") == 1
-
-
 def test_many_classes_are_shown_as_their_most_frequent_confusions(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

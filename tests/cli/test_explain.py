@@ -101,6 +101,28 @@ def test_several_pictures_add_their_names_to_the_page(pictures: Path) -> None:
     assert names(Path.cwd()) == ["report-seven-2.html", "report-seven.html"]
 
 
+def test_each_of_several_digits_gets_a_page(
+    pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seven, two = Image.open(pictures / "seven.png"), Image.new("L", (80, 50), 255)
+    two.paste(seven, (0, 0))
+    two.paste(seven, (40, 0))
+    two.save(pictures / "more" / "two.png")
+    (pictures / "more" / "seven.png").unlink()
+    for _ in range(2):  # the second time with the figures of the first among the pictures
+        assert call(pictures / "more", "--png", "--json", "--out", pictures / "more") == 0
+    files = [f"two-explained-digit-{n}.{x}" for n in (1, 2) for x in ("html", "png", "json")]
+    assert names(pictures / "more") == sorted([*files, "two.png"])
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first == second
+    assert first["label"] == "77"
+    assert [Path(x).name for x in first["files"]] == files
+    two.save(pictures / "two-digit-1.png")
+    assert call(pictures / "two-digit-1.png", pictures / "more/two.png", "--out", "x.html") == 2
+    assert "x-two-digit-1.html would be written over itself" in capsys.readouterr().err
+    assert names(Path.cwd()) == []
+
+
 def test_pictures_are_given_as_for_predict(pictures: Path) -> None:
     with tarfile.open(pictures / "shard.tar", "w") as shard:
         shard.add(pictures / "seven.png", "first.png")
@@ -179,12 +201,3 @@ def test_a_picture_is_never_overwritten(pictures: Path, capsys: pytest.CaptureFi
     assert "would be written over itself; give another --out" in capsys.readouterr().err
     assert (pictures / "seven.png").read_bytes() == before
     assert not (pictures / "seven.html").exists()
-
-
-def test_an_interrupt_exits_with_code_130(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("clearhead.explanation._explain.encode", interrupt)
-    assert call(pictures / "seven.png") == 130
-    assert names(Path.cwd()) == []

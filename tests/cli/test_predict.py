@@ -14,7 +14,6 @@ from clearhead.cli.main import main
 from clearhead.cli.output import print_line, progress
 from clearhead.cli.predict import job_progress
 from clearhead.inference import Prediction, _jobs
-from clearhead.inference._runners import run_here
 from clearhead.models import build
 from clearhead.models.config import CNNConfig
 
@@ -234,7 +233,7 @@ def test_out_writes_a_row_for_each_picture_and_the_summary(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(_jobs, "run_in_processes", lambda *call: run_here(*call[:2]))
+    monkeypatch.setattr(_jobs, "run_in_processes", lambda units, rows_of, _: map(rows_of, units))
     out = tmp_path / "answers.jsonl"
     assert call(model, pictures, "--out", out) == 0
     output = capsys.readouterr()

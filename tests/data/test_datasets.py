@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from torch.utils.data import DataLoader
 
 from clearhead.data import DATASETS, ImageDataset, fetch_dataset, load_dataset
@@ -100,19 +99,8 @@ def test_sources_are_encrypted_and_a_dead_network_leaves_time_for_npm() -> None:
         assert all(url.startswith("https://") for url in dataset.mirrors)
         assert len(dataset.mirrors) * MIRROR_TIMEOUT <= MAX_STALL - 5
     assert len({file.sha256 for dataset in DATASETS.values() for file in dataset.files}) == 8
-    assert DATASETS["mnist"].npm is not None
+    assert DATASETS["mnist"].npm
     assert DATASETS["fashion-mnist"].class_names[9] == "Ankle boot"
-
-
-def test_a_folder_is_loaded_with_its_size_and_channels(tmp_path: Path) -> None:
-    for name in ("left", "right"):
-        (tmp_path / name).mkdir()
-        for number in range(5):
-            Image.new("L", (9, 9), number).save(tmp_path / name / f"{number}.png")
-    train = load_dataset(str(tmp_path), "train", image_size=(5, 7), in_channels=3)
-    assert tuple(train.images.shape) == (8, 3, 5, 7)
-    assert tuple(load_dataset(tmp_path, "test").images.shape) == (2, 1, 9, 9)
-    assert tuple(load_dataset(tmp_path, "test", image_size=11).images.shape) == (2, 1, 11, 11)
 
 
 @pytest.mark.parametrize(

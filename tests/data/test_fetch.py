@@ -19,8 +19,7 @@ import pytest
 
 from clearhead._atomic import TEMPORARY_PREFIX
 from clearhead.data import _fetch
-from clearhead.data._fetch import FetchedFile, fetch
-from clearhead.data._sources import DataFile, NamedDataset
+from clearhead.data._fetch import DataFile, FetchedFile, NamedDataset, fetch
 from clearhead.errors import CorruptDataError, FetchError, StorageError
 
 CONTENTS = {
@@ -39,7 +38,7 @@ GIVEN_UP = 30.0  # seconds: the promise, far above what it takes
 CHILDREN = """
 import hashlib, os, sys, time
 from clearhead.data import _fetch
-from clearhead.data._sources import DataFile, NamedDataset
+from clearhead.data._fetch import DataFile, NamedDataset
 from clearhead.errors import ClearheadError
 
 times, limit, timeout, *mirrors = sys.argv[1:]
@@ -143,7 +142,7 @@ def test_files_are_fetched_once_and_then_come_from_the_cache(server: Any, cache:
         ("corrupt", "damaged gzip|SHA-256|instead of"),
         ("other", "26 bytes instead of 30011"),
         ("short", "bytes instead of|SHA-256"),
-        ("bomb", "more bytes instead of 30011"),
+        ("bomb", "30012 bytes instead of 30011"),
         ("endless", "sent more than"),
         ("missing", "HTTP status 404"),
         ("broken", "HTTP status 500"),
@@ -416,13 +415,13 @@ def test_npm_downloads_a_package_and_runs_no_script_of_it(server: Any, tmp_path:
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
-        (None, "not on PATH"),
+        (None, "No such file .*'npm'"),
         ("sleep 9", "timed out after"),
         ("echo npm error 404; echo npm error   no such package >&2; exit 1", "no such package"),
         ("exit 3", "exit status 3"),
         ("exit 0", "no package"),
-        ("echo nonsense > any-1.0.0.tgz", "damaged package"),
-        ("head -c 9999 /dev/urandom | gzip | head -c 999 > any-1.0.0.tgz", "damaged package"),
+        ("echo nonsense > any-1.0.0.tgz", "damaged one"),
+        ("head -c 9999 /dev/urandom | gzip | head -c 999 > any-1.0.0.tgz", "damaged one"),
     ],
 )
 def test_a_failing_npm_client_is_abandoned(
@@ -448,7 +447,7 @@ def test_large_members_of_a_package_are_cut_and_links_not_followed(
     for name, member in (("link", link), ("large", large)):
         with tarfile.open(tmp_path / f"{name}.tgz", mode="w:gz") as archive:
             archive.addfile(member, io.BytesIO(bytes(member.size)))
-    for name, reason in (("link", "does not have all files"), ("large", "more bytes instead of")):
+    for name, reason in (("link", "does not have all files"), ("large", "30012 bytes instead of")):
         use_npm(f"cp {tmp_path}/{name}.tgz .", tmp_path, monkeypatch)
         with pytest.raises(FetchError, match=reason):
             get(server, npm=("any@1.0.0", "package"))

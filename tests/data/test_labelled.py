@@ -40,6 +40,8 @@ def test_size_and_channels_are_those_of_the_images(
     dataset = load_dataset(pictures(tmp_path / "x", mode, sizes))
     assert tuple(dataset.images.shape[1:]) == shape
     assert tuple(load_dataset(tmp_path / "x", "test").images.shape[1:]) == shape
+    sized = load_dataset(str(tmp_path / "x"), image_size=11, in_channels=3)
+    assert tuple(sized.images.shape[1:]) == (3, 11, 11)
 
 
 def test_a_grey_image_saved_in_colour_is_grey(tmp_path: Path) -> None:

@@ -6,14 +6,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 import clearhead as ch
+from clearhead import insight
 from clearhead.data import normalize
 from clearhead.errors import ConfigError, ImageError, InputError, NothingCapturedError
-from clearhead.explanation import Explanation, ImageClassifier, ImageInput, explain
+from clearhead.explanation import (
+    Explanation,
+    ImageClassifier,
+    ImageInput,
+    explain,
+    write_report,
+)
+from clearhead.explanation.page import picture_page
 from clearhead.inference import prepare
-from clearhead.insight import shapley
 from clearhead.insight.tokens import Grid
 from clearhead.models import ImageModel, build
 from clearhead.models.config import CNNConfig, ViTConfig
@@ -69,94 +77,68 @@ def test_weights_and_prediction_are_those_of_a_forward_pass_by_hand(
 
 
 def test_the_prediction_is_that_of_predict(digits: list[Path]) -> None:
-    model = small()
-    for path in digits[::5]:
-        explained, predicted = explain(model, path), ch.predict(model, path)
-        assert explained.prediction.label == predicted.label
-        assert explained.prediction.warnings == predicted.warnings
-        assert explained.prediction.probability == pytest.approx(predicted.probability, abs=1e-5)
+    strict = small()
+    strict.config = replace(strict.config, doubtful_below=0.95, rejected_below=0.9)
+    coarse = np.full((12, 12), 255, np.uint8)  # too few pixels to be rejected
+    coarse[2:10, 5:7] = 0
+    cases = ((small(), digits[5], "doubtful"), (strict, digits[5], "rejected"))
+    for model, picture, status in (*cases, (strict, coarse, "doubtful")):
+        explained, predicted = explain(model, picture).prediction, ch.predict(model, picture)
+        assert explained == predicted
+        assert explained.status == status
 
 
-def test_a_digit_of_few_pixels_is_no_more_rejected_than_by_predict() -> None:
-    model = small()
-    model.config = replace(model.config, doubtful_below=0.95, rejected_below=0.9)
-    coarse, fine = np.full((12, 12), 255, np.uint8), np.full((28, 28), 255, np.uint8)
-    coarse[2:10, 5:7] = fine[4:24, 12:16] = 0
-    for picture, status in ((coarse, "doubtful"), (fine, "rejected")):
-        assert ch.predict(model, picture, single=True).status == status
-        assert explain(model, picture).prediction.status == status
-
-
-def test_masking_is_the_fall_when_no_token_may_attend_to_a_patch(
-    nine: Explanation, digits: list[Path]
+def test_each_digit_of_a_picture_is_explained_as_predict_finds_it(
+    nine: Explanation, digits: list[Path], tmp_path: Path
 ) -> None:
-    model, inputs = double_inputs(digits[9])
-    before = plain_probabilities(model, inputs)[0, 9]
-    expected = []
-    for patch in range(16):
-
-        def without(
-            layer: int, head: int, weights: Tensor, values: Tensor, patch: int = patch
-        ) -> Tensor:
-            masked = weights.clone()
-            masked[..., patch] = 0
-            return masked / masked.sum(-1, keepdim=True) @ values
-
-        expected.append(before - plain_probabilities(model, inputs, without)[0, 9])
-    assert nine.masking.values is not None
-    torch.testing.assert_close(nine.masking.values, torch.stack(expected), atol=1e-5, rtol=0)
-    assert float(nine.masking.values.abs().max()) > 0.05  # or the test would be weak
-
-
-def test_rollout_is_the_product_of_the_layers_averaged_over_tokens(
-    nine: Explanation, digits: list[Path]
-) -> None:
-    flow = torch.eye(16, dtype=torch.float64)
-    for heads in plain_weights(*double_inputs(digits[9])):
-        flow = (0.5 * torch.eye(16) + 0.5 * heads.mean(0)) @ flow
-    assert nine.rollout.values is not None
-    torch.testing.assert_close(nine.rollout.values, flow.mean(0), atol=1e-6, rtol=0)
-
-
-def test_relevance_follows_the_gradient_of_the_predicted_class(
-    nine: Explanation, digits: list[Path]
-) -> None:
-    model, inputs = double_inputs(digits[9])
-    kept: list[Tensor] = []
-
-    def attend(attn: Any, x: Tensor) -> Tensor:
-        query, key, value = attn.qkv(x).unflatten(-1, (3, 4, -1)).permute(2, 0, 3, 1, 4)
-        weights = (query @ key.transpose(-1, -2) / 4).softmax(-1)
-        weights.retain_grad()
-        kept.append(weights)
-        joined: Tensor = attn.proj((weights @ value).transpose(1, 2).flatten(2))
-        return joined
-
-    x = model.embedded(inputs)
-    for block in model.blocks:
-        x = x + attend(block.attn, block.norm1(x))
-        x = x + block.mlp(block.norm2(x))
-    model.head(model.pooled(model.norm(x)))[0, 9].backward()
-    flow = torch.eye(16, dtype=torch.float64)
-    for weights in kept:
-        assert weights.grad is not None
-        flow = flow + (weights.grad * weights).clamp_min(0).mean(1)[0] @ flow
-    expected = (flow - torch.eye(16)).mean(0)
-    assert nine.relevance.values is not None
-    torch.testing.assert_close(nine.relevance.values, expected.detach(), atol=1e-7, rtol=1e-3)
+    row = Image.new("L", (320, 160), 255)
+    row.paste(Image.open(digits[4]), (10, 10))
+    row.paste(Image.open(digits[9]), (170, 10))
+    model = ch.load()
+    explanation, predicted = explain(model, row, name="row.png"), ch.predict(model, row)
+    assert explanation.prediction == predicted
+    assert [x.prediction for x in explanation.digits] == list(predicted.digits)
+    assert [x.prediction.label for x in explanation.digits] == ["4", "9"]
+    assert [x.image for x in explanation.digits] == [f"row.png, digit {n} of 2" for n in (1, 2)]
+    for digit in explanation.digits:
+        with torch.no_grad(), ch.capture() as recording:
+            model(normalize(digit.pixels[None], model.config))
+        for layer, record in zip(digit.layers, recording.records, strict=True):
+            torch.testing.assert_close(layer.weights, record.weights)
+        assert all(proof.holds for proof in digit.proofs)
+        assert digit.shapley.values is not None
+        assert not digit.digits
+    assert explanation.layers == ()
+    assert "one by one" in explanation.shapley.reason
+    assert explanation.to_dict()["digits"] == [x.to_dict() for x in explanation.digits]
+    html = explanation._repr_html_()
+    assert html == "".join(x._repr_html_() for x in explanation.digits)
+    files = write_report(explanation, tmp_path / "row.v2.html", formats=["json"])
+    assert [file.name for file in files] == [
+        f"row.v2-digit-{n}.{suffix}" for n in (1, 2) for suffix in ("html", "json")
+    ]
+    assert files[2].read_text(encoding="utf-8") == picture_page(explanation.digits[1])
+    assert sorted(tmp_path.iterdir()) == sorted(files)
 
 
-def test_shapley_values_are_exact_and_sum_to_the_log_odds(nine: Explanation) -> None:
+def test_the_measures_are_those_of_insight(nine: Explanation) -> None:
     model = ch.load()
     images = normalize(nine.pixels[None], model.config)
-    exact = shapley(model, images)
+    with torch.no_grad(), ch.capture() as recording:
+        model(images)
+    exact = insight.shapley(model, images)
     assert exact.is_exact
-    assert nine.shapley.values is not None
-    torch.testing.assert_close(nine.shapley.values, exact.values[0], atol=1e-5, rtol=0)
-    with torch.no_grad():
-        p = float(model(images).softmax(1).max())
-    rise = float(nine.shapley.values.sum()) + float(exact.empty)
-    assert rise == pytest.approx(float(np.log(p / (1 - p))), rel=1e-3)
+    options: Any = {"method": "mask", "grid": nine.grid}
+    masked = insight.ablate(model, images, torch.tensor([9]), "patch", **options)
+    expected = {
+        "rollout": insight.rollout(recording)[0].mean(0),
+        "relevance": insight.class_relevance(model, images, 9).tokens[0],
+        "shapley": exact.values[0],
+        "masking": torch.tensor([x.probability_drop for x in masked], dtype=torch.float64),
+    }
+    assert list(nine.influences) == list(expected)
+    for name, influence in nine.influences.items():
+        torch.testing.assert_close(influence.values, expected[name], atol=1e-5, rtol=0, msg=name)
 
 
 def test_every_layer_is_verified_and_the_graph_is_released(nine: Explanation) -> None:

@@ -222,7 +222,7 @@ def test_a_model_without_class_names_takes_those_of_the_data_set() -> None:
 
 
 def test_an_empty_data_set_and_a_batch_size_below_one_are_refused() -> None:
-    with pytest.raises(ConfigError, match="batch_size must be at least 1, got 0"):
+    with pytest.raises(ConfigError, match="batch_size must be an integer of at least 1, got 0"):
         evaluate(new_model(), random_set(), batch_size=0)
     with pytest.raises(InputError, match="no labels"):
         evaluate(new_model(), random_set(0))

@@ -126,7 +126,7 @@ def test_an_interrupted_job_continues_without_repeating_a_unit(
     assert (summary.rows, summary.resumed) == (18, 5 * kill_after)
     assert counts == [(n, 18) for n in (0, 5, 10, 15, 18)[kill_after:]]
     assert out.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
-    assert not list(tmp_path.glob("*.parts"))
+    assert not list(tmp_path.glob("*.job"))
 
 
 def test_an_unfinished_job_continues_with_the_same_settings_only(
@@ -154,18 +154,28 @@ def test_an_unfinished_job_continues_with_the_same_settings_only(
     assert run(model, [folder], out, restart=True).rows == 6
 
 
-def test_a_changed_part_is_detected(model: ImageModel, tmp_path: Path) -> None:
+@pytest.mark.parametrize("cut", [0, 1])
+def test_rows_that_were_changed_are_an_error_and_incomplete_ones_are_repeated(
+    model: ImageModel, tmp_path: Path, cut: int
+) -> None:
     folder, out = write_folder(tmp_path / "folder", 6), tmp_path / "out.jsonl"
+    rows = tmp_path / "out.jsonl.job" / "rows.jsonl"
 
     def change(done: int, _: int) -> None:
         if done == 6:
-            part = tmp_path / "out.jsonl.parts" / "000000.jsonl"
-            part.write_bytes(part.read_bytes().split(b"\n", 1)[1])
+            content = rows.read_bytes()
+            rows.write_bytes(content[:-9] if cut else content.split(b"\n", 1)[1])
 
-    with pytest.raises(StorageError, match=r"000000\.jsonl was changed; remove it"):
+    with pytest.raises(StorageError, match=r"rows\.jsonl was changed; restart=True starts again"):
         run(model, [folder], out, on_progress=change)
-    (tmp_path / "out.jsonl.parts" / "000000.jsonl").unlink()
-    assert run(model, [folder], out).resumed == 1
+    assert not out.exists()
+    if cut:
+        assert run(model, [folder], out).resumed == 5
+    else:
+        with pytest.raises(StorageError, match="was changed"):
+            run(model, [folder], out)
+        assert run(model, [folder], out, restart=True).resumed == 0
+    assert len(rows_of(out)) == 6
 
 
 def test_a_job_that_cannot_start_leaves_no_folder(model: ImageModel, tmp_path: Path) -> None:
@@ -175,9 +185,9 @@ def test_a_job_that_cannot_start_leaves_no_folder(model: ImageModel, tmp_path: P
         run(model, [tmp_path / "two.parquet"], tmp_path / "out.csv")
     with pytest.raises(ConfigError, match=r"must end in \.jsonl, \.csv, \.parquet"):
         run(model, [tmp_path], tmp_path / "out.txt")
-    with pytest.raises(ConfigError, match="num_workers must be at least 0, got -1"):
+    with pytest.raises(ConfigError, match="num_workers must be an integer of at least 0, got -1"):
         run(model, [tmp_path], tmp_path / "out.csv", num_workers=-1)
-    with pytest.raises(StorageError, match=r"cannot write .*out\.csv\.parts"):
+    with pytest.raises(StorageError, match=r"cannot write .*out\.csv\.job"):
         run(model, [tmp_path], tmp_path / "two.parquet" / "out.csv")
     with pytest.raises(InputError, match="needs a model"):
         predict_to_file("digits", [], tmp_path / "out.csv")  # type: ignore[arg-type]
@@ -185,9 +195,9 @@ def test_a_job_that_cannot_start_leaves_no_folder(model: ImageModel, tmp_path: P
 
 
 def test_two_processes_cannot_work_on_one_job(model: ImageModel, tmp_path: Path) -> None:
-    (tmp_path / "out.csv.parts").mkdir()
+    (tmp_path / "out.csv.job").mkdir()
     with (
-        FileLock(tmp_path / "out.csv.parts" / ".lock"),
+        FileLock(tmp_path / "out.csv.job" / ".lock"),
         pytest.raises(ConfigError, match="another process"),
     ):
         run(model, [tmp_path], tmp_path / "out.csv")
@@ -244,21 +254,21 @@ def test_a_job_killed_three_times_has_the_rows_of_an_undisturbed_one(
     (folder / "0123.png").write_bytes(b"no picture")
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "model"), str(folder)]
     out = tmp_path / "out.jsonl"
-    parts, seen = tmp_path / "out.jsonl.parts", 0
+    rows, seen = tmp_path / "out.jsonl.job" / "rows.jsonl", 0
     for _ in range(3):
         process = subprocess.Popen([*command, str(out)])
-        while len(list(parts.glob("0*.jsonl"))) <= seen and process.poll() is None:
+        while (not rows.exists() or rows.stat().st_size <= seen) and process.poll() is None:
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
-        seen = len(list(parts.glob("0*.jsonl")))
-    assert 0 < seen < 50
+        seen = rows.stat().st_size
+    assert 0 < rows.read_bytes().count(b"\n") < 400
     subprocess.run([*command, str(out)], check=True)
     run(model, [folder], tmp_path / "undisturbed.jsonl")
-    rows, expected = rows_of(out), rows_of(tmp_path / "undisturbed.jsonl")
-    assert [row["image"] for row in rows] == [f"{folder}/{n:04}.png" for n in range(400)]
-    assert [row.get("label") for row in rows] == [row.get("label") for row in expected]
-    assert not parts.exists()
+    found, expected = rows_of(out), rows_of(tmp_path / "undisturbed.jsonl")
+    assert [row["image"] for row in found] == [f"{folder}/{n:04}.png" for n in range(400)]
+    assert [row.get("label") for row in found] == [row.get("label") for row in expected]
+    assert not rows.parent.exists()
 
 
 @pytest.mark.slow

@@ -222,7 +222,7 @@ def test_the_input_of_other_models_is_the_whole_picture(channels: int) -> None:
 def test_a_model_of_two_channels_takes_no_pictures() -> None:
     with pytest.raises(ConfigError, match=r"1 channel .* or 3 .*, got 2"):
         predict(build(CNNConfig(in_channels=2, widths=(2,))), drawn(0))
-    with pytest.raises(ConfigError, match="num_workers must be at least 0, got -1"):
+    with pytest.raises(ConfigError, match="num_workers must be an integer of at least 0, got -1"):
         predict(build(CNNConfig(widths=(2,))), [drawn(0)], num_workers=-1)
 
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from clearhead import insight
 from clearhead.errors import InputError
 from clearhead.insight._attnlrp import _Rules
+from clearhead.insight.relevance import pixel_gradient
 
 IMAGE: dict[str, Any] = {"img_size": 12, "patch_size": 6, "in_chans": 1, "num_classes": 5}
 SIZES = IMAGE | {"embed_dim": 12, "depth": 2, "num_heads": 2}
@@ -133,3 +134,34 @@ def test_tokentm_refuses_blocks_of_another_kind() -> None:
     ).eval()
     with pytest.raises(InputError, match="block"):
         insight.attribute("tokentm", post_norm, images, baseline=BLACK)
+
+
+class Gated(nn.Module):
+    """Multiplies features with factors that are parameters, or computed from the image."""
+
+    def __init__(self, factors: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        options: dict[str, Any] = {"bias": False, "dtype": torch.float64}
+        self.gate = nn.Parameter(torch.randn(1, 6, dtype=torch.float64))
+        self.first, self.last = nn.Linear(9, 6, **options), nn.Linear(6, 5, **options)
+        self.factors = nn.Linear(9, factors, **options) if factors else None
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = images.flatten(1)
+        factors = self.gate.exp() if self.factors is None else self.factors(x)
+        logits: Tensor = self.last(self.first(x) * factors)
+        return logits
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("factors", [0, 1, 6])
+def test_a_factor_gets_half_of_the_relevance_if_it_depends_on_the_image(
+    factors: int, batch: int
+) -> None:
+    model, classes = Gated(factors), torch.arange(batch)
+    images = torch.randn(batch, 1, 3, 3, dtype=torch.float64)
+    with _Rules():
+        relevance = images * pixel_gradient(model, images, classes)
+    torch.testing.assert_close(relevance.sum((1, 2, 3)), model(images)[classes, classes].detach())
+    assert all(parameter.requires_grad for parameter in model.parameters())

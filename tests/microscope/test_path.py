@@ -18,7 +18,7 @@ def test_every_step_fits_the_screen_with_and_without_its_question(
     size: tuple[int, int], microscope: Microscope
 ) -> None:
     microscope.size(*size)
-    for step in STEPS:
+    for step in (*STEPS, "text"):
         for reveal in (False, True):
             microscope.show(step, reveal=reveal)
             over = microscope.evaluate(
@@ -154,6 +154,33 @@ def test_the_exchange_runs_through_all_layers_after_an_example_is_chosen(
         microscope.evaluate("() => clearhead.store.draw([[[60, 60], [200, 70], [120, 220]]])")
         microscope.page.wait_for_timeout(800)
         assert slider.input_value() == "0"
+
+
+def test_on_a_phone_an_example_scrolls_to_the_patches_that_exchange_information(
+    microscope: Microscope,
+) -> None:
+    microscope.size(390, 844).show()
+    microscope.evaluate("() => scrollTo(0, 0)")
+    assert not microscope.evaluate(VISIBLE, ".seen .digit-map")
+    with microscope.media(reduced_motion="no-preference"):
+        microscope.click("Example 4")
+        microscope.page.wait_for_function(f"() => ({VISIBLE})('.seen .digit-map')")
+    assert microscope.evaluate(
+        """() => document.querySelector(".seen").getBoundingClientRect().top
+          >= document.querySelector(".top").getBoundingClientRect().bottom"""
+    )  # below the header that stays
+
+
+def test_on_a_phone_an_open_case_is_beside_its_card(microscope: Microscope) -> None:
+    microscope.size(390, 844).show("gallery", case=2)
+    microscope.evaluate("() => scrollTo(0, 0)")
+    assert microscope.evaluate(VISIBLE, ".card[aria-pressed=true]")
+    assert microscope.evaluate(VISIBLE, ".content .lead")
+    last = microscope.page.locator(".card").last
+    last.click()
+    assert microscope.frames().state("case") == 6
+    assert microscope.evaluate(VISIBLE, ".card[aria-pressed=true]")
+    assert microscope.evaluate(VISIBLE, ".content .lead")
 
 
 def test_a_mechanism_plays_when_it_is_first_shown(microscope: Microscope) -> None:

@@ -87,3 +87,26 @@ def test_a_printed_step_is_one_page_in_its_own_colours(microscope: Microscope) -
             "cell => getComputedStyle(cell).printColorAdjust"
         )
         assert printed == "exact"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_numbers_near_zero_have_the_lightness_of_the_page_and_signs_keep_their_colour(
+    theme: str, microscope: Microscope
+) -> None:
+    pixels = screen(microscope.show("tokens", theme=theme), ".strip-row.total canvas")
+    token = np.array(
+        microscope.evaluate(
+            """() => {
+              const { input } = clearhead.store.result.value.run.layers[0];
+              return [...input.subarray(10 * 64, 11 * 64)];
+            }"""
+        )
+    )
+    height, width, _ = pixels.shape
+    columns = ((np.arange(64) + 0.5) * width / 64).astype(int)
+    shown = pixels[height // 2, columns]
+    near_zero, low, high = np.abs(token).argmin(), token.argmin(), token.argmax()
+    assert (shown[near_zero].mean() > 200) == (theme == "light")
+    assert (shown[near_zero].mean() < 60) == (theme == "dark")
+    assert shown[low][0] > shown[low][2] + 60  # orange
+    assert shown[high][2] > shown[high][0] + 60  # blue

@@ -1,6 +1,5 @@
 """One model, and the servers that tests share."""
 
-import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,4 +35,3 @@ def server(model: ImageModel) -> Iterator[ServerThread]:
     }
     with ServerThread(model, **settings) as started:
         yield started
-    logging.getLogger("clearhead").propagate = True  # the server's log configuration ends it

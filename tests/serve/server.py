@@ -3,6 +3,7 @@
 import asyncio
 import http.client
 import json
+import logging
 import os
 import signal
 import socket
@@ -95,6 +96,7 @@ class ServerThread(Client):
         self.server.should_exit = True
         self.thread.join(30)
         self.listener.close()
+        logging.getLogger("clearhead").propagate = True  # the server's log configuration ends it
         assert not self.thread.is_alive()
 
 
@@ -110,6 +112,16 @@ def stopped(pool: Pool) -> Iterator[None]:
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
+
+
+class Copy:
+    """In place of a model: what a model process does in place of unpickling it."""
+
+    def __init__(self, function: Callable[..., object], argument: object) -> None:
+        self.call = function, (argument,)
+
+    def __reduce__(self) -> Any:
+        return self.call
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:

@@ -17,11 +17,12 @@ from clearhead.inference import ModelCopy, predict, prepare
 from clearhead.models import build
 from clearhead.models.config import CNNConfig, ViTConfig
 from clearhead.models.pretrained import ImageModel
+from clearhead.serve import _pool
 from clearhead.serve._bodies import Job
 from clearhead.serve._pool import Pool
 from clearhead.serve.telemetry import Metrics
 
-from .server import BLANK, png, run_async, stopped, tensor, tensor_request
+from .server import BLANK, Copy, png, run_async, stopped, tensor, tensor_request
 
 
 def run(
@@ -124,6 +125,28 @@ def test_a_process_that_ends_or_hangs_is_replaced_and_fails_one_picture(model: I
         assert label_of(await pictures(pool, 3)[0]) == predict(model, png(3)).label
 
     run(model, scenario, seconds=1.5)
+
+
+def test_a_process_that_ends_at_its_start_is_started_again(
+    model: ImageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_pool, "SECONDS_BETWEEN_STARTS", 0.01)
+
+    async def scenario(pool: Pool) -> None:
+        start, failing = pool.start, [Copy(os._exit, 1)] * 2
+
+        def start_or_fail() -> Any:
+            return _pool._Worker(start.args[0], failing.pop()) if failing else start()  # type: ignore[arg-type]
+
+        pool.start = start_or_fail  # type: ignore[assignment]
+        (worker,) = pool.workers
+        os.kill(worker.pid, signal.SIGKILL)
+        while not worker.has_ended:
+            await asyncio.sleep(0.01)
+        assert label_of(await pictures(pool, 3)[0]) == predict(model, png(3)).label
+        assert not failing
+
+    run(model, scenario)
 
 
 class Fatal:

@@ -5,11 +5,11 @@ import re
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -23,7 +23,7 @@ from clearhead.serve._run import ENVIRONMENT
 from clearhead.serve.app import Application
 
 from .command import Command, count_of, descendants, is_running
-from .server import Client, ServerThread, png, post, status_of, wait_until
+from .server import Client, Copy, ServerThread, png, post, status_of, wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -86,16 +86,6 @@ def test_an_interrupt_completes_requests_without_delay(model: ImageModel) -> Non
         server.thread.join(20)
         assert not server.thread.is_alive()
     assert server.server.interrupted
-
-
-class Copy:
-    """In place of a model: what a model process does in place of unpickling it."""
-
-    def __init__(self, function: Callable[..., object], argument: object) -> None:
-        self.call = function, (argument,)
-
-    def __reduce__(self) -> Any:
-        return self.call
 
 
 def with_processes(app: Application, *, copy: Copy) -> Application:

@@ -1,7 +1,7 @@
-"""Registered designs: checked by a run, and printed with every change by the report."""
+"""Plans, and registered designs: checked by a run, and printed with every change by the report."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,20 @@ import pytest
 from clearhead.errors import ConfigError, CorruptDataError
 from clearhead.studies.claims import ENTRIES
 from clearhead.studies.claims.c08_number_of_heads import STUDY
+from clearhead.studies.claims.c08_number_of_heads import STUDY as HEADS
 from clearhead.studies.claims.c14_tiny_models import STUDY as TINY
-from clearhead.studies.registration import PACKAGE, check_registered, fingerprint, history, register
+from clearhead.studies.claims.c16_pronoun import STUDY as PRONOUN
+from clearhead.studies.registration import (
+    PACKAGE,
+    check_registered,
+    fingerprint,
+    history,
+    plan_study,
+    register,
+)
+from clearhead.studies.stats import smallest_effect
 from clearhead.studies.store import open_folder, read_results, study_trials
+from clearhead.studies.verdict import LEVEL
 
 
 @pytest.fixture
@@ -131,3 +142,39 @@ def test_history_names_known_claims_and_runs_in_order() -> None:
     assert {change["after"] for change in changes} <= {run["name"] for run in runs}
     assert {claim for change in changes for claim in change["claims"]} <= {x.claim for x in ENTRIES}
     assert {change["kind"] for change in changes} == {"rule", "design"}
+
+
+def test_seeds_and_distances_follow_from_grid_and_family() -> None:
+    better, same, *_ = plan_study(HEADS, "full")
+    assert (better.seeds, better.low, better.high) == (12, 0.5, None)
+    assert (same.kind, same.low, same.high) == ("equivalence", -0.5, 0.5)
+    assert better.distance_in_sd == smallest_effect(12, LEVEL / 4)
+    quick = (x for x in plan_study(HEADS, "quick") if x.kind != "estimate")
+    assert {(x.decides, x.distance_in_sd) for x in quick} == {(True, None)}
+    assert json.loads(json.dumps([asdict(x) for x in plan_study(HEADS, "quick")]))
+
+
+def test_a_premise_is_planned_outside_of_the_family() -> None:
+    premise, hypothesis, *_ = plan_study(PRONOUN, "full")
+    assert premise.distance_in_sd == smallest_effect(10, LEVEL)
+    assert hypothesis.distance_in_sd == smallest_effect(10, LEVEL / 4)
+
+
+def test_a_known_spread_gives_the_distance_in_its_unit() -> None:
+    (part, *_) = HEADS.parts
+    (hypothesis,) = part.hypotheses
+    known = replace(part, hypotheses=(replace(hypothesis, spread=0.6),))
+    (planned,) = plan_study(replace(HEADS, parts=(known,), literature=()), "full")
+    assert planned.distance == pytest.approx(0.6 * smallest_effect(12, LEVEL))
+
+
+def test_a_spread_of_an_earlier_run_is_used_where_none_is_declared() -> None:
+    names = [f"{task}: 4 heads, against 1" for task in ("common digit", "recall")]
+    plan = {
+        x.name: x for x in plan_study(HEADS, "full", {names[0]: 0.6, "8 heads, against 1": 9.0})
+    }
+    assert plan[names[0]].distance == pytest.approx(0.6 * smallest_effect(12, LEVEL / 4))
+    assert plan[names[1]].distance is None
+    assert plan["8 heads, against 1"].distance == pytest.approx(
+        0.5 * smallest_effect(12, LEVEL / 4)
+    )

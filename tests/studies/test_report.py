@@ -147,18 +147,14 @@ def test_a_figure_that_fails_is_a_problem_of_its_study_only(report: StudyReport)
 def test_the_page_contains_verdicts_evidence_and_methods(page: str) -> None:
     text = " ".join(re.sub(r"<[^>]*>", " ", page).split())
     for part in (
-        "Quick budget: few seeds",
         "2 of 3 studies are finished",
         "X1. With it, the score is higher",
         "Supported: the score is higher with it.",
-        "Hypotheses part hypothesis outcome n predicted",
         "By how much is the score higher with it?",
-        "Verdict: supported",
         "Verdict: contradicted",
         "Score (points): with 2.88",
         "above 1 points",
-        " standard deviations",
-        "clearhead study run --all: 1 trials in 1.5 minutes, 2 at a time (local), on A, 2 cores",
+        "1 trials in 1.5 minutes, 2 at a time (local), on A, 2 cores",
         "Nobody (2020), A paper",
     ):
         assert part in text

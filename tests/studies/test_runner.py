@@ -53,20 +53,6 @@ def test_all_trials_are_measured_recorded_and_judged() -> None:
 
 
 @pytest.mark.usefixtures("toys")
-def test_recorded_trials_are_not_measured_again() -> None:
-    run_studies(["toy:STUDY"], workers=1, out="r")
-    whole = records(Path("r"))
-    gone = sorted(Path("r/toy").glob("with*.json"))[:3]
-    for path in gone:
-        path.unlink()
-    run_studies(["toy:STUDY"], workers=1, out="r")
-    assert records(Path("r")) == whole
-    assert len(started_trials()) == TRIALS + 3
-    run_studies(["toy:STUDY"], workers=1, out="r")
-    assert len(started_trials()) == TRIALS + 3
-
-
-@pytest.mark.usefixtures("toys")
 def test_damaged_records_are_named_and_measured_again(capfd: pytest.CaptureFixture[str]) -> None:
     run_studies(["toy:STUDY"], workers=1, out="r")
     whole = records(Path("r"))
@@ -93,6 +79,8 @@ def test_damaged_records_are_named_and_measured_again(capfd: pytest.CaptureFixtu
     message = capfd.readouterr().err
     assert all(f"clearhead: {path} is damaged" in message for path in harmed[:5])
     assert records(Path("r")) == whole
+    assert len(started_trials()) == TRIALS + 5
+    run_studies(["toy:STUDY"], workers=1, out="r")
     assert len(started_trials()) == TRIALS + 5
 
 

@@ -14,7 +14,7 @@ from clearhead.studies.hypotheses import (
     exact,
     non_inferiority,
 )
-from clearhead.studies.study import Grid, Paper, Part, PerBudget, Study, Summary
+from clearhead.studies.study import Grid, Paper, Part, PerBudget, Study, Summary, parts
 from clearhead.studies.table import Budget, Cell, Outcome, Table, Trial, Values
 
 
@@ -238,6 +238,17 @@ def test_a_part_has_comparisons_or_what_is_exact() -> None:
     for hypotheses in ((), (compared(A, B), found)):
         with pytest.raises(ConfigError, match="part 'p': expected comparisons or what is exact"):
             Part("p", hypotheses)
+
+
+def test_parts_have_the_premises_of_their_conditions_and_the_variants_of_their_names() -> None:
+    premise, other = bound("p", "1", Cell("a", "known"), low=0), compared(A, Cell("b", "other"))
+    about_b = [exact("b", "", B, low=0), exact("b again", "", B, high=9)]
+    hypotheses: dict[str, Any] = {"both": compared(A, B), "b": about_b}
+    made = parts(hypotheses, premises={"a": premise}, variants={"both": {"other": other}})
+    assert made == (
+        Part("both", (compared(A, B),), (premise,), {"other": (other,)}),
+        Part("b", tuple(about_b)),
+    )
 
 
 def test_a_summary_gives_mean_and_range_of_each_group() -> None:

@@ -6,10 +6,10 @@ import pytest
 
 from clearhead.models import build
 from clearhead.studies.claims import find_source, load_study
-from clearhead.studies.claims.c11_without_attention import STEPS
 from clearhead.studies.claims.c11_without_attention import STUDY as WITHOUT_ATTENTION
 from clearhead.studies.measures import cost
 from clearhead.studies.measures.classifiers import COMPARED_MODELS, SIZES
+from clearhead.studies.measures.trainings import STEPS
 from clearhead.studies.study import Study
 from clearhead.studies.table import Outcome, Trial, Values
 
@@ -131,7 +131,7 @@ def test_both_set_ups_train_the_same_size_on_the_same_digits() -> None:
 
 @pytest.mark.parametrize("condition", ["explicit", "fused", "streamed", "recurrent"])
 def test_costs_are_measured(condition: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cost, "num_cores", lambda: 1)
+    monkeypatch.setattr(cost, "cpu_count", lambda: 1)
     settings = {"lengths": (64, 128), "chain_lengths": (4, 8), "repeats": 1}
     found = measured("C15", condition, **settings, gain_length=16, width=8)
     assert found["lengths"] == [64, 128]

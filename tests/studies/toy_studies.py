@@ -9,7 +9,7 @@ import random
 import time
 from pathlib import Path
 
-from clearhead.studies import Cell, Grid, Points, Study, Summary, difference, parts_of
+from clearhead.studies import Cell, Grid, Points, Study, Summary, difference, parts
 from clearhead.studies._worker import note_training
 
 
@@ -29,7 +29,7 @@ STUDY = Study(
     conditions="Three conditions of random numbers.", measure="Score in points.",
     seeds={"quick": 8, "full": 12},
     grid=(Grid(("with", "without", "1/d_k of <b>&"), run, {"size": 3}),),
-    parts=parts_of(
+    parts=parts(
         {
             "the score is higher with it": difference(
                 "score, with minus without", "points",
@@ -47,7 +47,7 @@ STUDY = Study(
 NULL = """
 from dataclasses import replace
 
-from clearhead.studies import Cell, Grid, Image, difference, parts_of
+from clearhead.studies import Cell, Grid, Image, difference, parts
 import toy
 
 
@@ -60,7 +60,7 @@ def run(trial):
 STUDY = replace(
     toy.STUDY, name="null", claim="X2", statement="The same is more than the same",
     grid=(Grid(("a", "b"), run),),
-    parts=parts_of(
+    parts=parts(
         {
             "it is more": difference(
                 "a minus b", "%", Cell("a", "score"), Cell("b", "score"), margin=0.5

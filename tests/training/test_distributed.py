@@ -14,7 +14,7 @@ import torch
 from clearhead.errors import ConfigError
 from clearhead.models import build, load
 from clearhead.training.distributed import ALONE, World, choose_device, join_world
-from clearhead.training.run import evaluate_together
+from clearhead.training.loop import evaluate_together
 
 from .small_run import MODEL, die_with_parent, small_dataset, small_training, start_processes
 

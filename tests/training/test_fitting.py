@@ -66,6 +66,13 @@ def test_sizes_that_patches_do_not_divide_are_refused() -> None:
         sized(RECIPE, (3, 47, 38), {"image_size": 64, "patch_size": 7})
 
 
+@pytest.mark.parametrize("name", ["image_size", "patch_size"])
+@pytest.mark.parametrize("size", [0, -3, (7, 0), (1, 2, 3), "7"])
+def test_sizes_that_are_none_are_refused(name: str, size: Any) -> None:
+    with pytest.raises(ConfigError, match=f"^{name} must be a positive integer, or"):
+        sized(RECIPE, (3, 47, 38), {name: size})
+
+
 @pytest.mark.parametrize("recipe", ["quick", "teacher", "digits", "sharp"])
 def test_the_models_of_digits_are_not_changed_by_digits(recipe: str) -> None:
     config = RECIPES[recipe]()

@@ -449,8 +449,9 @@ def test_neither_a_saved_model_nor_the_images_are_overwritten(tmp_path: Path, sh
     with pytest.raises(ConfigError, match="a saved model that was not trained there"):
         ch.train("quick", data=shapes, out=tmp_path / "model", epochs=1)
     assert (tmp_path / "model" / "model.safetensors").read_bytes() == saved
-    with pytest.raises(ConfigError, match="out is the folder of the images"):
-        ch.train("quick", data=shapes, out=shapes, epochs=1)
+    for out in (shapes, shapes / "runs" / "a"):
+        with pytest.raises(ConfigError, match="out is in the folder of the images"):
+            ch.train("quick", data=shapes, out=out, epochs=1)
 
 
 def test_only_sizes_that_were_adapted_are_reported() -> None:

@@ -9,7 +9,7 @@ import { buildTextModel } from "./engine/text";
 import { buildModel } from "./engine/vit";
 import { isWorker, work } from "./preprocess/worker";
 import { applyTheme } from "./state/state";
-import { StoreContext, createStore } from "./state/store";
+import { openStore, store } from "./state/store";
 import { App } from "./views/app";
 import "./style/base.css";
 import "./style/layout.css";
@@ -23,7 +23,7 @@ function start(): void {
   const payload = readPayload(document);
   const model = buildModel(readConfig(payload.settings), readTensors(text("weights"), payload.tensors));
   const textModel = buildTextModel(payload.text.settings, readTensors(text("text-weights"), payload.text.tensors));
-  const store = createStore(payload, model, textModel, location.hash);
+  openStore(payload, model, textModel, location.hash);
   let timer = 0;
   let written = store.hash();
   const write = (): void => {
@@ -45,7 +45,7 @@ function start(): void {
     document.documentElement.toggleAttribute("data-settled", store.settled.value);
   });
   Object.assign(globalThis, { clearhead: { store } }); // for the tests, and for the curious
-  render(<StoreContext.Provider value={store}><App /></StoreContext.Provider>, document.getElementById("app") as HTMLElement);
+  render(<App />, document.getElementById("app") as HTMLElement);
 }
 
 if (isWorker) work();

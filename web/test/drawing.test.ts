@@ -6,7 +6,7 @@ import { arcs, headName, tokenName } from "../src/draw/geometry";
 import { decimal, percent, points, scientific } from "../src/draw/numbers";
 import { extended, strokesFromText, strokesToText } from "../src/preprocess/strokes";
 import { computeSentence, ending, swapped } from "../src/state/sentence";
-import { firstState, stateFromHash, stateToHash } from "../src/state/state";
+import { firstState, partsOf, stateFromHash, stateToHash } from "../src/state/state";
 import { config } from "./support";
 
 import assert from "node:assert/strict";
@@ -63,12 +63,12 @@ test("strokes and pictures survive an address", () => {
   const strokes = [[[0, 0], [279, 100]], [[5, 7]]] as [number, number][][];
   assert.deepEqual(strokesFromText(strokesToText(strokes)), strokes);
   assert.equal(strokesFromText("zz"), null);
-  const first = firstState(config(), []);
-  const sizes = { contextLength: 20, depth: 2, numHeads: 4 };
+  const parts = partsOf(config(), { contextLength: 20, depth: 2, numHeads: 4 });
+  const first = firstState(parts);
   const image = Uint8Array.from({ length: 784 }, (_, i) => (i * 7) % 256);
   const state = { ...first, step: "mix" as const, images: [image, image], layer: 4, removed: [0, 23], masked: [2] };
-  assert.deepEqual(stateFromHash(stateToHash(state, first, config(), sizes), first, config(), sizes), state);
-  assert.equal(stateToHash(first, first, config(), sizes), "");
+  assert.deepEqual(stateFromHash(stateToHash(state, first, parts), first, parts), state);
+  assert.equal(stateToHash(first, first, parts), "");
 });
 
 test("points close to the last one are left out", () => {

@@ -87,6 +87,7 @@ class Options:
 
 
 DEFAULTS = Options()
+DIGIT = re.compile(r"(?<=.)-digit-[0-9]+$")  # in the names of files for one of several digits
 
 
 def explain(
@@ -98,6 +99,7 @@ def explain(
 ) -> int:
     """Explain predictions: one HTML page for each picture.
 
+    For a picture of several digits there is a page for each: NAME-explained-digit-1.html and so on.
     The page shows the model input, the prediction, the attention weights of every layer and head,
     the effect of masking each patch, and a check that the weights are those of the forward pass.
     Files in other formats have the page's name with their own suffix. A picture that cannot be
@@ -214,7 +216,8 @@ def _explain_pictures(
 
 def _is_written(name: str, images: tuple[str, ...]) -> bool:
     """Whether a picture found in a folder is a figure that an earlier call has written."""
-    return Path(name).stem.endswith("-explained") and name not in images
+    stem = DIGIT.sub("", Path(name).stem)
+    return stem.endswith("-explained") and name not in images
 
 
 def _pages(names: Sequence[str], out: Path | None, formats: list[str]) -> list[Path]:
@@ -228,11 +231,17 @@ def _pages(names: Sequence[str], out: Path | None, formats: list[str]) -> list[P
         pages = [out]
     else:
         pages = [out.with_name(f"{out.stem}-{stem}{out.suffix}") for stem in stems]
-    given = {Path(name).absolute() for name in names}
-    for page in pages:
-        for written in (page, *(page.with_suffix(f".{name}") for name in formats)):
-            if written.absolute() in given:
-                raise ConfigError(f"{written} would be written over itself; give another --out")
+    suffixes = [f".{name}" for name in formats]
+    written = {page.with_suffix(x).absolute() for page in pages for x in (page.suffix, *suffixes)}
+    given = [Path(name).absolute() for name in names]
+    of_digits = {
+        path: path.with_stem(DIGIT.sub("", path.stem))
+        for path in (*given, *(page.absolute() for page in pages))
+        if DIGIT.search(path.stem)
+    }
+    clashes = written.intersection(given) | {x for x, page in of_digits.items() if page in written}
+    if clashes:
+        raise ConfigError(f"{min(clashes)} would be written over itself; give another --out")
     return pages
 
 

@@ -53,9 +53,7 @@ def _one_line(printed: str) -> str:
     _, _, framed = re.sub("[│╭╮╰╯─]", " ", plain).partition("\n")
     parts = re.split(r"(?m)^[^\w\n]*$", dedent(framed))
     lines = [re.findall(r"^ {,6}(\S.*?) *$", part, re.MULTILINE) for part in parts]
-    line = "; ".join(" ".join(x).rstrip(".") for x in lines if x and "helptext" not in x[0])
-    # of an option with several texts, of which an empty one alone is wrong
-    return line.replace("Could not find valid parse for arguments:", "an argument is empty:")
+    return "; ".join(" ".join(x).rstrip(".") for x in lines if x and "helptext" not in x[0])
 
 
 def _deferred(command: Callable[..., object]) -> Callable[..., Callable[[], object]]:
@@ -167,20 +165,25 @@ def _primitive(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
             is_instance=lambda value: value is None or value in words,
             str_from_instance=lambda value: [str(value)],
         )
-    if kind not in KINDS:
+    is_list = get_args(kind)[1:] == (...,)
+    element = get_args(kind)[0] if is_list else kind
+    if element not in KINDS:
         return None
-    convert, metavar, expected = KINDS[kind]
+    convert, metavar, expected = KINDS[element]
+    may_be_empty = tyro.conf.Positional in info.markers  # the command then says what is missing
 
     def parse_values(given: list[str]) -> Any:
         try:
             values = tuple(map(convert, given))
         except ValueError:
-            raise ValueError(f"expected {expected}, got {' '.join(given)!r}") from None
-        return values if len(values) > 1 else values[0]
+            values = ()
+        if not values and (given or not may_be_empty):
+            raise ValueError(f"expected {expected}, got {' '.join(map(repr, given)) or 'none'}")
+        return values if is_list or len(values) > 1 else values[0]
 
     return PrimitiveConstructorSpec(
-        nargs=(1, 2) if " " in metavar else 1,
-        metavar=metavar,
+        nargs="*" if is_list else (1, 2) if " " in metavar else 1,
+        metavar=f"{metavar} [{metavar} ...]" if is_list else metavar,
         instance_from_str=parse_values,
         is_instance=lambda value: (
             value is None or isinstance(value, str | Path | int | float | tuple)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import arg
 
+from clearhead._validate import check, integer
 from clearhead.cli.options import (
     AsJson,
     EngineOption,
@@ -70,8 +71,8 @@ def predict(
         return _print(classifier, images, image_column, single=single, json=json)
     if STDIN in images:
         raise ConfigError("--out needs pictures that can be read again, not - (stdin)")
-    if workers is not None and workers < 1:
-        raise ConfigError(f"--workers must be at least 1, got {workers}")
+    if workers is not None:
+        check("--workers", workers, integer(1))
     from clearhead.inference import predict_to_file
 
     # Without it, loky prints a warning about its semaphores once a job has been killed.

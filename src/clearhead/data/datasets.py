@@ -2,6 +2,8 @@
 
 import math
 import struct
+import tomllib
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +11,27 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from clearhead.data._fetch import DownloadProgress, FetchedFile, cache_folder, fetch
+from clearhead.data._fetch import (
+    DataFile,
+    DownloadProgress,
+    FetchedFile,
+    NamedDataset,
+    cache_folder,
+    fetch,
+)
 from clearhead.data._parquet import PARQUET_SUFFIXES
-from clearhead.data._sources import DATASETS
 from clearhead.data.folder import open_folder
 from clearhead.data.image_dataset import ImageDataset, Split
 from clearhead.data.labelled import LabelledImages, decode
 from clearhead.data.tables import HUB, from_arrays, open_hub, open_saved, open_tables
 from clearhead.errors import ConfigError, CorruptDataError, DataError, did_you_mean, similar_folder
+
+_LISTED = tomllib.loads((resources.files(__package__) / "datasets.toml").read_text("utf-8"))
+DATASETS = {
+    name: NamedDataset(name=name, **{**table, "files": [DataFile(**x) for x in table["files"]]})
+    for name, table in _LISTED.items()
+}
+"""The named data sets."""
 
 Source = str | Path | ImageDataset | tuple[Any, Any]
 """What `load_dataset` accepts."""
@@ -148,7 +163,7 @@ def _named(
     if len(images) != len(labels):
         raise CorruptDataError(f"{files[0].path} has {len(images)} images, {len(labels)} labels")
     keys = range(len(labels))
-    class_names = DATASETS[name].class_names
+    class_names = tuple(DATASETS[name].class_names)
     return LabelledImages(name, images.numpy(), labels.tolist(), class_names, list(map(str, keys)))
 
 

@@ -76,7 +76,8 @@ def explain(
         word: texts only: the query word. By default the pronoun, or else every word.
 
     Returns:
-        An `Explanation` of a picture or a `TextExplanation`.
+        An `Explanation` of a picture, which has one of each digit if there are several, or a
+        `TextExplanation`.
 
     Raises:
         ImageError: the picture cannot be decoded.
@@ -124,6 +125,8 @@ def write_report(
 ) -> tuple[Path, ...]:
     """Write an explanation as an HTML page, and beside it in other formats.
 
+    For a picture of several digits there is a page for each: "report-digit-1.html" and so on.
+
     Args:
         explanation: of a picture or a text.
         path: the page, such as "report.html".
@@ -131,7 +134,7 @@ def write_report(
             with another suffix.
 
     Returns:
-        The paths of all files, the page first.
+        The paths of all files, the page first; digit by digit, if there are several.
 
     Raises:
         ConfigError: the path or a format has an unknown suffix.
@@ -143,9 +146,16 @@ def write_report(
     for name in formats:
         check_choice("a format", name, FORMATS)
     wanted = [name for name in FORMATS if name in formats and name != "html"]
-    paths = {page: "html"} | {page.with_suffix(f".{name}"): name for name in wanted}
-    write_all_atomic({path: encode(explanation, name) for path, name in paths.items()})
-    return tuple(paths)
+    parts = {page: explanation}
+    if isinstance(explanation, Explanation) and explanation.digits:
+        digits = enumerate(explanation.digits, start=1)
+        parts = {page.with_stem(f"{page.stem}-digit-{n}"): digit for n, digit in digits}
+    files = {}
+    for path, part in parts.items():
+        files[path] = encode(part, "html")
+        files |= {path.with_suffix(f".{name}"): encode(part, name) for name in wanted}
+    write_all_atomic(files)
+    return tuple(files)
 
 
 def encode(explanation: Explanation | TextExplanation, file_format: str) -> bytes:

@@ -12,7 +12,7 @@ from clearhead.data import ImageSource, WordTokenizer, normalize
 from clearhead.data.sentences import QUESTIONS, matches_pronoun_template
 from clearhead.data.tokenizer import MASK
 from clearhead.errors import ConfigError, InputError
-from clearhead.inference import prepare, uses_digit_preprocessing
+from clearhead.inference import Prediction, predict_inputs, prepare, uses_digit_preprocessing
 from clearhead.insight import Grid, grid_of
 from clearhead.models import ImageModel, Model, TextTransformer, load
 from clearhead.models.config import ImageModelConfig
@@ -30,16 +30,16 @@ class ImageInput:
         pixels: the same before normalisation, for display.
         is_ink: whether pixels are light ink on a dark background, as in MNIST.
         warnings: what makes a prediction doubtful, such as "low contrast".
-        is_empty: whether the picture shows nothing to classify.
-        is_coarse: whether it has too few pixels to be rejected.
+        prediction: the prediction where it is made already; by default that of the model's logits.
+        digits: the single digits if the picture shows several, in reading order.
     """
 
     inputs: Float[Tensor, "1 channels height width"]
     pixels: UInt8[Tensor, "channels height width"]
     is_ink: bool = False
     warnings: tuple[str, ...] = ()
-    is_empty: bool = False
-    is_coarse: bool = False
+    prediction: Prediction | None = None
+    digits: tuple["ImageInput", ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,8 +52,7 @@ class ImageClassifier:
         class_names: the classes in the order of the logits; empty for a model without classes.
         preprocess: makes a model input of a picture.
         warnings: remarks that hold for every picture.
-        doubtful_below, rejected_below, threshold_temperature, certainty_weights: as in
-            `ImageModelConfig`.
+        doubtful_below, rejected_below: as in `ImageModelConfig`.
     """
 
     name: str
@@ -63,8 +62,6 @@ class ImageClassifier:
     warnings: tuple[str, ...] = ()
     doubtful_below: float = ImageModelConfig.doubtful_below
     rejected_below: float = ImageModelConfig.rejected_below
-    threshold_temperature: float = ImageModelConfig.threshold_temperature
-    certainty_weights: tuple[float, ...] = ImageModelConfig.certainty_weights
 
     def grid(self, model_input: ImageInput) -> Grid | None:
         """The grid of patches for pictures of this size; None if undeclared by the model."""
@@ -160,28 +157,24 @@ def classifier_of(model: Model, name: str) -> ImageClassifier | TextModel:
 
 def _images(model: ImageModel, name: str) -> ImageClassifier:
     config = model.config
+    is_ink = uses_digit_preprocessing(config)
 
     def preprocess(image: ImageSource) -> ImageInput:
-        prepared = prepare(image, config, single=True)
-        return ImageInput(
-            inputs=normalize(prepared.pixels[None], config).to(next(model.parameters()).dtype),
-            pixels=prepared.pixels,
-            is_ink=uses_digit_preprocessing(config),
-            warnings=prepared.warnings,
-            is_empty=not prepared.found,
-            is_coarse=prepared.is_coarse,
-        )
+        whole = prepare(image, config)
 
-    return ImageClassifier(
-        name=name,
-        model=model,
-        class_names=config.labels,
-        preprocess=preprocess,
-        doubtful_below=config.doubtful_below,
-        rejected_below=config.rejected_below,
-        threshold_temperature=config.threshold_temperature,
-        certainty_weights=config.certainty_weights,
-    )
+        def model_input(one: Prediction) -> ImageInput:
+            pixels = one.image if is_ink and one.image is not None else whole.pixels
+            return ImageInput(
+                inputs=normalize(pixels[None], config).to(next(model.parameters()).dtype),
+                pixels=pixels,
+                is_ink=is_ink,
+                prediction=one,
+                digits=tuple(map(model_input, one.digits)),
+            )
+
+        return model_input(predict_inputs(model, [whole])[0])
+
+    return ImageClassifier(name=name, model=model, class_names=config.labels, preprocess=preprocess)
 
 
 def _text_model(model: TextTransformer, name: str) -> TextModel:

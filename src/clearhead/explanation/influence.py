@@ -16,10 +16,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from clearhead.errors import CaptureError, ConfigError, InputError
-from clearhead.insight import Grid, Part, rollout, shapley
-from clearhead.insight.ablation import without_part
-from clearhead.insight.forward import probabilities
-from clearhead.insight.propagation import read_out
+from clearhead.insight import Grid, ablate, rollout, shapley
+from clearhead.insight.propagation import Readout, read_out
 from clearhead.insight.relevance import relevance_of
 from clearhead.recording import Recording
 
@@ -129,12 +127,12 @@ def measure_flow(
     reason = why_no_rollout(shapes, grid)
     if grid is None or reason:
         return Influence(reason=reason), Influence(reason=reason)
-    readout: Sequence[int] = (0,) if grid.num_prefix_tokens else range(grid.num_tokens)
+    readout: Readout = 0 if grid.num_prefix_tokens else "mean"
     relevance = Influence(reason=NO_PREDICTION)
     try:
         if score is not None:
             result = relevance_of(score, recording)
-            readout = result.readout
+            readout = result.readout[0]
             relevance = Influence(values=result.tokens[0].detach().double().cpu())
     except (InputError, CaptureError) as error:
         relevance = Influence(reason=str(error))
@@ -161,17 +159,13 @@ def measure_masking(
     reason = why_no_masking(shapes, grid) or ("" if predicted else NO_PREDICTION)
     if grid is None or reason:
         return Influence(reason=reason)
-    label = max(range(len(predicted)), key=predicted.__getitem__)
-    before = probabilities(model, inputs)[0, label]
-    falls = torch.zeros(grid.num_patches, dtype=torch.float64)
-    for patch in range(grid.num_patches):
-        try:
-            around = without_part(Part(patch=patch), "mask", grid=grid)
-            after = probabilities(model, inputs, around=around)
-        except (InputError, CaptureError) as error:
-            return Influence(reason=str(error))
-        falls[patch] = before - after[0, label]
-    return Influence(values=falls)
+    label = torch.tensor([predicted.index(max(predicted))])
+    try:
+        without = ablate(model, inputs, label, "patch", method="mask", grid=grid)
+    except (InputError, CaptureError) as error:
+        return Influence(reason=str(error))
+    falls = [patch.probability_drop for patch in without]
+    return Influence(values=torch.tensor(falls, dtype=torch.float64))
 
 
 def measure_shapley(

@@ -1,6 +1,6 @@
 """The prediction for one picture explained, as plain data."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from clearhead.explanation.influence import (
     measure_shapley,
     rounded,
 )
-from clearhead.inference import Prediction, certainty_of, evaluation_mode, prediction_of
+from clearhead.inference import Prediction, evaluation_mode, prediction_of
 from clearhead.insight import Grid
 from clearhead.insight.forward import logits_of
 from clearhead.recording import AttentionRecord, Proof, Recording, capture
@@ -84,6 +84,9 @@ class Explanation:
         shapley: each patch's share in the log-odds of the predicted class, against black pixels;
             exact for up to 12 patches with ink, estimated for more.
         masking: the fall of the probability when no token may attend to a patch.
+        digits: the explanations of the single digits if the picture shows several, in reading
+            order. Then the other attributes have the prediction for all of them, but no layers,
+            proofs or measures.
     """
 
     image: str
@@ -100,6 +103,7 @@ class Explanation:
     relevance: Influence
     shapley: Influence
     masking: Influence
+    digits: tuple["Explanation", ...] = ()
 
     @property
     def influences(self) -> dict[str, Influence]:
@@ -131,16 +135,20 @@ class Explanation:
             "omitted_layers": [name for name in self.layer_names if name not in kept],
             **{name: influence.to_dict() for name, influence in self.influences.items()},
             "proofs": [asdict(proof) for proof in self.proofs],
+            **({"digits": [digit.to_dict() for digit in self.digits]} if self.digits else {}),
         }
 
     def __repr__(self) -> str:
+        kept = f"digits={len(self.digits)}" if self.digits else f"layers={len(self.layers)}"
         return (
             f"Explanation({self.image!r}, model={self.model!r}, "
             f"label={self.prediction.label!r}, probability={self.prediction.probability:.4f}, "
-            f"layers={len(self.layers)})"
+            f"{kept})"
         )
 
     def _repr_html_(self) -> str:
+        if self.digits:
+            return "".join(digit._repr_html_() for digit in self.digits)
         from clearhead.explanation.figures import thumbnails
         from clearhead.explanation.html import render
 
@@ -151,7 +159,40 @@ def explain_picture(
     classifier: ImageClassifier, picture: ImageSource, *, layers: Layers = None, name: str = ""
 ) -> Explanation:
     """Classify a picture under a capture, verify the weights, and measure what mattered."""
-    model_input = classifier.preprocess(picture)
+    name = name or (str(picture) if isinstance(picture, str | Path) else "picture")
+    original, model_input = _original(picture), classifier.preprocess(picture)
+    if not model_input.digits or model_input.prediction is None:
+        return _explain_input(classifier, model_input, original, layers, name)
+    count = len(model_input.digits)
+    digits = tuple(
+        _explain_input(classifier, digit, original, layers, f"{name}, digit {n} of {count}")
+        for n, digit in enumerate(model_input.digits, start=1)
+    )
+    none = Influence(reason="the picture shows several digits, which are explained one by one")
+    return replace(
+        digits[0],
+        image=name,
+        pixels=model_input.pixels,
+        prediction=model_input.prediction,
+        grid=None,
+        layer_names=(),
+        layers=(),
+        proofs=(),
+        rollout=none,
+        relevance=none,
+        shapley=none,
+        masking=none,
+        digits=digits,
+    )
+
+
+def _explain_input(
+    classifier: ImageClassifier,
+    model_input: ImageInput,
+    original: UInt8[Tensor, "3 full_height full_width"] | None,
+    layers: Layers,
+    name: str,
+) -> Explanation:
     with evaluation_mode(classifier.model), torch.enable_grad():
         recording, logits = _run(classifier, model_input)
         shapes = {record.name: _shape(record) for record in recording.records}
@@ -159,24 +200,15 @@ def explain_picture(
         if grid is not None and all(x.keys != grid.num_tokens for x in shapes.values()):
             grid = None  # no layer attends over all of its tokens
         names = classifier.class_names
-        is_empty = not names or model_input.is_empty
-        probabilities = logits.detach().double().softmax(0)
-        certainty = certainty_of(
-            probabilities[None],
-            model_input.pixels[None],
-            classifier.threshold_temperature,
-            classifier.certainty_weights,
-        )
-        prediction = prediction_of(
-            () if is_empty else probabilities.tolist(),
+        prediction = model_input.prediction or prediction_of(
+            logits.detach().double().softmax(0).tolist() if names else (),
             names,
             (*classifier.warnings, *(() if names else (NO_CLASSES,)), *model_input.warnings),
             model_input.pixels,
-            certainty=float(certainty),
             doubtful_below=classifier.doubtful_below,
-            rejected_below=0.0 if model_input.is_coarse else classifier.rejected_below,
+            rejected_below=classifier.rejected_below,
         )
-        score = None if is_empty else logits.max()[None]
+        score = logits.max()[None] if prediction.probabilities else None
         rollout, relevance = measure_flow(recording, [*shapes.values()], grid, score)
     masking = measure_masking(
         classifier.model, model_input.inputs, [*shapes.values()], grid, prediction.probabilities
@@ -184,10 +216,10 @@ def explain_picture(
     exact = measure_shapley(classifier.model, model_input.inputs, grid, prediction.probabilities)
     kept = select_queries(shapes, layers, grid)
     return Explanation(
-        image=name or (str(picture) if isinstance(picture, str | Path) else "picture"),
+        image=name,
         model=classifier.name,
         pixels=model_input.pixels,
-        original=_original(picture),
+        original=original,
         is_ink=model_input.is_ink,
         prediction=prediction,
         grid=grid,

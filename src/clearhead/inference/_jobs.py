@@ -1,17 +1,18 @@
 """Predictions for any number of pictures, written to one file, and resumable after a kill.
 
-Beside the output `predictions.csv`, the folder `predictions.csv.parts` holds the state of the job
+Beside the output `predictions.csv`, the folder `predictions.csv.job` holds the state of the job
 while it runs:
 
 - `inputs.jsonl`: the list of all pictures, made once;
 - `job.json`: the settings, written when the list is complete;
-- `000000.jsonl`, …: the rows of `UNIT` pictures each, written atomically.
+- `rows.jsonl`: the rows so far, in the order of the list.
 
-After the last part they are merged in the order of the list, checked against it, and removed.
+At the end the rows are compared with the list and written to the output, and the folder is removed.
 """
 
 import csv
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,22 +20,25 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from clearhead._atomic import locked, remove_temporaries, replaced_atomic, write_atomic
+from clearhead._atomic import (
+    append_to_disk,
+    locked,
+    remove_temporaries,
+    replaced_atomic,
+    write_atomic,
+)
+from clearhead._validate import check
 from clearhead.data import PictureRef, list_pictures
 from clearhead.errors import ConfigError, StorageError, require, setting
 from clearhead.inference._names import EngineChoice
 from clearhead.inference._predict import check_image_model
-from clearhead.inference._prepare import check_num_workers
+from clearhead.inference._prepare import NUM_WORKERS
 from clearhead.inference._runners import (
     Classifier,
-    Result,
     RunnerName,
-    Unit,
     printable,
-    run_here,
     run_in_processes,
     run_on_ray,
-    run_one_by_one,
 )
 from clearhead.models.pretrained import ImageModel
 
@@ -112,7 +116,7 @@ def predict_to_file(
         InputError: If the model is not one of Clearhead's.
     """
     check_image_model(model, "predict_to_file")
-    check_num_workers(num_workers)
+    check("num_workers", num_workers, NUM_WORKERS)
     out = Path(out)
     write = writer_for(out)
     if engine != "torch":
@@ -128,7 +132,7 @@ def predict_to_file(
         "inputs": names,
         "folder": str(Path.cwd()),
     }
-    job = _Job(out.with_name(f"{out.name}.parts"))
+    job = _Job(out.with_name(f"{out.name}.job"))
     with job.locked():
         if restart:
             job.remove_files()
@@ -145,31 +149,30 @@ def predict_to_file(
                 on_left_out=lambda path: left_out.update([Path(path).suffix.lower()]),
             ),
         )
-        done = resumed = job.num_done()
+        done = resumed = job.resume()
         on_progress(done, job.count)
-        for index, rows in _results(job, classifier, runner, num_workers):
-            write_atomic(job.part(index), rows)
+        for rows in _results(job.pending(), classifier, runner, num_workers):
+            append_to_disk(job.rows, rows)
             done += rows.count(b"\n")
             on_progress(done, job.count)
         with replaced_atomic(out) as temporary:
-            write(job.rows(), temporary)
+            write(job.checked_rows(), temporary)
+            if job.done < job.count:
+                raise job.changed()
         job.remove_files()
     return JobSummary(rows=job.count, errors=job.errors, resumed=resumed, left_out=dict(left_out))
 
 
 def _results(
-    job: "_Job", classifier: Classifier, runner: RunnerName, num_workers: int | None
-) -> Iterator[Result]:
+    units: Iterator[bytes], classifier: Classifier, runner: RunnerName, num_workers: int | None
+) -> Iterator[bytes]:
     from joblib import cpu_count
 
     if num_workers == 0:
-        yield from run_here(job.pending(), classifier)
-    elif runner == "ray":
-        yield from run_on_ray(job.pending(), classifier, num_workers, cpu_count())
-        if job.num_done() < job.count:
-            yield from run_one_by_one(job.pending(), classifier)
-    else:
-        yield from run_in_processes(job.pending(), classifier, num_workers or cpu_count())
+        return map(classifier, units)
+    if runner == "ray":
+        return run_on_ray(units, classifier, num_workers, cpu_count())
+    return run_in_processes(units, classifier, num_workers or cpu_count())
 
 
 class _Job:
@@ -179,9 +182,8 @@ class _Job:
         self.folder = folder
         self.settings = folder / "job.json"
         self.inputs = folder / "inputs.jsonl"
-        self.count = 0
-        self.errors = 0
-        self.unit = UNIT
+        self.rows = folder / "rows.jsonl"
+        self.count = self.done = self.errors = 0
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -197,15 +199,12 @@ class _Job:
             with suppress(OSError):  # unless it is empty
                 self.folder.rmdir()
 
-    def part(self, index: int) -> Path:
-        return self.folder / f"{index:06d}.jsonl"
-
     def prepare(self, settings: dict[str, object], refs: Iterator[PictureRef]) -> None:
         """Check the settings of an earlier run, or list the pictures for a new one."""
         remove_temporaries(self.folder)
         if self.settings.exists():
             found = json.loads(self.settings.read_bytes())
-            self.count, self.unit = found.pop("count"), found.pop("unit")
+            self.count = found.pop("count")
             if changed := [name for name in settings if settings[name] != found.get(name)]:
                 raise ConfigError(
                     f"the unfinished job in {self.folder} has another {' and '.join(changed)}; run "
@@ -216,39 +215,44 @@ class _Job:
             for ref in refs:
                 file.write(ref.to_line())
                 self.count += 1
-        content = {**settings, "count": self.count, "unit": self.unit}
-        write_atomic(self.settings, json.dumps(content, indent=2).encode())
+        write_atomic(self.settings, json.dumps(settings | {"count": self.count}, indent=2).encode())
 
-    def units(self) -> Iterator[Unit]:
+    def resume(self) -> int:
+        """The number of rows of earlier runs; one that a kill has cut is removed."""
+        self.rows.touch()
+        size = sum(map(len, self.checked_rows()))
+        os.truncate(self.rows, size)
+        return self.done
+
+    def pending(self) -> Iterator[bytes]:
+        """The lines of the pictures without a row, `UNIT` at a time."""
         with self.inputs.open("rb") as file:
-            for number in range(-(-self.count // self.unit)):
-                yield Unit(number, b"".join(islice(file, self.unit)))
+            lines = islice(file, self.done, None)
+            while unit := b"".join(islice(lines, UNIT)):
+                yield unit
 
-    def pending(self) -> Iterator[Unit]:
-        return (unit for unit in self.units() if not self.part(unit.number).exists())
+    def checked_rows(self) -> Iterator[bytes]:
+        """The complete rows, each compared with the list; counts them, and those with an error."""
+        self.done = self.errors = 0
+        with self.rows.open("rb") as rows, self.inputs.open("rb") as inputs:
+            for row, line in zip(rows, inputs, strict=False):
+                if not row.endswith(b"\n"):
+                    return
+                found = json.loads(row)
+                if found["image"] != printable(PictureRef.from_line(line).name):
+                    raise self.changed()
+                self.done += 1
+                self.errors += "error" in found
+                yield row
 
-    def num_done(self) -> int:
-        """The rows that earlier runs have written."""
-        parts = [index for index in range(-(-self.count // self.unit)) if self.part(index).exists()]
-        return sum(min(self.unit, self.count - index * self.unit) for index in parts)
-
-    def rows(self) -> Iterator[bytes]:
-        """The rows of all parts, after each was compared with the list; counts errors."""
-        self.errors = 0
-        for unit in self.units():
-            names = [printable(PictureRef.from_line(line).name) for line in unit.lines.splitlines()]
-            rows = self.part(unit.number).read_bytes().splitlines(keepends=True)
-            found = [json.loads(row) for row in rows]
-            if [row["image"] for row in found] != names:
-                raise StorageError(f"{self.part(unit.number)} was changed; remove it and run again")
-            self.errors += sum("error" in row for row in found)
-            yield from rows
+    def changed(self) -> StorageError:
+        """The error for rows that are not those of this job."""
+        return StorageError(f"{self.rows} was changed; {setting('restart', True)} starts again")
 
     def remove_files(self) -> None:
         """The settings first: without them, the rest is no job."""
-        self.settings.unlink(missing_ok=True)
-        for file in self.folder.glob("*.jsonl"):
-            file.unlink()
+        for file in (self.settings, self.inputs, self.rows):
+            file.unlink(missing_ok=True)
 
 
 def write_jsonl(lines: Iterator[bytes], path: Path) -> None:

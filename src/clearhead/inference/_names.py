@@ -3,6 +3,6 @@
 from typing import Literal
 
 EngineName = Literal["torch", "compile", "onnxruntime", "openvino"]
-EngineChoice = Literal["torch", "compile", "onnxruntime", "openvino", "auto"]
+EngineChoice = Literal[EngineName, "auto"]
 ExportFormat = Literal["onnx", "openvino", "torch-export", "timm", "safetensors"]
 Precision = Literal["float32", "float16", "int8"]

@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from clearhead._validate import check, integer
 from clearhead.data import ImageSource, normalize
-from clearhead.errors import ConfigError, ImageError, InputError
+from clearhead.errors import ImageError, InputError
 from clearhead.inference._certainty import certainty_of
 from clearhead.inference._names import EngineChoice
 from clearhead.inference._prediction import (
@@ -209,8 +210,7 @@ def predict_probabilities(
     Raises:
         InputError: The model returns NaN or infinite logits.
     """
-    if batch_size < 1:
-        raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
+    check("batch_size", batch_size, integer(1))
     like = next(model.parameters())
     with evaluation_mode(model), torch.inference_mode():
         parts = [

@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from clearhead._processes import exit_with_parent
+from clearhead._validate import check, integer, optional
 from clearhead.data import (
     Digit,
     ImageSource,
@@ -30,12 +31,14 @@ from clearhead.data import (
 from clearhead.data.preprocessing.digits import TOO_SMALL, digit_and_parts
 from clearhead.data.preprocessing.image import REDUCED_BY
 from clearhead.data.preprocessing.scaling import SIDE
-from clearhead.errors import ConfigError, ImageError
+from clearhead.errors import ImageError
 from clearhead.models.config import ImageModelConfig
 
 POOL_AFTER = 1.0  # seconds of preprocessing; it takes about as many until the processes work
 MAX_COARSE = 10  # pixels on the longer side of the ink
 CHUNK, CHUNKS_AHEAD = 8, 3  # files that a process gets at once; chunks per process
+
+NUM_WORKERS = optional(integer(0))
 
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels; the last two are exclusive."""
@@ -142,7 +145,7 @@ def prepare_each(
             preprocessed in this process. By default, once this has taken a second, one for each
             core of the CPU.
     """
-    check_num_workers(num_workers)
+    check("num_workers", num_workers, NUM_WORKERS)
     prepared = partial(_prepared, config=config, single=single)
     seconds = 0.0 if num_workers else POOL_AFTER
     for is_file, group in groupby(images, lambda image: isinstance(image, str | Path)):
@@ -155,12 +158,6 @@ def prepare_each(
             result = prepared(image)
             seconds -= perf_counter() - started
             yield result
-
-
-def check_num_workers(num_workers: int | None) -> None:
-    """Raise `ConfigError` for a negative number of processes."""
-    if num_workers is not None and num_workers < 0:
-        raise ConfigError(f"num_workers must be at least 0, got {num_workers}")
 
 
 def _in_processes(

@@ -1,16 +1,19 @@
 """Where the pictures of a job are classified: in processes of this machine, or on Ray.
 
-A unit of work is some consecutive pictures; its result is one line of JSON for each. A picture that
-cannot be read, or ends the process that reads it, gives a line with an error.
+A unit of work is some consecutive pictures, each a line of `PictureRef.to_line`; its result is one
+line of JSON for each, with an error if the picture cannot be read, or ends the process that reads
+it. Results have the order of the units.
 """
 
 import json
 import logging
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from concurrent.futures import BrokenExecutor, Future, wait
+from itertools import chain
 from multiprocessing import current_process
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from clearhead.inference._engines import ModelLike
 
 RunnerName = Literal["local", "ray"]
-UNITS_AHEAD = 2  # per process
+UNITS_AHEAD = 4  # per process
 RAY_BLOCKS = 1000  # at most; a block is repeated if its actor ends
 PROCESS_ENDED = "the process that read this picture ended; is the picture damaged, or memory full?"
 
@@ -49,17 +52,6 @@ def predict_listed(
             return error
 
     return predict_each(model, map(source, refs), single=single, num_workers=num_workers)
-
-
-class Unit(NamedTuple):
-    """Consecutive pictures, each a line of `PictureRef.to_line`."""
-
-    number: int
-    lines: bytes
-
-
-Result: TypeAlias = tuple[int, bytes]
-"""The number of a unit, and its rows"""
 
 
 class Classifier:
@@ -113,50 +105,44 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def run_here(units: Iterator[Unit], classifier: Classifier) -> Iterator[Result]:
-    """One unit after the other in this process."""
-    for unit in units:
-        yield unit.number, classifier(unit.lines)
-
-
 def run_in_processes(
-    units: Iterator[Unit], classifier: Classifier, workers: int
-) -> Iterator[Result]:
-    """Units in parallel, as they are completed.
+    units: Iterator[bytes], classifier: Classifier, workers: int
+) -> Iterator[bytes]:
+    """Units in parallel.
 
-    If a process dies, the pictures of all units that it may have been working on are read one by
-    one, so that only the picture that caused it has no prediction.
+    If a process dies, the pictures of the first unit without a result are read one by one, and the
+    units after it again: only the picture that caused it has no prediction.
     """
     if current_process().daemon:  # it may not have processes of its own
-        yield from run_here(units, classifier)
+        yield from map(classifier, units)
         return
     pool = _Pool(classifier, workers)
-    waiting: dict[Future[bytes], Unit] = {}
+    waiting: deque[tuple[bytes, Future[bytes]]] = deque()
     try:
         while True:
-            while len(waiting) < UNITS_AHEAD * workers and (unit := next(units, None)) is not None:
-                waiting[pool.submit(unit.lines)] = unit
+            while len(waiting) < UNITS_AHEAD * workers and (unit := next(units, b"")):
+                waiting.append((unit, pool.submit(unit)))
             if not waiting:
                 return
-            completed, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            if any(isinstance(future.exception(), BrokenExecutor) for future in completed):
-                wait(waiting)
-                suspects, waiting = waiting, {}
+            unit, first = waiting.popleft()
+            try:
+                yield first.result()
+            except BrokenExecutor:
+                wait([future for _, future in waiting])
                 pool.restart()
-                for future, unit in suspects.items():
-                    broken = isinstance(future.exception(), BrokenExecutor)
-                    yield unit.number, _one_by_one(unit, pool) if broken else future.result()
-                continue
-            for future in completed:
-                yield waiting.pop(future).number, future.result()
+                yield _one_by_one(unit, pool)
+                waiting = deque(
+                    (unit, pool.submit(unit) if future.exception() else future)
+                    for unit, future in waiting
+                )
     finally:
         pool.shutdown()
 
 
-def _one_by_one(unit: Unit, pool: "_Pool") -> bytes:
-    """The rows of a unit that ended a process."""
+def _one_by_one(unit: bytes, pool: "_Pool") -> bytes:
+    """The rows of a unit that may have ended a process."""
     rows = []
-    for line in unit.lines.splitlines(keepends=True):
+    for line in unit.splitlines(keepends=True):
         try:
             rows.append(pool.submit(line).result())
         except BrokenExecutor:
@@ -210,18 +196,21 @@ def _classify(lines: bytes) -> bytes:
 
 
 def run_on_ray(
-    units: Iterator[Unit], classifier: Classifier, workers: int | None, local_workers: int
-) -> Iterator[Result]:
-    """Units on a Ray cluster, by Ray Data, as they are completed; none if its actor ended twice."""
+    units: Iterator[bytes], classifier: Classifier, workers: int | None, local_workers: int
+) -> Iterator[bytes]:
+    """Units on a Ray cluster, by Ray Data; those whose actor ended twice, here one by one."""
     with ray_cluster(local_workers):
         import ray
         from ray.data import ActorPoolStrategy, DataContext
 
         context = DataContext.get_current()
+        context.execution_options.preserve_order = True
         context.max_errored_blocks = -1
         context.enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
-        items = [{"number": unit.number, "lines": zlib.compress(unit.lines)} for unit in units]
+        items: list[dict[str, Any]] = [
+            {"number": number, "lines": zlib.compress(unit)} for number, unit in enumerate(units)
+        ]
         if not items:
             return
         actors = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
@@ -231,18 +220,16 @@ def run_on_ray(
             compute=ActorPoolStrategy(min_size=1, max_size=actors),
             max_task_retries=1,
         )
-        for row in rows.iter_rows():
-            yield row["number"], row["rows"]
-
-
-def run_one_by_one(units: Iterator[Unit], classifier: Classifier) -> Iterator[Result]:
-    """Units that may end a process, in one process of this machine."""
-    pool = _Pool(classifier, 1)
-    try:
-        for unit in units:
-            yield unit.number, _one_by_one(unit, pool)
-    finally:
-        pool.shutdown()
+        end = {"number": len(items), "rows": b""}
+        pool, done = _Pool(classifier, 1), 0
+        try:
+            for row in chain(rows.iter_rows(), [end]):
+                for item in items[done : row["number"]]:  # its actor ended twice
+                    yield _one_by_one(zlib.decompress(item["lines"]), pool)
+                yield row["rows"]
+                done = row["number"] + 1
+        finally:
+            pool.shutdown()
 
 
 class _RayClassifier:

@@ -169,9 +169,8 @@ def _is_root(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[st
 
 
 def _are_activations(*args: Any) -> bool:
-    """Whether these are two tensors of one shape that depend on the input, so no parameters."""
-    computed = [x for x in args if isinstance(x, Tensor) and x.requires_grad and not x.is_leaf]
-    return len(computed) == len(args) == 2 and args[0].shape == args[1].shape
+    """Whether these are two tensors that depend on the image."""
+    return len(args) == 2 and all(isinstance(x, Tensor) and x.requires_grad for x in args)
 
 
 def _layer_norm(

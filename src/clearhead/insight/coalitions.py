@@ -122,7 +122,7 @@ def shapley(
         max_exact_players: Up to how many players values are exact: n players that are not null have
             2ⁿ coalitions.
         num_permutations: Random orders (and as many reversed ones) where values are estimated.
-        seed: Seed of the random orders.
+        seed: Seed of the random orders, which are the same for every image.
         batch_size: Coalitions in a forward pass.
 
     Returns:
@@ -145,7 +145,6 @@ def shapley(
     start = perf_counter()
     if classes is None:
         classes = model_logits(model, images, batch_size=batch_size).argmax(1)
-    generator = torch.Generator().manual_seed(seed)
     count = int(owners.max()) + 1
 
     def solve(image: Tensor, blank: Tensor, target: Tensor) -> tuple[Solution, Tensor, int]:
@@ -163,6 +162,7 @@ def shapley(
             scores = game(all_coalitions(len(live)))
             return _spread(solve_exactly(scores), live, count), scores[[0, -1]], len(scores)
         ends = game(torch.tensor([[False], [True]]).expand(2, len(live)))
+        generator = torch.Generator().manual_seed(seed)
         solution = estimate(game, len(live), num_permutations, generator)
         total = 2 + 2 * num_permutations * (len(live) + 1)
         return _spread(solution, live, count), ends, total

@@ -35,8 +35,8 @@ class Baseline:
         kind: "constant" is `value`; "mean" is each channel's mean over the image itself; "blur" is
             the image under a Gaussian filter, from which RISE inserts natural images, because it
             adds no edges; "linear" is ROAD's noisy linear imputation, in which each removed pixel
-            is the weighted mean of its eight neighbours plus noise, so that the shape of what is
-            removed hardly shows (Rong et al. 2022, arXiv 2202.00449).
+            is the weighted mean of its eight neighbours plus noise, the same for every image, so
+            that the shape of what is removed hardly shows (Rong et al. 2022, arXiv 2202.00449).
         value: One value, or one for each channel, as the model input has it (normalised).
         sigma: Standard deviation of the Gaussian filter in pixels.
         noise: Standard deviation of the noise of "linear", in units of the model input.
@@ -90,12 +90,12 @@ class Baseline:
         if self.kind != "linear":
             return torch.where(pixels, images[:, None], self.of(images)[:, None])
         generator = torch.Generator().manual_seed(0)
-        noise = self.noise * torch.randn(images.shape, generator=generator).to(images)
+        noise = self.noise * torch.randn(images.shape[1:], generator=generator).to(images)
         filled = [
             torch.stack([_imputed(image, subset[0]) for subset in subsets])
             for image, subsets in zip(images, pixels, strict=True)
         ]
-        return torch.where(pixels, images[:, None], torch.stack(filled) + noise[:, None])
+        return torch.where(pixels, images[:, None], torch.stack(filled) + noise)
 
     def of(
         self, images: Float[Tensor, "batch channels height width"]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_flow
 from torch import Tensor
@@ -22,7 +22,8 @@ FUSIONS: dict[str, Callable[..., Tensor]] = {
 # The unit of integer capacities: sums over paths stay below 2³¹.
 FLOW_UNIT = 2**26
 
-Readout = int | Sequence[int] | Literal["mean"]
+# Indices of tokens, "mean" for all, or for each image the tokens that are True.
+Readout = int | Sequence[int] | Literal["mean"] | Bool[Tensor, "batch tokens"]
 
 
 def rollout(
@@ -140,15 +141,28 @@ def read_out(
     """The row of the tokens from which the model computes its output.
 
     One token (mostly the class token, 0), or the mean of some, or of all ("mean") as in a model
-    with mean pooling. Raises `InputError` if there is no such token.
+    with mean pooling. Where pooling chooses tokens, they differ between images.
     """
-    if readout == "mean":
-        return matrix.mean(dim=-2)
-    tokens = [readout] if isinstance(readout, int) else list(readout)
+    shares = readout_mask(matrix, readout).to(matrix)
+    shares = shares / shares.sum(dim=-1, keepdim=True)
+    return (shares[..., None, :] @ matrix).squeeze(-2)
+
+
+def readout_mask(
+    matrix: Float[Tensor, "*batch tokens tokens"], readout: Readout
+) -> Bool[Tensor, "*batch tokens"]:
+    """Which tokens of each image a readout names; `InputError` if one does not exist."""
+    if isinstance(readout, Tensor) and readout.dtype == torch.bool:
+        return readout
     count = matrix.shape[-2]
+    if readout == "mean":
+        readout = range(count)
+    tokens = [readout] if isinstance(readout, int) else [int(token) for token in readout]
     if not tokens or not all(-count <= token < count for token in tokens):
         raise InputError(f"readout must name some of {count} tokens, got {tokens}")
-    return matrix[..., tokens, :].mean(dim=-2)
+    mask = torch.zeros(matrix.shape[:-1], dtype=torch.bool, device=matrix.device)
+    mask[..., tokens] = True
+    return mask
 
 
 def square_weights(layer: Weights) -> Float[Tensor, "batch heads tokens tokens"]:

@@ -6,13 +6,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from clearhead.errors import InputError
 from clearhead.inference import evaluation_mode
 from clearhead.insight.forward import logits_of
-from clearhead.insight.propagation import Readout, check_same_tokens, read_out, square_weights
+from clearhead.insight.propagation import (
+    Readout,
+    check_same_tokens,
+    read_out,
+    readout_mask,
+    square_weights,
+)
 from clearhead.recording import AttentionRecord, Layers, Recording, capture
 
 Inputs = Tensor | Mapping[str, Any]
@@ -28,18 +34,18 @@ class Relevance:
         target: The class; None where a function computed the score.
         matrix: R - I: row i is the relevance of each input token for token i of the last layer.
         tokens: The mean of the rows of the tokens in `readout`.
-        readout: The tokens from which the model computes its output.
+        readout: True for the tokens from which the model computes its output.
     """
 
     score: Float[Tensor, " batch"]
     target: Int[Tensor, " batch"] | None
     matrix: Float[Tensor, "batch tokens tokens"]
     tokens: Float[Tensor, "batch tokens"]
-    readout: tuple[int, ...]
+    readout: Bool[Tensor, "batch tokens"]
 
     def __repr__(self) -> str:
         batch, tokens = self.tokens.shape
-        return f"Relevance({batch} images, {tokens} tokens, readout {self.readout})"
+        return f"Relevance({batch} images, {tokens} tokens)"
 
 
 def class_relevance(
@@ -119,14 +125,12 @@ def relevance_of(
     matrix = relevance_matrix(recording.records, gradients)
     if readout is None:
         readout = readout_tokens(gradients[-1])
-    elif readout == "mean":
-        readout = range(matrix.shape[-1])
     return Relevance(
         score=score.detach(),
         target=None,
         matrix=matrix,
         tokens=read_out(matrix, readout),
-        readout=(readout,) if isinstance(readout, int) else tuple(readout),
+        readout=readout_mask(matrix, readout),
     )
 
 
@@ -198,11 +202,12 @@ def weight_gradient(
     return record.on_tokens(gradient)
 
 
-def readout_tokens(gradient: Float[Tensor, "batch heads queries value_dim"]) -> list[int]:
-    """The tokens with a gradient; all where none has one."""
-    nonzero = (gradient != 0).any(dim=-1).flatten(0, 1).any(dim=0)
-    tokens: list[int] = nonzero.nonzero()[:, 0].tolist()
-    return tokens or list(range(len(nonzero)))
+def readout_tokens(
+    gradient: Float[Tensor, "batch heads queries value_dim"],
+) -> Bool[Tensor, "batch queries"]:
+    """True for the tokens of each image that have a gradient; for all where none has one."""
+    nonzero = (gradient != 0).any(dim=-1).any(dim=1)
+    return nonzero | ~nonzero.any(dim=1, keepdim=True)
 
 
 def _classes(logits: Tensor, target: int | Sequence[int] | Tensor | None) -> Int[Tensor, " batch"]:
@@ -226,8 +231,11 @@ def pixel_gradient(
     images: Float[Tensor, "batch channels height width"],
     classes: Int[Tensor, " batch"],
 ) -> Float[Tensor, "batch channels height width"]:
-    """The gradient of the logit of each image's class with respect to its pixels."""
-    with evaluation_mode(model), gradients_on(model):
+    """The gradient of the logit of each image's class with respect to its pixels.
+
+    Meanwhile no parameter requires gradients, so that only what depends on the image does.
+    """
+    with evaluation_mode(model), _frozen(model), torch.inference_mode(False), torch.enable_grad():
         pixels = images.detach().clone().requires_grad_()
         y = logits_of(model(pixels)).gather(1, classes[:, None]).sum()
         (gradient,) = torch.autograd.grad(y, pixels)
@@ -247,3 +255,16 @@ def gradients_on(model: nn.Module) -> Iterator[None]:
         finally:
             for parameter in frozen:
                 parameter.requires_grad_(False)
+
+
+@contextmanager
+def _frozen(model: nn.Module) -> Iterator[None]:
+    """No parameter requires gradients."""
+    parameters = [x for x in model.parameters() if x.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)

@@ -22,6 +22,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from uvicorn.config import LOGGING_CONFIG
 
 from clearhead.errors import ClearheadError, ConfigError
+from clearhead.serve._pool import SECONDS_BETWEEN_STARTS
 from clearhead.serve.app import Application
 from clearhead.serve.config import ServeConfig
 from clearhead.serve.telemetry import METRICS_FOLDER
@@ -29,7 +30,6 @@ from clearhead.serve.telemetry import METRICS_FOLDER
 logger = logging.getLogger(__name__)
 
 NOT_STARTED = "the server could not start; the log has the reason"
-SECONDS_BETWEEN_STARTS = 1.0
 KEEP_ALIVE = 10  # seconds between two requests of one connection
 # Inherited by the model processes. There is one for each core: their threads would compete. And a
 # file in the current folder must not be imported in place of a module.

@@ -2,20 +2,9 @@
 
 import os
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
-from clearhead._validate import (
-    BOOLEAN,
-    TEXT,
-    above,
-    all_of,
-    at_least,
-    integer,
-    matching,
-    one_of,
-    optional,
-    validate,
-)
+from clearhead._validate import above, at_least, integer, matching, optional, validate
 from clearhead.inference._names import EngineChoice
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -35,33 +24,33 @@ class ServeConfig:
         ConfigError: A value is out of range.
     """
 
-    host: str = "127.0.0.1"
+    host: Annotated[str, matching("[ -~]+", "a name or an address in ASCII")] = "127.0.0.1"
     """Address to listen on."""
-    port: int = 8000
+    port: Annotated[int, integer(0, 2**16 - 1)] = 8000
     """Port to listen on; 0 takes a free one."""
     allow_host: tuple[str, ...] = ()
     """Accepted values of the Host header, besides `host`, localhost, 127.0.0.1 and [::1]."""
-    name: str | None = None
+    name: Annotated[str | None, optional(matching(r"[\w.-]+", "letters, digits and . _ -"))] = None
     """The model's name under /v2/models; by default its own."""
     engine: EngineChoice = "torch"
     """Engine of the forward pass: torch, compile, onnxruntime, openvino, or auto."""
-    max_concurrency: int = 64
+    max_concurrency: Annotated[int, integer(1)] = 64
     """Requests in progress at once; more get status 429."""
-    max_batch: int = 32
+    max_batch: Annotated[int, integer(1)] = 32
     """Requests in one batch, and images in one tensor."""
-    deadline: float = 5.0
+    deadline: Annotated[float, above(0)] = 5.0
     """Seconds from a complete request to its response; after them, status 504."""
-    client_timeout: float = 10.0
+    client_timeout: Annotated[float, above(0)] = 10.0
     """Seconds for a client to send its request's body; after them, status 408."""
-    body_limit: int = 8 * 2**20
+    body_limit: Annotated[int, integer(1)] = 8 * 2**20
     """Bytes of a request's body; more get status 413."""
-    drain_delay: float = 1.0
+    drain_delay: Annotated[float, at_least(0)] = 1.0
     """After SIGTERM: seconds in which the server, no longer ready, still accepts connections."""
-    drain_timeout: int = 20
+    drain_timeout: Annotated[int, integer(1)] = 20
     """After that: seconds for requests in progress to complete."""
-    model_processes: int = default_processes()
+    model_processes: Annotated[int, integer(1)] = default_processes()
     """Processes that decode and classify, divided among the workers."""
-    workers: int = 1
+    workers: Annotated[int, integer(1)] = 1
     """Server processes; one event loop serves some thousand requests a second."""
     log_level: LogLevel = "warning"
     """Minimum severity of messages in the log."""
@@ -74,26 +63,7 @@ class ServeConfig:
         if isinstance(self.allow_host, str | list):
             hosts = [self.allow_host] if isinstance(self.allow_host, str) else self.allow_host
             object.__setattr__(self, "allow_host", tuple(hosts))
-        validate(
-            self,
-            host=matching("[ -~]+", "a name or an address in ASCII"),
-            port=integer(0, 2**16 - 1),
-            allow_host=all_of(TEXT),
-            name=optional(matching(r"[\w.-]+", "letters, digits and . _ -")),
-            engine=one_of(*get_args(EngineChoice)),
-            max_concurrency=integer(1),
-            max_batch=integer(1),
-            deadline=above(0),
-            client_timeout=above(0),
-            body_limit=integer(1),
-            drain_delay=at_least(0),
-            drain_timeout=integer(1),
-            model_processes=integer(1),
-            workers=integer(1),
-            log_level=one_of(*get_args(LogLevel)),
-            access_log=BOOLEAN,
-            telemetry=BOOLEAN,
-        )
+        validate(self)
 
     @property
     def allowed_hosts(self) -> tuple[str, ...]:

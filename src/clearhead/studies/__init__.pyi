@@ -27,7 +27,7 @@ from .study import Part as Part
 from .study import PerBudget as PerBudget
 from .study import Study as Study
 from .study import Summary as Summary
-from .study import parts_of as parts_of
+from .study import parts as parts
 from .table import Budget as Budget
 from .table import Cell as Cell
 from .table import Measure as Measure

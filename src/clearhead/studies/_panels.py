@@ -1,7 +1,7 @@
 """Standard figures of studies: points, curves, images, and the differences that decide."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,14 +38,14 @@ def draw_panels(study: Study, table: Table) -> "Figure":
     return figure
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Plot:
     """Options that `Points` and `Curves` share.
 
     Args:
         measure: what is drawn, from the values of a trial
-        xlabel: label of the x-axis
         ylabel: label of the y-axis, with the unit
+        xlabel: label of the x-axis
         title: above the panel
         group: "condition", or the setting that gives colours and the legend
         conditions: which trials; all that have the measure by default
@@ -58,8 +58,9 @@ class _Plot:
     """
 
     measure: Measure
-    xlabel: str
     ylabel: str
+    xlabel: str = ""
+    _: KW_ONLY
     title: str = ""
     group: str = "condition"
     conditions: tuple[str, ...] = ()
@@ -210,14 +211,14 @@ class Curves(_Plot):
         return across
 
 
-def side_by_side(labels: Mapping[Any, str], ylabel: str, **options: Any) -> Curves:
+def side_by_side(
+    labels: Mapping[Any, str], ylabel: str, xlabel: str = "", **options: Any
+) -> Curves:
     """Several measures of a trial on one axis, by their labels; `options` are those of `Curves`."""
-    options = {"xlabel": ""} | options
-    x = tuple(labels.values())
-    return Curves(measure=[*labels], x=x, join=False, ylabel=ylabel, **options)
+    return Curves([*labels], ylabel, xlabel, x=tuple(labels.values()), join=False, **options)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Image:
     """A measure that is a list of rows: the mean over seeds, as a picture from 0 to its maximum."""
 

@@ -11,12 +11,11 @@ from clearhead.explanation import data_uri
 from clearhead.insight.plots import figure_bytes
 from clearhead.studies import _report_text as text
 from clearhead.studies._panels import draw_findings
-from clearhead.studies._records import file_name
 from clearhead.studies.claims import CLAIMS
 from clearhead.studies.hypotheses import Hypothesis
 from clearhead.studies.published import part_to_dict
 from clearhead.studies.registration import Planned, history, plan_study, registered
-from clearhead.studies.store import Results, StudyResult
+from clearhead.studies.store import Results, StudyResult, file_name
 from clearhead.studies.study import Study
 from clearhead.studies.table import Budget, Table
 from clearhead.studies.verdict import NOT_DECIDING, Finding, Verdict, judge_study

@@ -181,8 +181,9 @@ def difference(
     """
     if not margin > 0:
         raise ConfigError(f"{name}: margin must be above 0, got {margin}")
-    low, high = (end * margin for end in WITH_MARGIN[kind])
-    return _compared(kind, name, unit, first, second, low, high, spread)
+    ends = _ends(*(end * margin for end in WITH_MARGIN[kind]))
+    sides = _sides(name, first, second)
+    return Hypothesis(kind=kind, name=name, unit=unit, spread=spread, **sides, **ends)
 
 
 non_inferiority = partial(difference, kind="non-inferiority")
@@ -203,12 +204,13 @@ def bound(
     """The mean of a cell lies between `low` and `high`; raises `ConfigError` without a bound."""
     if not -inf <= low < high <= inf or (low, high) == (-inf, inf):
         raise ConfigError(f"{name}: expected low < high, got {low}, {high}")
-    return _compared("bound", name, unit, cell, 0.0, low, high, spread)
+    sides, ends = _sides(name, cell, 0.0), _ends(low, high)
+    return Hypothesis(kind="bound", name=name, unit=unit, spread=spread, **sides, **ends)
 
 
 def estimate(name: str, unit: str, first: Cell, second: Cell | float = 0.0) -> Hypothesis:
     """A difference that is described with its interval and decides nothing."""
-    return _compared("estimate", name, unit, first, second, -inf, inf, None)
+    return Hypothesis(kind="estimate", name=name, unit=unit, **_sides(name, first, second))
 
 
 def exact(name: str, unit: str, *cells: Cell, low: float = -inf, high: float = inf) -> Hypothesis:
@@ -219,22 +221,12 @@ def exact(name: str, unit: str, *cells: Cell, low: float = -inf, high: float = i
     return Hypothesis(kind="exact", name=name, unit=unit, cells=cells, **_ends(low, high))
 
 
-def _compared(
-    kind: Kind,
-    name: str,
-    unit: str,
-    first: Cell,
-    second: Cell | float,
-    low: float,
-    high: float,
-    spread: float | None,
-) -> Hypothesis:
+def _sides(name: str, first: Cell, second: Cell | float) -> dict[str, Any]:
     if first == second:
         raise ConfigError(f"{name}: both sides are the same cell, {first}")
-    sides: dict[str, Any] = {"cells": (first,), "constant": second}
     if isinstance(second, Cell):
-        sides = {"cells": (first, second)}
-    return Hypothesis(kind=kind, name=name, unit=unit, spread=spread, **sides, **_ends(low, high))
+        return {"cells": (first, second)}
+    return {"cells": (first,), "constant": second}
 
 
 def _ends(low: float, high: float) -> dict[str, Any]:

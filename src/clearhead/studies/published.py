@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from clearhead.errors import ConfigError, CorruptDataError
-from clearhead.studies._records import file_name
 from clearhead.studies.claims import load_study
 from clearhead.studies.hypotheses import Hypothesis
 from clearhead.studies.registration import Planned, fingerprint
-from clearhead.studies.store import Published, Results, StudyResult
+from clearhead.studies.store import Published, Results, StudyResult, file_name
 from clearhead.studies.study import Paper, Part, Study
 from clearhead.studies.table import Budget, Outcome, Table, Trial
 

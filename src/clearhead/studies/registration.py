@@ -2,23 +2,31 @@
 
 `registered.json` holds the registered designs: hypotheses, margins, seeds and a fingerprint of each
 study. It is committed and tagged before the run, which checks it. `history.toml` lists earlier runs
-and every change of a rule or a design made with their results known; reports print both.
+and every change of a rule or a design made with their results known; reports print both. A run
+records `versions` and `machine`.
 """
 
 import json
+import os
+import platform
+import re
+import shutil
+import subprocess
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
+from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from joblib import cpu_count
+
 from clearhead._atomic import sha256, write_atomic
 from clearhead.errors import ConfigError, CorruptDataError
-from clearhead.studies._records import git
 from clearhead.studies.hypotheses import Declared, Hypothesis
 from clearhead.studies.stats import smallest_effect
 from clearhead.studies.study import Study
@@ -29,6 +37,7 @@ Row = dict[str, Any]
 POWER = 0.8
 REGISTERED = "registered.json"
 PACKAGE = Path(str(resources.files("clearhead.studies")))
+LIBRARIES = ("clearhead", "torch", "numpy", "scipy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,3 +231,39 @@ def _declared(hypothesis: Hypothesis) -> list[Any]:
 
 def _measure(measure: Measure) -> Any:
     return f"{measure.__module__}.{measure.__qualname__}" if callable(measure) else measure
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that results depend on, and the commit, if known."""
+    found = {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
+    commit = git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
+    return found | ({"commit": commit} if commit else {})
+
+
+def machine() -> dict[str, str | int]:
+    """What times depend on: processor, cores, memory, system."""
+    processor = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        names = re.search(r"^model name\s*:\s*(.*)$", cpuinfo.read_text(errors="replace"), re.M)
+        processor = names[1] if names else processor
+    memory = 0
+    if hasattr(os, "sysconf"):
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "processor": processor,
+        "cores": cpu_count(),
+        "memory_gib": round(memory / 2**30),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def git(*arguments: str, folder: Path | None = None) -> str:
+    """The output of a git command, by default in the package; empty outside of a repository."""
+    program, place = shutil.which("git"), folder or PACKAGE
+    if program is None:
+        return ""
+    command = [program, "-C", str(place), *arguments]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    return found.stdout.strip() if found.returncode == 0 else ""

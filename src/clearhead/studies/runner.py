@@ -32,16 +32,19 @@ from rich.progress import (
 
 from clearhead._processes import ray_cluster
 from clearhead.errors import ConfigError, check_choice
-from clearhead.studies._records import log, machine, read_outcomes, write_record
 from clearhead.studies._worker import Measured, Task, measure
 from clearhead.studies.claims import find_source
+from clearhead.studies.registration import machine
 from clearhead.studies.store import (
     Results,
     StudyResult,
     default_folder,
+    log,
     open_folder,
+    read_outcomes,
     read_results,
     study_trials,
+    write_record,
 )
 from clearhead.studies.table import Budget
 

@@ -8,28 +8,25 @@ log.jsonl            what was run when, on which machine, the seconds of each tr
 ```
 """
 
+import json
+import os
 import re
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from clearhead._atomic import locked, remove_temporaries
-from clearhead.errors import ConfigError
-from clearhead.studies._records import (
-    file_name,
-    read_json,
-    read_log,
-    read_outcomes,
-    versions,
-    write_json,
-)
+from clearhead._atomic import locked, remove_temporaries, sha256, write_atomic
+from clearhead.errors import ConfigError, CorruptDataError
 from clearhead.studies.claims import load_study
-from clearhead.studies.registration import Planned, check_registered, fingerprint
+from clearhead.studies.registration import Planned, check_registered, fingerprint, versions
 from clearhead.studies.study import Study
-from clearhead.studies.table import Budget, Outcome, Trial
+from clearhead.studies.table import Budget, Outcome, Trial, Values, canonical
+
+MAX_NAME = 120
 
 
 @dataclass(frozen=True)
@@ -213,3 +210,104 @@ def read_results(folder: str | Path) -> Results:
 def _claim_number(claim: str) -> tuple[int, str]:
     digits = re.search(r"\d+", claim)
     return (int(digits[0]) if digits else 10**6, claim)
+
+
+def read_outcomes(
+    folder: Path, trials: Sequence[Trial]
+) -> tuple[tuple[Outcome, ...], tuple[str, ...]]:
+    """The recorded outcomes of these trials, and a line for each damaged record."""
+    outcomes, damaged = [], []
+    for trial in trials:
+        try:
+            values = read_record(folder, trial)
+        except CorruptDataError as error:
+            damaged.append(str(error))
+            continue
+        if values is not None:
+            outcomes.append(Outcome(trial=trial, values=values))
+    return tuple(outcomes), tuple(damaged)
+
+
+def record_path(folder: Path, trial: Trial) -> Path:
+    """STUDY/TRIAL.json."""
+    return folder / file_name(trial.study) / f"{file_name(trial.name)}.json"
+
+
+def file_name(name: str) -> str:
+    """`name` as a file name: other characters become "_"; the hash at its end stays."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name)[-MAX_NAME:].lstrip(".") or "_"
+
+
+def write_record(folder: Path, trial: Trial, values: Values) -> None:
+    """Write the values of a trial; raises `StorageError` and leaves no file if it cannot."""
+    write_atomic(record_path(folder, trial), _encode(trial, values))
+
+
+def read_record(folder: Path, trial: Trial) -> Values | None:
+    """The values of a trial; None if it has not been measured.
+
+    Raises `CorruptDataError` unless the file is, to the last byte, what was written for the trial.
+    """
+    path = record_path(folder, trial)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        values = json.loads(content)["record"]["values"]
+        intact = isinstance(values, dict) and content == _encode(trial, values)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        intact = False
+    if not intact:
+        raise CorruptDataError(
+            f"{path} is damaged, or of another trial; its checksum does not match"
+        )
+    return dict(values)
+
+
+def _encode(trial: Trial, values: Values) -> bytes:
+    record = canonical(trial.to_dict() | {"study": trial.study, "values": values})
+    return f'{{"record": {record}, "sha256": "{sha256(record.encode())}"}}\n'.encode()
+
+
+def log(folder: Path, event: str, **facts: Any) -> None:
+    """Add a line to the log, after a partial line that a kill may have left."""
+    path = folder / "log.jsonl"
+    line = json.dumps({"event": event, "time": round(time.time(), 3), **facts}) + "\n"
+    with path.open("a+b") as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read() == b"\n" else f"\n{line}"
+        file.write(line.encode())
+
+
+def read_log(folder: Path) -> Iterator[dict[str, Any]]:
+    """Every complete line of the log."""
+    path = folder / "log.jsonl"
+    for line in path.read_text("utf-8", errors="replace").splitlines() if path.exists() else ():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict) and "event" in event:
+            yield event
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object; None if there is no file."""
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise CorruptDataError(f"{path} is damaged ({error}); restore or remove it") from error
+    if not isinstance(content, dict):
+        raise CorruptDataError(f"{path} is damaged (no JSON object); restore or remove it")
+    return content
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON object, if it is not there already."""
+    encoded = (canonical(content) + "\n").encode()
+    if not path.exists() or path.read_bytes() != encoded:
+        write_atomic(path, encoded)

@@ -3,15 +3,16 @@
 Everything is fixed before a result is seen, and nearly all of it is data, so that a claim file
 reads like a registration (`claims/c08_number_of_heads.py` is an example): a docstring with what is
 done and why, constants with the reasons for their values, and `STUDY = Study(...)`. What a trial
-does is in `measures/`.
+does, and the panels and summaries that show it beside the evidence, are in `measures/`.
 
 Both sides of a comparison have the same seeds: a study whose grid does not give them is rejected. A
 study of your own is such a file anywhere on Python's path: `clearhead study run MODULE:STUDY`.
 """
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from clearhead.errors import ConfigError
@@ -36,24 +37,29 @@ class Grid:
     """Conditions, crossed with settings and seeds, and how their trials are measured.
 
     Args:
-        conditions: names of the conditions
+        conditions: names of the conditions, or one name
         run: measures one trial, in a process with one thread; the same values wherever it runs
         settings: settings that all trials share
         vary: settings with several values each; all combinations are measured
         num_seeds: how many of the study's seeds; all by default, 0 for no trial
     """
 
-    conditions: tuple[str, ...]
+    conditions: Collection[str]
     run: Callable[[Trial], Values]
     settings: Mapping[str, Any] = field(default_factory=dict)
     _: KW_ONLY
-    vary: Mapping[str, Sequence[Any] | PerBudget] = field(default_factory=dict)
+    vary: Mapping[str, object] = field(default_factory=dict)
     num_seeds: int | PerBudget | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the conditions."""
+        return (self.conditions,) if isinstance(self.conditions, str) else tuple(self.conditions)
 
     def trials(self, study: str, budget: Budget, seeds: range) -> tuple[Trial, ...]:
         """Seed by seed, every condition with every combination of settings."""
         fixed = {name: _resolve(value, budget) for name, value in self.settings.items()}
-        levels = [_resolve(values, budget) for values in self.vary.values()]
+        levels: list[Any] = [_resolve(values, budget) for values in self.vary.values()]
         num_seeds = _resolve(self.num_seeds, budget)
         return tuple(
             Trial(
@@ -63,7 +69,7 @@ class Grid:
                 settings=fixed | dict(zip(self.vary, combination, strict=True)),
             )
             for seed in seeds[:num_seeds]
-            for condition in self.conditions
+            for condition in self.names
             for combination in itertools.product(*levels)
         )
 
@@ -105,10 +111,27 @@ class Part:
         )
 
 
-def parts_of(hypotheses: Mapping[str, Hypothesis | Sequence[Hypothesis]]) -> tuple[Part, ...]:
-    """Parts without premises and variants, by name."""
+def parts(
+    hypotheses: Mapping[str, Hypothesis | Sequence[Hypothesis]],
+    *,
+    premises: Mapping[str, Hypothesis] = MappingProxyType({}),
+    variants: Mapping[str, Mapping[str, Hypothesis]] = MappingProxyType({}),
+) -> tuple[Part, ...]:
+    """Parts from hypotheses.
+
+    Args:
+        hypotheses: by the name of the part
+        premises: by condition: each is one of the parts about that condition
+        variants: by the name of the part, then by their own
+    """
+
+    def part(name: str, own: tuple[Hypothesis, ...]) -> Part:
+        conditions = {cell.condition for x in own for cell in x.cells}
+        given = tuple(x for condition, x in premises.items() if condition in conditions)
+        return Part(name, own, given, {key: (x,) for key, x in variants.get(name, {}).items()})
+
     return tuple(
-        Part(name, (x,) if isinstance(x, Hypothesis) else tuple(x))
+        part(name, (x,) if isinstance(x, Hypothesis) else tuple(x))
         for name, x in hypotheses.items()
     )
 
@@ -219,7 +242,7 @@ class Study:
     def __post_init__(self) -> None:
         known = self.conditions_in_grid
         for condition in known:
-            if len({grid.run for grid in self.grid if condition in grid.conditions}) > 1:
+            if len({grid.run for grid in self.grid if condition in grid.names}) > 1:
                 raise ConfigError(
                     f"study {self.name}: condition {condition!r} has grids with different `run`; "
                     "name one condition for each"
@@ -244,7 +267,7 @@ class Study:
     @property
     def conditions_in_grid(self) -> tuple[str, ...]:
         """Names of all conditions, in the order of the grid."""
-        return tuple(dict.fromkeys(x for grid in self.grid for x in grid.conditions))
+        return tuple(dict.fromkeys(x for grid in self.grid for x in grid.names))
 
     @property
     def hypotheses(self) -> tuple[Hypothesis, ...]:
@@ -262,10 +285,10 @@ class Study:
 
     def run(self, trial: Trial) -> Values:
         """Measure a trial."""
-        for grid in self.grid:
-            if trial.condition in grid.conditions:
-                return grid.run(trial)
-        raise ConfigError(f"study {self.name}: no condition {trial.condition!r} in its grid")
+        run = next((x.run for x in self.grid if trial.condition in x.names), None)
+        if run is None:
+            raise ConfigError(f"study {self.name}: no condition {trial.condition!r} in its grid")
+        return run(trial)
 
     def trials(self, budget: Budget, seeds: range) -> tuple[Trial, ...]:
         """Every trial for these seeds."""

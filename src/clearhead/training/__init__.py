@@ -3,7 +3,7 @@
 - `config`: settings; `recipes`: settings of trainings that were measured (both without torch)
 - `run`: `train`, a whole training in a folder
 - `loop`: `fit`, the training loop; `step`: `train_step`; `start`: the initial weights
-- `fitting`: settings that follow from the images
+- `fitting`: settings that follow from the images; `calibration`: probabilities and thresholds
 - `batches`, `texts`: batches of images and of texts
 - `optim`: optimisers and the learning rate; `checkpoint`: checkpoints
 - `distributed`: processes, devices, precision

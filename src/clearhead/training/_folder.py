@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from datetime import timedelta
@@ -57,7 +57,6 @@ class Run(Callback):
         self.folder = folder
         self.silent = not is_first()
         self.console = Console(file=sys.stderr, highlight=False, quiet=self.silent or not progress)
-        self.validate: Callable[[Any], dict[str, float]] = lambda model: {}
         self._restart = restart
         self._make_board = _summary_writer() if tensorboard and not self.silent else None
         self._board: Any = None
@@ -65,7 +64,8 @@ class Run(Callback):
         self._description: dict[str, Any] = {}
         self._new_folders: list[Path] = []
         self._batch_size, self._epochs, self._early_cost = 1, 1, 1.0
-        self._started, self._epoch_started = time.monotonic(), (0, time.monotonic())
+        self._started = self._stepped = self._epoch_started = time.monotonic()
+        self._first_step = 0
 
     @contextmanager
     def open(self, config: BaseTrainConfig, data: dict[str, str], world: World) -> Iterator[None]:
@@ -110,8 +110,8 @@ class Run(Callback):
 
     def on_start(self, state: TrainingState[Any]) -> None:
         """Write run.json and start the progress, once nothing has failed so far."""
-        self._started = time.monotonic()
-        self._epoch_started = state.step, self._started
+        self._started = self._epoch_started = time.monotonic()
+        self._first_step = state.step
         if self.silent:
             return
         if state.step and not state.finished:
@@ -150,6 +150,7 @@ class Run(Callback):
 
     def on_step(self, state: TrainingState[Any], loss: float) -> None:
         """Update the live line."""
+        self._stepped = time.monotonic()
         if self._bar is not None:
             text = f"step {state.step:,}/{state.total_steps:,}  loss {loss:.3f}"
             task = self._bar.task_ids[0]
@@ -157,13 +158,12 @@ class Run(Callback):
             self._bar.update(task, left=self._left())
 
     def on_epoch(self, state: TrainingState[Any], metrics: dict[str, float]) -> None:
-        """Measure on the validation images, print a line and append one to the log."""
-        first, started = self._epoch_started
-        rate = self._batch_size * (state.step - first) / max(time.monotonic() - started, 1e-9)
-        metrics = metrics | self.validate(state.result)  # which all processes do together
-        self._epoch_started = state.step, time.monotonic()
+        """Print a line and append one to the log."""
         if self.silent:
             return
+        seconds = max(self._stepped - self._epoch_started, 1e-9)
+        rate = self._batch_size * (state.step - self._first_step) / seconds
+        self._first_step, self._epoch_started = state.step, time.monotonic()
         validated = (
             f"validation accuracy {metrics['validation_accuracy']:.2%}  "
             if "validation_accuracy" in metrics

@@ -1,19 +1,16 @@
 """Configurations of a training. This module does not import torch."""
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from pathlib import Path
+from typing import Annotated, Literal
 
 from clearhead._validate import (
-    BOOLEAN,
     TEXT,
-    Rule,
     above,
-    all_of,
     at_least,
     at_least_and_below,
     between,
     integer,
-    one_of,
     optional,
     validate,
 )
@@ -22,35 +19,38 @@ from clearhead.models.config import CNNConfig, MLPConfig, TextConfig, ViTConfig
 
 Optimizer = Literal["adamw", "muon"]
 Precision = Literal["auto", "float32", "bfloat16"]
+Probability = Annotated[float, between(0, 1)]
+Positive = Annotated[float, above(0)]
+Fraction = Annotated[float, at_least_and_below(0, 1)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class BaseTrainConfig:
     """Settings of the training loop, for images and texts alike."""
 
-    start: str | None = None
+    start: Annotated[str | None, optional(TEXT)] = None
     """A saved model with the initial weights, as far as they fit; by default random weights."""
     freeze: tuple[str, ...] = ()
     """Parameters that are not trained: names with wildcards, such as "blocks.*"."""
-    epochs: int = 10
+    epochs: Annotated[int, integer(1)] = 10
     """Passes over the data."""
-    batch_size: int = 512
+    batch_size: Annotated[int, integer(1)] = 512
     """Examples in a step, over all processes."""
     optimizer: Optimizer = "muon"
     """muon: Muon for the matrices inside the blocks, AdamW for the rest; adamw: AdamW for all."""
-    learning_rate: float = 3e-3
+    learning_rate: Positive = 3e-3
     """Peak learning rate of AdamW."""
-    matrix_learning_rate: float = 1e-2
+    matrix_learning_rate: Positive = 1e-2
     """Peak learning rate of Muon."""
-    weight_decay: float = 0.05
+    weight_decay: Annotated[float, at_least(0)] = 0.05
     """Decoupled weight decay of matrices: a step shrinks them by this times the learning rate."""
-    warmup: float = 0.1
+    warmup: Fraction = 0.1
     """Fraction of all steps with a rising learning rate; then it follows a cosine to 0."""
-    label_smoothing: float = 0.1
+    label_smoothing: Fraction = 0.1
     """Share of each label that is spread evenly over all classes."""
-    clip_norm: float = 1.0
+    clip_norm: Positive = 1.0
     """Maximum norm of the gradient; a longer one is scaled down to it."""
-    average: float = 0.0
+    average: Fraction = 0.0
     """Decay per step of an exponential moving average of the weights, which is saved; 0: none."""
     precision: Precision = "auto"
     """Precision of the forward pass; auto is bfloat16 where the processor has instructions for
@@ -58,27 +58,13 @@ class BaseTrainConfig:
     compile: bool = True
     """Compile the blocks in trainings of at least 3,000 steps: takes up to a minute, then steps are
     5 to 20 % faster."""
-    seed: int = 0
+    seed: Annotated[int, integer(0, 2**63 - 1)] = 0
     """Seed of initial weights, order and augmentation."""
 
     def __post_init__(self) -> None:
-        validate(
-            self,
-            freeze=all_of(TEXT),
-            epochs=integer(1),
-            batch_size=integer(1),
-            optimizer=one_of(*get_args(Optimizer)),
-            learning_rate=above(0),
-            matrix_learning_rate=above(0),
-            weight_decay=at_least(0),
-            warmup=at_least_and_below(0, 1),
-            label_smoothing=at_least_and_below(0, 1),
-            clip_norm=above(0),
-            average=at_least_and_below(0, 1),
-            precision=one_of(*get_args(Precision)),
-            compile=BOOLEAN,
-            seed=integer(0, 2**63 - 1),
-        )
+        if isinstance(self.start, Path):
+            object.__setattr__(self, "start", str(self.start))
+        validate(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,39 +75,23 @@ class TrainConfig(BaseTrainConfig):
     data: str = "mnist"
     """"mnist", "fashion-mnist", a folder with one folder of images for each class, a CSV or Parquet
     file, or hf:OWNER/NAME."""
-    validation: float | None = None
+    validation: Annotated[float | None, optional(at_least_and_below(0, 1))] = None
     """Share of each class of the training images held out, to measure the accuracy after each
     epoch; 0 for none. By default the data's own split val, or else a tenth of your own images."""
-    holdout: float = 0.0
+    holdout: Fraction = 0.0
     """Share of each class of the training images held out, to calibrate the probabilities."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-    early_patches: float = 1.0
+    early_patches: Probability = 1.0
     """Share of each image's patches that a Vision Transformer is trained on in the first two
     thirds of the training, those of the highest contrast, which makes these steps faster."""
-    drawn_digits: float = 0.0
+    drawn_digits: Annotated[float, between(0, 0.45)] = 0.0
     """Share of generated digits, drawn in forms that MNIST lacks, in the training images."""
-    non_digits: float = 0.0
+    non_digits: Annotated[float, between(0, 0.45)] = 0.0
     """Share of generated images without a digit; their target is the uniform distribution."""
     teachers: tuple[str, ...] = ()
     """Saved models (teachers) whose probabilities replace the labels, without smoothing."""
-    distill_temperature: float = 1.0
+    distill_temperature: Positive = 1.0
     """Temperature that divides the logits of the model and of the teacher."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        validate(
-            self,
-            drawn_digits=between(0, 0.45),
-            non_digits=between(0, 0.45),
-            model=_instance_of(ViTConfig, CNNConfig, MLPConfig),
-            data=TEXT,
-            validation=optional(at_least_and_below(0, 1)),
-            holdout=at_least_and_below(0, 1),
-            teachers=all_of(TEXT),
-            distill_temperature=above(0),
-            augment=_instance_of(AugmentConfig),
-            early_patches=between(0, 1),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,15 +103,15 @@ class TextTrainConfig(BaseTrainConfig):
     """
 
     model: TextConfig = field(default_factory=TextConfig)
-    texts: int = 20_000
+    texts: Annotated[int, integer(1)] = 20_000
     """Number of generated texts."""
-    mask_prob: float = 0.15
+    mask_prob: Probability = 0.15
     """Probability that a word is masked, in texts without a cloze."""
-    cloze_prob: float = 0.8
+    cloze_prob: Probability = 0.8
     """Probability of a cloze, one masked word to fill in, in texts with a referent or an answer."""
-    cue_prob: float = 0.2
+    cue_prob: Probability = 0.2
     """Probability that the cloze masks the cue (it was hungry) instead of the answer."""
-    referent_prob: float = 0.7
+    referent_prob: Probability = 0.7
     """Probability that the label of a pronoun is its referent, in texts with a cloze."""
     epochs: int = 6
     batch_size: int = 64
@@ -151,20 +121,3 @@ class TextTrainConfig(BaseTrainConfig):
     label_smoothing: float = 0.0
     precision: Precision = "float32"
     compile: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        validate(
-            self,
-            model=_instance_of(TextConfig),
-            texts=integer(1),
-            mask_prob=between(0, 1),
-            cloze_prob=between(0, 1),
-            cue_prob=between(0, 1),
-            referent_prob=between(0, 1),
-        )
-
-
-def _instance_of(*classes: type) -> Rule:
-    names = (f"clearhead.{x.__module__.split('.')[1]}.{x.__name__}" for x in classes)
-    return Rule(f"an instance of {' or '.join(names)}", lambda value: isinstance(value, classes))

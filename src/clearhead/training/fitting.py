@@ -6,12 +6,13 @@ from math import ceil, prod
 from pathlib import Path
 from typing import Any
 
+from clearhead._validate import check
 from clearhead.data import DATASETS, DownloadProgress, ImageDataset, Split
 from clearhead.data.datasets import check_split, open_dataset
 from clearhead.data.labelled import LabelledImages, decode
 from clearhead.errors import ConfigError, setting
 from clearhead.models import load
-from clearhead.models.config import PatchModelConfig, pair
+from clearhead.models.config import SIZE, PatchModelConfig, pair
 from clearhead.models.pretrained import ImageModel
 from clearhead.training.config import TrainConfig
 from clearhead.training.start import FREE
@@ -34,8 +35,8 @@ def open_splits(
 ) -> tuple[TrainConfig, dict[Split, LabelledImages]]:
     """The settings with the name of `data`, and its splits, not decoded yet."""
     if isinstance(data, str | Path):
-        if Path(data).is_dir() and Path(data).resolve() == out.resolve():
-            raise ConfigError(f"out is the folder of the images, {data}; choose another folder")
+        if Path(data).is_dir() and out.resolve().is_relative_to(Path(data).resolve()):
+            raise ConfigError(f"out is in the folder of the images, {data}; choose another folder")
         config, data = replace(config, data=str(data)), None
     if isinstance(data, tuple) and all(isinstance(part, ImageDataset) for part in data):
         names: tuple[Split, ...] = ("train", "test", "val")
@@ -167,6 +168,8 @@ def sized(model: Any, shape: tuple[int, int, int], given: Mapping[str, Any]) -> 
     side. Where the sides have no such divisors, the size becomes a multiple of square patches. The
     settings in `given` replace those of `model`, and what follows from `shape`.
     """
+    for name in given.keys() & {"image_size", "patch_size"}:
+        check(name, given[name], SIZE)
     changes: dict[str, Any] = {"in_channels": shape[0]} | dict(given)
     if changes["in_channels"] != model.in_channels:
         changes = {"mean": (0.5,), "std": (0.5,)} | changes

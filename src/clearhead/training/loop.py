@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from clearhead.data import ImageDataset
 from clearhead.errors import DivergenceError
-from clearhead.inference import check_dataset
+from clearhead.inference import Evaluation, check_dataset, predict_probabilities
 from clearhead.models import Model
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.text import TextTransformer
@@ -39,6 +39,7 @@ from clearhead.training.texts import (
 COMPILE_STEPS = 3_000
 """Steps of a training from which on compiled blocks save more time than their compilation takes"""
 
+EVALUATION_BATCH = 1000
 CHECKPOINT_SECONDS = 60.0
 """Between two checkpoints inside an epoch; there is one at the end of each epoch too"""
 
@@ -56,7 +57,10 @@ class Callback:
         """After each step, with the loss of its batch."""
 
     def on_epoch(self, state: TrainingState[Any], metrics: dict[str, float]) -> None:
-        """After each epoch: its number from 1, epochs, loss, accuracy, learning rate."""
+        """After each epoch: its number from 1, epochs, loss, accuracy, learning rate.
+
+        With validation images, also their loss and accuracy.
+        """
 
 
 @overload
@@ -64,6 +68,7 @@ def fit(
     config: TrainConfig,
     data: ImageDataset,
     *,
+    validation: ImageDataset | None = ...,
     model: ImageModel | None = ...,
     world: World = ...,
     checkpoints: Path | None = ...,
@@ -85,6 +90,7 @@ def fit(
     config: TrainConfig | TextTrainConfig,
     data: ImageDataset | TextData | None = None,
     *,
+    validation: ImageDataset | None = None,
     model: Model | None = None,
     world: World = ALONE,
     checkpoints: Path | None = None,
@@ -96,6 +102,7 @@ def fit(
     Args:
         config: The settings; of a text model without vocabulary, it becomes that of the sentences.
         data: The training data, all of it used. For texts, None generates them from the settings.
+        validation: Images on which loss and accuracy are measured after each epoch.
         model: Initial weights, which are copied; None: `config.start`, or random weights.
         world: The processes that take part, from `join_world`.
         checkpoints: A folder for checkpoints. A training continues from the newest one there.
@@ -132,7 +139,9 @@ def fit(
         state.restore(saved)
     callback.on_start(state)
     if not state.finished:
-        _run_steps(config, state, batches, checkpoints, stop or (lambda: False), callback)
+        _run_steps(
+            config, state, batches, validation, checkpoints, stop or (lambda: False), callback
+        )
     state.result.eval().requires_grad_(True)
     return state
 
@@ -141,6 +150,7 @@ def _run_steps(
     config: BaseTrainConfig,
     state: TrainingState[Any],
     batches: Batches,
+    validation: ImageDataset | None,
     checkpoints: Path | None,
     stop: Callable[[], bool],
     callback: Callback,
@@ -181,7 +191,10 @@ def _run_steps(
         callback.on_step(state, loss)
         ends_epoch = state.step % batches.per_epoch == 0
         if ends_epoch:
-            callback.on_epoch(state, _epoch_metrics(config, state, epoch))
+            metrics = _epoch_metrics(config, state, epoch)
+            if validation is not None:
+                metrics |= _validated(state.result, validation, world)
+            callback.on_epoch(state, metrics)
         if ends_epoch or time.monotonic() - saved_at > CHECKPOINT_SECONDS:
             save()
             saved_at = time.monotonic()
@@ -209,3 +222,23 @@ def _epoch_metrics(
         "accuracy": state.sums.correct / state.sums.labels,
         "learning_rate": config.learning_rate * factor,
     }
+
+
+def _validated(model: ImageModel, dataset: ImageDataset, world: World) -> dict[str, float]:
+    with torch.compiler.set_stance("force_eager"):  # no compilation for another batch size
+        evaluation = evaluate_together(model, dataset, world)
+    return {"validation_loss": evaluation.nll, "validation_accuracy": evaluation.accuracy}
+
+
+def evaluate_together(model: ImageModel, dataset: ImageDataset, world: World) -> Evaluation:
+    """Evaluate in all processes; the result is the same, bit by bit, as with one.
+
+    Each process takes every n-th batch; batches are the same for any number of processes.
+    """
+    batches = torch.split(dataset.images, EVALUATION_BATCH)
+    mine = [predict_probabilities(model, batch) for batch in batches[world.rank :: world.size]]
+    shape = (0, len(dataset.class_names))
+    gathered = world.gather(torch.cat([torch.empty(shape, dtype=torch.float64), *mine]))
+    parts = [iter(torch.split(part, EVALUATION_BATCH)) for part in gathered]
+    joined = [next(parts[number % world.size]) for number in range(len(batches))]
+    return Evaluation.from_probabilities(torch.cat(joined), dataset.labels, dataset.class_names)

@@ -12,48 +12,32 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from jaxtyping import Float, UInt8
-from torch import Tensor
 
 from clearhead._atomic import write_atomic
 from clearhead.data import DATASETS, DownloadProgress, ImageDataset, Source, split_dataset
-from clearhead.data.drawn import drawn_digits
-from clearhead.data.outliers import non_digits
 from clearhead.errors import ConfigError
 from clearhead.inference import (
     Evaluation,
     PronounScore,
-    certainty_features,
-    certainty_of,
     check_dataset,
-    evaluate,
-    fit_certainty,
-    fit_temperature,
-    predict_probabilities,
     pronoun_scores,
     save_evaluation_plot,
-    uses_digit_preprocessing,
 )
 from clearhead.models import Model
-from clearhead.models.pretrained import RUN, ImageModel
+from clearhead.models.pretrained import RUN
 from clearhead.training._folder import CHECKPOINTS, Run, fingerprint
+from clearhead.training.calibration import calibrate
 from clearhead.training.config import TextTrainConfig, TrainConfig
-from clearhead.training.distributed import World, choose_device, join_world
+from clearhead.training.distributed import choose_device, join_world
 from clearhead.training.fitting import adapted, open_splits
-from clearhead.training.loop import fit
+from clearhead.training.loop import evaluate_together, fit
 from clearhead.training.recipes import configured
 from clearhead.training.step import TrainingState
 from clearhead.training.texts import TextData, config_with_vocabulary, generate_texts
 
 METRICS = "metrics.json"
 PICTURE = "predictions.png"
-EVALUATION_BATCH = 1000
-NOT_CONFIDENT = (0.01, 0.0025)
-"""Shares of held-out images below `doubtful_below` and `rejected_below`"""
-# A model accepted 4.4 % of generated non-digits at this temperature, 7.5 % at 1 (LOG.md).
-THRESHOLD_TEMPERATURE = 8.0
 MIN_HELD_OUT = 100  # images; of fewer, 1 % is less than one
-CALIBRATION_SEED = 1_000_003  # of generated images; no training uses it
 
 
 @dataclass(frozen=True, repr=False)
@@ -189,85 +173,6 @@ def main_score(scores: tuple[PronounScore, ...]) -> PronounScore:
     return next(score for score in scores if score.pairs == "unseen" and score.question == "place")
 
 
-def evaluate_together(model: ImageModel, dataset: ImageDataset, world: World) -> Evaluation:
-    """Evaluate in all processes; the result is the same, bit by bit, as with one.
-
-    Each process takes every n-th batch; batches are the same for any number of processes.
-    """
-    batches = torch.split(dataset.images, EVALUATION_BATCH)
-    mine = [predict_probabilities(model, batch) for batch in batches[world.rank :: world.size]]
-    shape = (0, len(dataset.class_names))
-    gathered = world.gather(torch.cat([torch.empty(shape, dtype=torch.float64), *mine]))
-    parts = [iter(torch.split(part, EVALUATION_BATCH)) for part in gathered]
-    joined = [next(parts[number % world.size]) for number in range(len(batches))]
-    return Evaluation.from_probabilities(torch.cat(joined), dataset.labels, dataset.class_names)
-
-
-def calibrate(model: ImageModel, held_out: ImageDataset) -> dict[str, Any]:
-    """Fit temperature and thresholds of a model to held-out images.
-
-    The logits are divided by the temperature that fits best (Guo et al. 2017, "On Calibration of
-    Modern Neural Networks", arXiv 1706.04599), in the head's weights; labels do not change. Then
-    the thresholds are set so that of these images 1 % are not confident, and 0.25 % rejected. They
-    apply to a certainty that is based on the probabilities at a high temperature, where outliers
-    stand out more (Liang et al. 2018, "Enhancing the Reliability of Out-of-distribution Image
-    Detection in Neural Networks", arXiv 1706.02690); for digits also on the spread of the logits
-    and on the numbers of strokes.
-
-    Args:
-        model: The model, in evaluation mode; the weight and the bias of its head are changed, and
-            the thresholds in its configuration.
-        held_out: Images that it was not trained on.
-
-    Returns:
-        For `metrics.json`: temperature, thresholds, and what `evaluate` measures on these images.
-    """
-    probabilities = predict_probabilities(model, held_out.images)
-    temperature = fit_temperature(probabilities, held_out.labels)
-    with torch.no_grad():
-        for parameter in model.head.parameters():
-            parameter.div_(temperature)
-    thresholds = fit_thresholds(model, held_out)
-    model.config = replace(model.config, **thresholds)
-    calibrated = evaluate(model, held_out)
-    measures = {name: getattr(calibrated, name) for name in ("total", "accuracy", "nll", "ece")}
-    return {"held_out": {"temperature": temperature, **thresholds, **measures}}
-
-
-def fit_thresholds(model: ImageModel, held_out: ImageDataset) -> dict[str, Any]:
-    """The settings of a model that decide which predictions are confident.
-
-    For a model of MNIST itself, among them the weights of a logistic regression that separates the
-    held-out digits and drawn ones, as far as they are predicted right, from generated images
-    without a digit.
-    """
-
-    def features(images: UInt8[Tensor, "n 1 28 28"]) -> Float[Tensor, "n features"]:
-        rows = predict_probabilities(model, images)
-        return certainty_features(rows, images, THRESHOLD_TEMPERATURE)
-
-    probabilities = predict_probabilities(model, held_out.images)
-    weights: tuple[float, ...] = ()
-    if uses_digit_preprocessing(model.config):
-        drawn = drawn_digits(len(held_out) * 3 // 10, CALIBRATION_SEED)
-        others = non_digits(len(held_out), held_out, CALIBRATION_SEED)
-        drawn_right = predict_probabilities(model, drawn.images).argmax(dim=1) == drawn.labels
-        right = probabilities.argmax(dim=1) == held_out.labels
-        weights = fit_certainty(
-            torch.cat([features(images) for images in (held_out.images, drawn.images, others)]),
-            torch.cat([right, drawn_right, torch.zeros(len(others))]).double(),
-        )
-    certainty = certainty_of(probabilities, held_out.images, THRESHOLD_TEMPERATURE, weights)
-    shares = torch.tensor(NOT_CONFIDENT, dtype=certainty.dtype)
-    doubtful, rejected = certainty.quantile(shares, interpolation="lower").tolist()
-    return {
-        "doubtful_below": doubtful,
-        "rejected_below": rejected,
-        "threshold_temperature": THRESHOLD_TEMPERATURE,
-        "certainty_weights": weights,
-    }
-
-
 def _train(
     config: TrainConfig | TextTrainConfig,
     data: ImageDataset | TextData,
@@ -282,22 +187,11 @@ def _train(
     tensors = [x for x in vars(data).values() if isinstance(x, torch.Tensor)]
     kind = "images" if isinstance(data, ImageDataset) else "texts"
     with join_world(device) as world:
-
-        def validate(model: Any) -> dict[str, float]:
-            if validation is None:
-                return {}
-            with torch.compiler.set_stance("force_eager"):  # no compilation for another batch size
-                evaluation = evaluate_together(model, validation, world)
-            return {
-                "validation_loss": evaluation.nll,
-                "validation_accuracy": evaluation.accuracy,
-            }
-
-        run.validate = validate
         with run.open(config, {kind: fingerprint(*tensors)}, world):
             state: TrainingState[Any] = fit(
                 cast(Any, config),
                 cast(Any, data),
+                validation=validation,
                 world=world,
                 checkpoints=run.folder / CHECKPOINTS,
                 stop=stop,

@@ -89,7 +89,7 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 
 
 @given(
-    st.integers(1, 40), st.integers(1, 40), st.integers(1, 9), st.integers(1, 9), st.floats(0, 100)
+    st.integers(1, 40), st.integers(1, 40), st.integers(1, 9), st.integers(1, 9), st.floats(0, 1e6)
 )
 @settings(deadline=None, max_examples=20)
 def test_streamed_attention_is_attention_for_all_block_sizes(
@@ -105,9 +105,3 @@ def test_streamed_attention_never_holds_the_matrix() -> None:
     small = peak_bytes(lambda: streamed_attention(x, x, x, rows=20, columns=50))
     assert small < 700 * 700 * 4 / 5
     assert peak_bytes(lambda: attention.attention_stages(x, x, x)) > 2 * 700 * 700 * 4
-
-
-def test_streamed_attention_with_large_scores_is_finite() -> None:
-    query, key = torch.full((1, 3, 4), 300.0), torch.full((1, 7, 4), 300.0)
-    result = streamed_attention(query, key, torch.ones(1, 7, 2), columns=2)
-    torch.testing.assert_close(result, torch.ones(1, 3, 2))

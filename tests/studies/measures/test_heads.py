@@ -4,19 +4,16 @@ from typing import Any, cast
 import pytest
 import torch
 
-from clearhead.insight.measures import measure_records
 from clearhead.insight.roles import NO_CLEAR_ROLE
-from clearhead.insight.tokens import Grid
 from clearhead.models import TextTransformer, build
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.recording import capture, intervene
+from clearhead.recording import Recording, capture, intervene
 from clearhead.studies.measures.classifiers import unseen_digits
 from clearhead.studies.measures.heads import (
     accuracies_with_other_weights,
     accuracy_on_images,
     compare_with_untrained,
-    distance_between_heads,
     exchange_weights,
     share_weights,
     specialised_head,
@@ -37,52 +34,23 @@ def classifier() -> VisionTransformer:
     return random_classifier(1, 0.5, embed_dim=12, num_heads=3)
 
 
-def test_equal_heads_have_distance_0_and_heads_without_a_common_key_100() -> None:
-    same = torch.rand(3, 1, 4, 4).softmax(dim=-1).expand(-1, 2, -1, -1)
-    eye = torch.eye(4).expand(3, 1, 4, 4)
-    disjoint = torch.cat([eye, eye.roll(1, dims=-1)], dim=1)
-    grid = Grid(2, 2)
-
-    assert distance_between_heads(measure_records([same], grid).agreement) < 1e-3
-    assert distance_between_heads(measure_records([disjoint], grid).agreement) == pytest.approx(1)
+def recording() -> Recording:
+    with torch.no_grad(), capture() as recording:
+        classifier()(random_images(4))
+    return recording
 
 
 @pytest.mark.parametrize("by", [1, 2])
 def test_exchanged_heads_apply_each_others_weights_to_their_own_values(by: int) -> None:
-    model = classifier()
-    inputs = random_images(4)
-    with torch.no_grad(), capture("blocks.0.attn") as recording:
-        model(inputs)
-    before = recording[0]
-
-    with torch.no_grad(), capture("blocks.1.attn") as second_layer, intervene(exchange_weights(by)):
-        model(inputs)
-
-    expected = torch.stack(
-        [before.weights[:, (head - by) % 3] @ before.value[:, head] for head in range(3)], dim=1
-    )
-    with torch.no_grad():
-        tokens = model.embedded(inputs)
-        first, second = (cast("Any", block) for block in model.blocks)
-        tokens = tokens + first.attn.proj(expected.transpose(1, 2).flatten(2))
-        tokens = tokens + first.mlp(first.norm2(tokens))
-        projected = second.attn.qkv(second.norm1(tokens))
-    torch.testing.assert_close(
-        second_layer[0].query.transpose(1, 2).flatten(2), projected[..., :12]
-    )
+    for record in recording().records:
+        heads = [record.weights[:, (x - by) % 3] @ record.value[:, x] for x in range(3)]
+        torch.testing.assert_close(exchange_weights(by)(record), torch.stack(heads, dim=1))
 
 
 def test_sharing_gives_every_head_the_mean() -> None:
-    model = classifier()
-    inputs = random_images(4)
-    with torch.no_grad(), capture() as recording:
-        model(inputs)
-
-    found = share_weights(recording[0])
-
-    torch.testing.assert_close(
-        found, recording[0].weights.mean(dim=1, keepdim=True) @ recording[0].value
-    )
+    record = recording()[0]
+    expected = record.weights.mean(dim=1, keepdim=True) @ record.value
+    torch.testing.assert_close(share_weights(record), expected)
 
 
 def test_equal_heads_can_be_exchanged_and_others_cannot(mnist_test: object) -> None:
@@ -108,22 +76,11 @@ def test_equal_heads_can_be_exchanged_and_others_cannot(mnist_test: object) -> N
 
 
 def test_without_a_head_its_output_is_the_mean_over_the_inputs() -> None:
-    model, inputs = classifier(), random_images(4)
-    with torch.no_grad(), capture() as recording:
-        model(inputs)
-    with torch.no_grad(), capture() as changed, intervene(without_head(0, 1)):
-        model(inputs)
-
-    before = recording[0]
-    output = before.context_from(before.weights)
-    output[:, 1] = output[:, 1].mean(dim=0, keepdim=True)
-    with torch.no_grad():
-        first, second = (cast("Any", block) for block in model.blocks)
-        tokens = model.embedded(inputs)
-        tokens = tokens + first.attn.proj(output.transpose(1, 2).flatten(2))
-        tokens = tokens + first.mlp(first.norm2(tokens))
-        projected = second.attn.qkv(second.norm1(tokens))
-    torch.testing.assert_close(changed[1].query.transpose(1, 2).flatten(2), projected[..., :12])
+    first, second = recording().records
+    expected = first.context_from(first.weights).clone()
+    expected[:, 1] = expected[:, 1].mean(dim=0, keepdim=True)
+    torch.testing.assert_close(without_head(0, 1)(first), expected)
+    assert without_head(0, 1)(second) is None
 
 
 def text_model() -> TextTransformer:

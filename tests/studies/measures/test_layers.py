@@ -13,16 +13,14 @@ from clearhead.models.vit import VisionTransformer
 from clearhead.studies.measures.classifiers import training_digits, unseen_digits
 from clearhead.studies.measures.layers import (
     effective_share,
-    grid_distances,
-    hub_share,
     layer_fields,
-    layer_tokens,
+    layer_outputs,
     own_patch,
     probe_accuracies,
-    recall_probes,
     ridge_accuracy,
     theoretical_share,
 )
+from clearhead.studies.measures.slopes import over_layers, per_doubling, slope
 from clearhead.studies.measures.tasks import (
     FIRST_QUERY,
     NUM_WORDS,
@@ -97,21 +95,6 @@ def test_the_effective_field_lies_in_the_own_patch_or_elsewhere() -> None:
     assert own_patch({"first_field": field.tolist()}) == (49 / 56, 0.5)
 
 
-def test_the_distances_of_a_grid_are_those_of_its_patches() -> None:
-    row = grid_distances(1, 3)
-    assert row.tolist() == [[0, 1, 2], [1, 0, 1], [2, 1, 0]]
-    assert grid_distances(2, 2).amax(dim=1).tolist() == pytest.approx([2**0.5] * 4)
-    assert grid_distances(2, 2, p=float("inf")).max() == 1
-
-
-def test_a_hub_is_the_key_that_most_queries_attend_to() -> None:
-    """Key 5 for all queries in one head, keys 3 and 4 for half of them in the other."""
-    weights = torch.full((5, 2, 16, 16), 0.01)
-    weights[:, 0, :, 5] = 0.85
-    weights[:, 1, :8, 3] = weights[:, 1, 8:, 4] = 0.85
-    assert hub_share(weights) == pytest.approx(0.75)
-
-
 def test_a_ridge_probe_is_least_squares_with_a_penalty() -> None:
     generator = torch.Generator().manual_seed(1)
     x, unseen = (torch.randn(n, 5, generator=generator).double() for n in (80, 60))
@@ -140,11 +123,11 @@ def test_probes_of_recall_are_fitted_on_the_tokens_of_the_queries() -> None:
     torch.manual_seed(0)
     model: TextTransformer = build(RECALL_MODEL).eval()
     texts = recall_texts("train", 200, 1), recall_texts("test", 50, 1)
-    untrained = recall_probes(model, *texts)["single"]
+    untrained = probe_accuracies(model, *texts)["single"]
     with torch.no_grad():  # the values themselves at the queries: a probe finds them
         model.embedded = lambda ids: values_at_queries(ids, texts)  # type: ignore[method-assign]
     assert max(untrained) < 40
-    assert recall_probes(model, *texts)["single"] == pytest.approx([100.0, 100.0], abs=5)
+    assert probe_accuracies(model, *texts)["single"] == pytest.approx([100.0, 100.0], abs=5)
 
 
 def values_at_queries(ids: torch.Tensor, texts: tuple[RecallTexts, ...]) -> torch.Tensor:
@@ -156,5 +139,23 @@ def values_at_queries(ids: torch.Tensor, texts: tuple[RecallTexts, ...]) -> torc
 
 def test_the_last_tokens_are_those_of_the_head() -> None:
     model = vit()
-    *_, last = layer_tokens(model, IMAGES)
+    *_, last = layer_outputs(model, IMAGES)
     torch.testing.assert_close(model.head(model.pooled(model.norm(last))), model(IMAGES))
+
+
+def test_a_slope_is_that_of_least_squares() -> None:
+    x, y = [1.0, 2.0, 4.0, 7.0], [3.0, 1.0, 4.0, 1.0]
+    mean_x, mean_y = sum(x) / 4, sum(y) / 4
+    covariance = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))
+    assert slope(x, y) == pytest.approx(covariance / sum((a - mean_x) ** 2 for a in x))
+
+
+@pytest.mark.parametrize("layers", [2, 3, 7])
+def test_the_change_over_the_layers_is_from_the_first_to_the_last(layers: int) -> None:
+    line = [5.0 + 3.0 * place / (layers - 1) for place in range(layers)]
+    assert over_layers(("6", "distance"))({"6": {"distance": line}}) == pytest.approx(3.0)
+
+
+def test_a_slope_over_sizes_is_for_each_doubling() -> None:
+    values = {"16": {"x": 1.0}, "32": {"x": 3.0}, "128": {"x": 7.0}}
+    assert per_doubling(lambda found: found["x"], (16, 32, 128))(values) == pytest.approx(2.0)

@@ -1,8 +1,9 @@
 """Against sums written out, and on models made so that the result is known."""
 
+import json
+
 import pytest
 import torch
-from torch import Tensor
 
 import clearhead as ch
 from clearhead.data import (
@@ -16,16 +17,21 @@ from clearhead.models.config import TextConfig
 from clearhead.models.text import TextTransformer
 from clearhead.studies.measures.pronouns import (
     FIRST,
+    MODELS,
     PRONOUN,
     SECOND,
+    SPLITS,
     at_answer,
     at_pronoun,
     attention_accuracy,
     noun_weights,
+    pronoun_models,
     referent_accuracy,
     referent_preferred,
+    resolve_pronouns,
     without_keys,
 )
+from tests.studies.random_models import trial
 
 SENTENCES = pronoun_sentences("unseen", 5, 0)
 WORDS = vocabulary()
@@ -89,39 +95,6 @@ def test_the_mean_of_heads_can_prefer_the_referent_where_no_head_does() -> None:
     assert referent_preferred(right, other).tolist() == [[0.5, 0.5, 1.0]]
 
 
-class Copier(TextTransformer):
-    """Attention from "it" to the referent, fixed by hand; values are the words themselves."""
-
-    def forward(self, ids: Tensor, padding_mask: Tensor | None = None) -> Tensor:
-        count = ids.shape[1]
-        value = torch.nn.functional.one_hot(ids, len(WORDS)).float()[:, None]
-        query = torch.zeros(len(ids), 1, count, 2)
-        query[:, :, PRONOUN, 0] = 9.0
-        key = torch.zeros(len(ids), 1, count, 2)
-        tokens = [[WORDS[word] for word in row] for row in ids.tolist()]
-        for row, words in enumerate(tokens):
-            for place in (FIRST, SECOND):
-                key[row, 0, place, 0] = 2.0 if words[place] == REFERENTS[tuple(words[:9])] else 1.0
-        out: Tensor = ch.scaled_dot_product_attention(query, key, value)[:, 0]
-        return out
-
-
-REFERENTS: dict[tuple[str, ...], str] = {
-    tuple(item.text.split()[:9]): str(item.referent) for item in SENTENCES
-}
-
-
-def test_masking_removes_what_attention_contributed_and_nothing_else() -> None:
-    torch.manual_seed(0)
-    model = Copier(TextConfig(vocabulary=WORDS)).eval()
-    batch = at_pronoun(model, SENTENCES)
-    right, other = noun_weights(model, batch)
-    assert referent_preferred(right, other).tolist() == [[1.0, 1.0]]
-    assert referent_accuracy(model, batch) == 1.0
-    assert referent_accuracy(model, batch, batch.distractor) == 1.0
-    assert referent_accuracy(model, batch, batch.referent) == 0.0
-
-
 def test_masked_weights_equal_a_mask_on_the_scores() -> None:
     """The renormalised rest of the row is the softmax without that key."""
     model = untrained(seed=3)
@@ -162,3 +135,24 @@ def test_the_head_is_chosen_where_it_is_not_measured() -> None:
         "unseen": {"named": [[0.3, 0.4], [1.0, 0.9]]},
     }
     assert attention_accuracy("some")({"some": {"at_it": attention}}) == 0.4
+
+
+TRIAL = trial("models", texts=200, epochs=1, epochs_on=1, fours=3)
+
+
+def test_a_trial_measures_every_model_and_is_small() -> None:
+    measured = resolve_pronouns(TRIAL)
+    assert tuple(measured) == tuple(MODELS)
+    assert len(json.dumps(measured, allow_nan=False)) < 20_000
+    for values in measured.values():
+        assert set(values["at_it"]) == set(SPLITS)
+        assert len(values["at_it"]["unseen"]["named"]) == 2
+
+
+def test_bidirectional_models_start_from_the_causal_one() -> None:
+    models = pronoun_models(TRIAL)
+    assert [models[name].config.causal for name in MODELS] == [True, False, False, False, True]
+    weights = {name: models[name].head.weight for name in MODELS}
+    assert not weights["asked at it"].equal(weights["asked afterwards"])
+    near = (weights["asked at it"] - weights["causal"]).norm()
+    assert near < (weights["asked at it"] - weights["untrained"]).norm()

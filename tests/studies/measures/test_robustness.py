@@ -9,7 +9,6 @@ from clearhead.studies.measures.classifiers import COMPARED_MODELS, unseen_digit
 from clearhead.studies.measures.robustness import (
     BLANK,
     GRID,
-    fall_under,
     noisy_blanks,
     relevance_of_neighbours,
     relevance_of_twins,
@@ -71,11 +70,6 @@ def test_uniform_attention_stays_on_noisy_patches_and_a_cnn_has_none() -> None:
     blank = Foreground.of(digits.images, GRID).background.double().mean()
     assert found["on_blank"]["uniform"]["noisy"] == pytest.approx(100 * float(blank), rel=1e-5)
     assert found == robustness(models, digits, 4, ("impulse noise", BLANK))
-
-
-def test_a_fall_is_the_mean_over_corruptions() -> None:
-    values = {"falls": {"vit": {"fog": 10.0, "shear": 30.0, "scale": 90.0}}}
-    assert fall_under("vit", "fog", "shear")(values) == 20.0
 
 
 @pytest.mark.usefixtures("mnist_test")

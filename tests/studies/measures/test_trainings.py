@@ -140,15 +140,6 @@ def task(condition: str, **settings: Any) -> Trial:
     return Trial(study="s", condition=condition, seed=3, settings={"unseen": 50} | settings)
 
 
-@pytest.mark.usefixtures("small_trainings")
-def test_a_floor_has_the_accuracy_with_and_without_attention() -> None:
-    for trial in (task(COMMON, examples=100, epochs=1), task("recall", examples=64)):
-        found = trainings.floor_of(trial)
-        assert found.keys() == {"with_attention", "floor"}
-        assert all(0 <= x <= 100 for x in found.values())
-    assert trainings.floor_of(task("digits")) == {}
-
-
 def test_a_trial_can_set_the_rates_of_the_common_digit() -> None:
     usual = trainings.training_of(task(COMMON, **trainings.ON_COMMON))
     next_one = trainings.training_of(task(COMMON, **trainings.NEXT_ON_COMMON))

@@ -4,32 +4,16 @@
 // scores = Q Kᵀ → scaled = scores · scale → masked → weights = softmax of each row
 // → context = weights · V            (Vaswani et al. 2017, "Attention Is All You Need", eq. 1)
 
-import { added, gelu, layerNorm, linear, times, zeros, type Linear, type Norm } from "./arithmetic";
+import { added, gelu, layerNorm, linear, times, zeros, type Linear } from "./arithmetic";
 import { trainedScale, type Shape } from "./config";
 import { maskedIn, type Switches } from "./interventions";
 
 export type Tensors = Map<string, Float64Array>;
 
-export interface Block {
-  norm1: Norm;
-  qkv: Linear;
-  proj: Linear;
-  learnedScale: Float64Array | null; // one factor per head
-  norm2: Norm;
-  fc1: Linear;
-  fc2: Linear;
-}
-
-export interface LayerRun {
-  input: Float64Array; // tokens × embed_dim, as all but the heads
-  normed: Float64Array; // input of queries, keys and values
-  heads: Stages[];
-  concatenated: Float64Array; // the heads' contexts side by side; zeros for a removed head
-  projected: Float64Array; // concatenated · W_O
-  afterAttention: Float64Array; // input + projected
-  mlpOutput: Float64Array;
-  output: Float64Array; // afterAttention + mlpOutput
-}
+type Sizes = Pick<Shape, "embedDim" | "numHeads" | "headDim">;
+export type Block = ReturnType<typeof readBlocks>[number];
+export type LayerRun = ReturnType<typeof runBlock>;
+export type Stages = ReturnType<typeof stages>;
 
 export function readTensor(tensors: Tensors, name: string): Float64Array {
   const found = tensors.get(name);
@@ -42,14 +26,14 @@ export function readLinear(tensors: Tensors, name: string): Linear {
   return { weight: readTensor(tensors, `${name}.weight`), bias: tensors.get(`${name}.bias`) ?? null };
 }
 
-export function readBlocks(tensors: Tensors, depth: number): Block[] {
-  return Array.from({ length: depth }, (_, layer) => {
+export function readBlocks(tensors: Tensors, shape: Sizes & { depth: number }) {
+  return Array.from({ length: shape.depth }, (_, layer) => {
     const block = `blocks.${layer}`;
     return {
       norm1: readLinear(tensors, `${block}.norm1`),
-      qkv: readLinear(tensors, `${block}.attn.qkv`),
+      heads: headsOf(readLinear(tensors, `${block}.attn.qkv`), shape),
       proj: readLinear(tensors, `${block}.attn.proj`),
-      learnedScale: tensors.get(`${block}.attn.learned_scale`) ?? null,
+      learnedScale: tensors.get(`${block}.attn.learned_scale`) ?? null, // one factor per head
       norm2: readLinear(tensors, `${block}.norm2`),
       fc1: readLinear(tensors, `${block}.mlp.fc1`),
       fc2: readLinear(tensors, `${block}.mlp.fc2`),
@@ -57,8 +41,18 @@ export function readBlocks(tensors: Tensors, depth: number): Block[] {
   });
 }
 
-/** x + Attention(LayerNorm(x)), then x + MLP(LayerNorm(x)). */
-export function runBlock(block: Block, input: Float64Array, shape: Shape, layer: number, switches: Switches): LayerRun {
+/** What makes query, key and value of each head: some rows each of one matrix. */
+function headsOf({ weight, bias }: Linear, { embedDim, numHeads, headDim }: Sizes): Linear[][] {
+  return Array.from({ length: numHeads }, (_, head) =>
+    [0, embedDim, 2 * embedDim].map((part): Linear => {
+      const [first, end] = [part + head * headDim, part + (head + 1) * headDim];
+      return { weight: weight.subarray(first * embedDim, end * embedDim), bias: bias && bias.subarray(first, end) };
+    }),
+  );
+}
+
+/** x + Attention(LayerNorm(x)), then x + MLP(LayerNorm(x)); all but the heads are tokens × embed_dim. */
+export function runBlock(block: Block, input: Float64Array, shape: Shape, layer: number, switches: Switches) {
   const { tokens, embedDim, hiddenDim } = shape;
   const normed = layerNorm(input, tokens, block.norm1);
   const heads = attend(block, normed, shape, layer, switches);
@@ -68,20 +62,26 @@ export function runBlock(block: Block, input: Float64Array, shape: Shape, layer:
   const hidden = linear(layerNorm(afterAttention, tokens, block.norm2), tokens, block.fc1, hiddenDim);
   const mlpOutput = linear(gelu(hidden), tokens, block.fc2, embedDim);
   const output = added(afterAttention, mlpOutput);
-  return { input, normed, heads, concatenated, projected, afterAttention, mlpOutput, output };
+  return {
+    input,
+    normed, // input of queries, keys and values
+    heads,
+    concatenated, // the heads' contexts side by side; zeros for a removed head
+    projected, // concatenated · W_O
+    afterAttention,
+    mlpOutput,
+    output,
+  };
 }
 
-function attend(block: Block, normed: Float64Array, shape: Shape, layer: number, switches: Switches): Stages[] {
-  const { tokens, embedDim, headDim, numHeads, causal = false } = shape;
-  const qkv = linear(normed, tokens, block.qkv, 3 * embedDim);
+function attend(block: Block, normed: Float64Array, shape: Shape, layer: number, switches: Switches) {
+  const { tokens, headDim, causal = false } = shape;
   const scale = trainedScale(shape) / switches.temperature;
-  const part = (index: number, head: number): Float64Array =>
-    columns(qkv, 3 * embedDim, index * embedDim + head * headDim, headDim);
-  return Array.from({ length: numHeads }, (_, head) => {
-    const factor = block.learnedScale === null ? 1 : block.learnedScale[head];
-    const query = factor === 1 ? part(0, head) : times(part(0, head), factor);
-    const value = changedValues(part(2, head), tokens, layer, switches);
-    return stages(query, part(1, head), value, tokens, scale, maskedIn(switches, layer, head), causal);
+  return block.heads.map((parts, head) => {
+    const [query, key, value] = parts.map((part) => linear(normed, tokens, part, headDim));
+    const factor = block.learnedScale?.[head] ?? 1;
+    const changed = changedValues(value, tokens, layer, switches);
+    return stages(factor === 1 ? query : times(query, factor), key, changed, tokens, scale, maskedIn(switches, layer, head), causal);
   });
 }
 
@@ -107,27 +107,6 @@ function changedValues(value: Float64Array, tokens: number, layer: number, switc
     changed.set(value.subarray(token * width, (token + 1) * width), (tokens - 1 - token) * width);
   }
   return changed;
-}
-
-function columns(x: Float64Array, width: number, start: number, count: number): Float64Array {
-  const rows = x.length / width;
-  const result = zeros(rows * count);
-  for (let row = 0; row < rows; row++) {
-    result.set(x.subarray(row * width + start, row * width + start + count), row * count);
-  }
-  return result;
-}
-
-/** One head, as flat arrays, row by row. */
-export interface Stages {
-  query: Float64Array; // tokens × head_dim, as key, value and context
-  key: Float64Array;
-  value: Float64Array;
-  scores: Float64Array; // tokens × tokens, as scaled, masked and weights
-  scaled: Float64Array;
-  masked: Float64Array;
-  weights: Float64Array;
-  context: Float64Array;
 }
 
 /** Minus infinity at masked keys, and with `causal` at keys after the query. */
@@ -169,15 +148,8 @@ function context(weights: Float64Array, value: Float64Array, tokens: number): Fl
   return result;
 }
 
-export function stages(
-  query: Float64Array,
-  key: Float64Array,
-  value: Float64Array,
-  tokens: number,
-  scale: number,
-  maskedKeys: number[],
-  causal: boolean,
-): Stages {
+/** One head, as flat arrays, row by row: query, key, value and context are tokens × head_dim, all others tokens × tokens. */
+function stages(query: Float64Array, key: Float64Array, value: Float64Array, tokens: number, scale: number, maskedKeys: number[], causal: boolean) {
   const scores = linear(query, tokens, { weight: key, bias: null }, tokens); // Q Kᵀ
   const scaled = times(scores, scale);
   const allowed = masked(scaled, tokens, maskedKeys, causal);

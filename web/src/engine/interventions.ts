@@ -6,27 +6,19 @@ import { patchOf } from "./patches";
 export const SCOPES = ["head", "layer", "model"] as const;
 export const VALUE_MODES = ["trained", "zero", "reversed"] as const;
 
-export interface Switches {
-  temperature: number; // divides the scores, in addition to √d_k
-  positions: boolean;
-  removed: number[]; // heads, layer by layer
-  values: (typeof VALUE_MODES)[number]; // of the chosen layer
-  masked: number[]; // tokens that no query attends to
-  scope: (typeof SCOPES)[number]; // where they are masked
-  layer: number; // the chosen one
-  head: number;
-}
-
-export const TRAINED: Switches = {
-  temperature: 1,
+/** No change: the model as it was trained. */
+export const TRAINED = {
+  temperature: 1, // divides the scores, in addition to √d_k
   positions: true,
-  removed: [],
-  values: "trained",
-  masked: [],
-  scope: "model",
-  layer: 0,
+  removed: [] as number[], // heads, layer by layer
+  values: "trained" as (typeof VALUE_MODES)[number], // of the chosen layer
+  masked: [] as number[], // tokens that no query attends to
+  scope: "model" as (typeof SCOPES)[number], // where they are masked
+  layer: 0, // the chosen one
   head: 0,
 };
+
+export type Switches = typeof TRAINED;
 
 /** The tokens that no query attends to in this head. */
 export function maskedIn(switches: Switches, layer: number, head: number): number[] {

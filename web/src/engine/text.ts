@@ -3,9 +3,9 @@
 // Words → tokens + positions → blocks → norm → logits over the vocabulary at each position, as in
 // clearhead.models.text. Words are split as in clearhead.data.tokenizer.
 
-import { added, layerNorm, linear, softmax, type Linear, type Norm } from "./arithmetic";
+import { added, layerNorm, linear, softmax } from "./arithmetic";
 import { readSettings, type Shape } from "./config";
-import { readBlocks, readLinear, readTensor, runBlock, type Block, type LayerRun, type Tensors } from "./encoder";
+import { readBlocks, readLinear, readTensor, runBlock, type LayerRun, type Tensors } from "./encoder";
 import { TRAINED } from "./interventions";
 
 export interface TextConfig extends Omit<Shape, "tokens"> {
@@ -15,15 +15,7 @@ export interface TextConfig extends Omit<Shape, "tokens"> {
   causal: boolean;
 }
 
-export interface TextModel {
-  config: TextConfig;
-  placeOf: ReadonlyMap<string, number>; // of each word in the vocabulary
-  tokenEmbed: Float64Array; // vocabulary × embed_dim
-  positions: Float64Array | null;
-  blocks: Block[];
-  norm: Norm;
-  head: Linear;
-}
+export type TextModel = ReturnType<typeof buildTextModel>;
 
 export interface TextRun {
   layers: LayerRun[];
@@ -49,14 +41,14 @@ export function encode(text: string, placeOf: ReadonlyMap<string, number>) {
 }
 
 /** From a TextConfig of Python and its tensors. */
-export function buildTextModel(json: object, tensors: Tensors): TextModel {
+export function buildTextModel(json: object, tensors: Tensors) {
   const config = readSettings<TextConfig>(json);
   return {
     config,
-    placeOf: new Map(config.vocabulary.map((word, place) => [word, place])),
-    tokenEmbed: readTensor(tensors, "token_embed.weight"),
+    placeOf: new Map(config.vocabulary.map((word, place) => [word, place])) as ReadonlyMap<string, number>, // of each word
+    tokenEmbed: readTensor(tensors, "token_embed.weight"), // vocabulary × embed_dim
     positions: tensors.get("pos_embed") ?? null,
-    blocks: readBlocks(tensors, config.depth),
+    blocks: readBlocks(tensors, config),
     norm: readLinear(tensors, "norm"),
     head: readLinear(tensors, "head"),
   };

@@ -3,21 +3,13 @@
 // Patches → tokens + positions → blocks → norm → mean (or class token) → one linear head
 // (Dosovitskiy et al. 2021, arXiv 2010.11929), as in clearhead.models.vit.
 
-import { added, layerNorm, linear, softmax, type Linear, type Norm } from "./arithmetic";
+import { added, layerNorm, linear, softmax } from "./arithmetic";
 import type { Config } from "./config";
-import { readBlocks, readLinear, runBlock, type Block, type LayerRun, type Tensors } from "./encoder";
+import { readBlocks, readLinear, runBlock, type LayerRun, type Tensors } from "./encoder";
 import type { Switches } from "./interventions";
 import { cutPatches } from "./patches";
 
-export interface Model {
-  config: Config;
-  patchEmbed: Linear;
-  classToken: Float64Array | null;
-  positions: Float64Array | null;
-  blocks: Block[];
-  norm: Norm;
-  head: Linear;
-}
+export type Model = ReturnType<typeof buildModel>;
 
 export interface Run {
   pixels: Float64Array; // normalised
@@ -28,13 +20,13 @@ export interface Run {
   probabilities: number[];
 }
 
-export function buildModel(config: Config, tensors: Tensors): Model {
+export function buildModel(config: Config, tensors: Tensors) {
   return {
     config,
     patchEmbed: readLinear(tensors, "patch_embed.proj"),
     classToken: tensors.get("cls_token") ?? null,
     positions: tensors.get("pos_embed") ?? null,
-    blocks: readBlocks(tensors, config.depth),
+    blocks: readBlocks(tensors, config),
     norm: readLinear(tensors, "norm"),
     head: readLinear(tensors, "head"),
   };

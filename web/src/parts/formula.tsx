@@ -44,7 +44,8 @@ function symbol(text: string): ComponentChildren {
   if (below) return <msub>{symbol(name)}<mrow>{symbol(below)}</mrow></msub>;
   const [first, second] = cut(text, ",");
   if (first && second) return <>{symbol(first)}<mo>,</mo>{symbol(second)}</>;
-  if (text.length > 1 && text.startsWith("√")) return <msqrt>{symbol(text.slice(1))}</msqrt>;
+  // Not <msqrt>: browsers leave out its sign where no font for mathematics is installed.
+  if (text.length > 1 && text.startsWith("√")) return <mrow><mo class="root">√</mo><mrow class="radicand">{symbol(text.slice(1))}</mrow></mrow>;
   if (text.length > 1 && text.startsWith("*")) return <mi class="bold">{text.slice(1)}</mi>;
   if (/^[=+·×÷()[\]←→;]$/.test(text)) return <mo>{text}</mo>;
   return /^\p{L}+$/u.test(text) ? <mi>{text}</mi> : <mn>{text}</mn>;

@@ -1,13 +1,13 @@
 // The digits in a picture as MNIST has them, as in clearhead.data.preprocessing.digits: light ink on
 // 28 × 28 black pixels, the longer side of the ink 20 pixels, its centre of mass in the middle.
 
-import { MAX_PIECES, groupOf, groupsOf, inReadingOrder, type Group } from "./groups";
+import { MAX_PIECES, areInLine, groupOf, groupsOf, inReadingOrder, type Group } from "./groups";
 import { SMALL_SIDE, findInk, type Ink } from "./ink";
 import {
-  any, around, boxOf, clamped, cropped, downsample, heightOf, hull, label, longer, made, mapped, maskOf, near, reduction,
+  any, around, boxOf, clamped, cropped, downsample, heightOf, hull, label, longer, made, mapped, maskOf, median, near, reduction,
   rounded, sideOf, widthOf, type Box, type Grid,
 } from "./pixels";
-import { MAX_LOOPS, hasDot, isPolygon, isSlash, numLoops } from "./remarks";
+import { MAX_LOOPS, hasDot, isPolygon, isSlash, numLoops, slantOf } from "./remarks";
 import { SIDE, asInMnist } from "./scaling";
 import { cuts, mayBeSeveral } from "./touching";
 
@@ -17,7 +17,7 @@ export const WARNINGS = [
   "Very little ink: draw larger.",
   "More loops than a digit has.",
   "A dot above or below: a letter or a punctuation mark?",
-  "A single stroke, more slanted or bent than a 1: a slash or a bracket?",
+  "A stroke that few writers draw as a 1: a slash, a bracket or a bar?",
   "A figure with straight sides?",
   "Digits that touch, or a letter?",
   "Too few pixels to estimate the certainty.",
@@ -63,7 +63,8 @@ export function digitAndParts(grey: Grid): Digit {
     const digit = cutOut(grey, ink, groups[0]);
     return { ...digit, warnings: [...new Set([...digit.warnings, SEVERAL])] };
   }
-  const parts = inReadingOrder(groups.map((group) => withSegments(group, cutOut(grey, ink, group, true))));
+  const found = inReadingOrder(groups.map((group) => withSegments(group, cutOut(grey, ink, group, false))));
+  const parts = isSmall ? found : found.map((part) => beside(part, found));
   const together = { mask: maskOf(ink.parts, (_, i) => groups.some(({ mask }) => mask.values[i])), box: hull(groups.map(({ box }) => box)) };
   return { ...(groups.length <= MAX_PIECES && !isWide(together.box) ? cutOut(grey, ink, together) : BLANK), parts };
 }
@@ -88,19 +89,28 @@ function segmentsOf(ink: Grid, { mask, box }: Group, factor: number): Segment[] 
       const solid = boxOf(part, 0.5);
       if (widthOf(solid) <= 0 || heightOf(solid) < MIN_SEGMENT * height || widthOf(solid) > MAX_SEGMENT * height) return;
       const place = solid.map((at, n) => scale * at + factor * box[n % 2]) as Box;
-      segments.push({ first, stop, digit: { ...BLANK, pixels: asInMnist(cropped(part)), box: place, found: true } });
+      const pixels = asInMnist(cropped(part));
+      segments.push({ first, stop, digit: { ...BLANK, pixels, box: place, found: true, warnings: isSlash(pixels) ? [SLASH] : [] } });
     }),
   );
   return segments;
 }
 
-/** One of the digits that were found. */
-function cutOut(grey: Grid, ink: Ink, group: Group, amongDigits = false): Digit {
+/** A part, with a warning if it is a slash or a bar beside the others of its line. */
+function beside(part: Digit, parts: Digit[]): Digit {
+  const line = parts.filter((other) => other !== part && areInLine(other.box, part.box));
+  const upright = line.length ? median(line.map(({ pixels }) => slantOf(pixels))) : 0;
+  const height = line.length ? heightOf(part.box) / median(line.map(({ box }) => heightOf(box))) : 1;
+  return isSlash(part.pixels, upright, height) ? { ...part, warnings: [...part.warnings, SLASH] } : part;
+}
+
+/** One of the digits that were found; those beside others are compared with them later. */
+function cutOut(grey: Grid, ink: Ink, group: Group, isAlone = true): Digit {
   const digit = measured(grey, ink, group);
   if (longer(grey) <= SMALL_SIDE) return digit; // too coarse for the following
   const remarks: [number, boolean][] = [
     [DOTTED, hasDot(ink, group)],
-    [SLASH, isSlash(digit.pixels, amongDigits)],
+    [SLASH, isAlone && isSlash(digit.pixels)],
     [POLYGON, isPolygon(cropped(group.mask, group.box))],
   ];
   return { ...digit, warnings: [...digit.warnings, ...remarks.filter(([, isTrue]) => isTrue).map(([warning]) => warning)] };

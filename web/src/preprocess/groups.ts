@@ -96,9 +96,9 @@ export function belongTogether(part: Box, other: Box): boolean {
   return isStacked && gapY < 0.08 * larger && (widthOf(both) < 0.4 * larger || heightOf(both) < 2 * widthOf(both));
 }
 
-/** The overlap of two digits along their heights, relative to the shorter one. */
-function overlap(box: Box, other: Box): number {
-  return (Math.min(box[3], other[3]) - Math.max(box[1], other[1])) / Math.min(heightOf(box), heightOf(other));
+/** Whether two digits overlap along their heights by over half of the shorter one. */
+export function areInLine(box: Box, other: Box): boolean {
+  return Math.min(box[3], other[3]) - Math.max(box[1], other[1]) > MIN_OVERLAP * Math.min(heightOf(box), heightOf(other));
 }
 
 /** Lines from top to bottom, and each line from left to right. */
@@ -106,7 +106,7 @@ export function inReadingOrder<T extends { box: Box }>(digits: T[]): T[] {
   const lines: T[][] = [];
   for (const digit of [...digits].sort((a, b) => a.box[1] + a.box[3] - b.box[1] - b.box[3])) {
     const line = lines[lines.length - 1];
-    if (line?.some(({ box }) => overlap(digit.box, box) > MIN_OVERLAP)) line.push(digit);
+    if (line?.some(({ box }) => areInLine(digit.box, box))) line.push(digit);
     else lines.push([digit]);
   }
   return lines.flatMap((line) => line.sort((a, b) => a.box[0] - b.box[0]));

@@ -11,9 +11,8 @@ const [MIN_DOT, MAX_DOT, MAX_DOT_GAP] = [0.05, 0.4, 0.4]; // relative to the hei
 const MAX_BREADTH = 0.3; // of a single stroke, relative to its length; both as standard deviations
 const [MIN_SLANT, MAX_SLANT, MAX_BEND] = [-48, 32, 0.17]; // of a 1, by nearly all writers
 const [MIN_BRACKET_BEND, MAX_BRACKET_SLANT] = [0.08, 8]; // the second in degrees
-const [MAX_DEVIATION, MAX_UNEVENNESS] = [0.12, 0.05]; // of strokes that are printed or drawn with a ruler
-const MAX_RULED_BREADTH = 0.22;
-const [MAX_RULED_SLANT, MAX_SLANT_AMONG_DIGITS] = [20, 14]; // a 1 drawn in one line may be slanted
+const [MAX_DEVIATION, MAX_BENT_DEVIATION, MAX_UNEVENNESS] = [0.06, 0.12, 0.05]; // of strokes that are printed or drawn with a ruler
+const [MAX_RULED_BREADTH, MAX_RULED_SLANT, MAX_RULED_HEIGHT] = [0.22, 14, 0.25]; // of such a stroke as a 1, beyond digits beside it
 const [MIN_ROW, MIN_ROWS] = [0.25, 10]; // ink of a row that counts, in pixels; such rows of a stroke
 const MAX_POLYGON_MARGIN = 0.2; // from a polygon's inside to each end of the ink, relative to the ink
 const MIN_INSIDE = 12; // of each side of the inside
@@ -22,16 +21,11 @@ const MIN_SHARE = [[4, 0.9], [5, 0.955]]; // area of the largest polygon with so
 const MAX_FILLED = 0.85; // of its bounding box; printed zeros may be rectangles
 
 /**
- * Whether this is a single stroke, but slanted, bent or straight as writers do not draw a 1. Among
- * digits, a straight stroke is more often a slash.
+ * Whether this is a single stroke, but slanted, bent or straight as writers do not draw a 1. `upright` is the slant of
+ * digits beside it, `height` its height relative to theirs.
  */
-export function isSlash(pixels: Uint8Array, amongDigits: boolean): boolean {
-  const mass = pixels.reduce((sum, value) => sum + value, 0);
-  const mean = (of: (x: number, y: number) => number): number =>
-    pixels.reduce((sum, value, i) => (value ? sum + value * of(i % SIDE, Math.floor(i / SIDE)) : sum), 0) / mass;
-  const [left, top] = [mean((x) => x), mean((_, y) => y)];
-  const [across, down] = [mean((x) => (x - left) ** 2), mean((_, y) => (y - top) ** 2)];
-  const both = mean((x, y) => (x - left) * (y - top));
+export function isSlash(pixels: Uint8Array, upright = 0, height = 1): boolean {
+  const { left, top, mean, across, down, both } = moments(pixels);
   const spread = Math.hypot(across - down, 2 * both);
   const largest = (across + down + spread) / 2;
   const breadth = Math.sqrt(Math.max(0, (across + down - spread) / 2) / largest);
@@ -41,10 +35,27 @@ export function isSlash(pixels: Uint8Array, amongDigits: boolean): boolean {
   const bend = Math.abs(mean((x, y) => ((x - left) * cos - (y - top) * sin) * ((x - left) * sin + (y - top) * cos) ** 2)) / largest ** 1.5;
   const degrees = (slant * 180) / Math.PI;
   if (bend > MAX_BEND || degrees <= MIN_SLANT || degrees >= MAX_SLANT) return true;
-  if (bend > MIN_BRACKET_BEND && Math.abs(degrees) < MAX_BRACKET_SLANT) return deviation(pixels, 2)[0] < MAX_DEVIATION;
+  if (bend > MIN_BRACKET_BEND && Math.abs(degrees) < MAX_BRACKET_SLANT) return deviation(pixels, 2)[0] < MAX_BENT_DEVIATION;
   const [fromLine, unevenness] = deviation(pixels, 1);
   const isRuled = fromLine < MAX_DEVIATION && unevenness < MAX_UNEVENNESS;
-  return isRuled && (Math.abs(degrees) > (amongDigits ? MAX_SLANT_AMONG_DIGITS : MAX_RULED_SLANT) || breadth > MAX_RULED_BREADTH);
+  const excess = Math.abs(degrees - upright) / MAX_RULED_SLANT + Math.max(0, height - 1) / MAX_RULED_HEIGHT;
+  return isRuled && (excess > 1 || breadth > MAX_RULED_BREADTH);
+}
+
+/** The slant of ink in degrees from the vertical, by regression of columns on rows. */
+export function slantOf(pixels: Uint8Array): number {
+  const { down, both } = moments(pixels);
+  return (Math.atan2(both, down) * 180) / Math.PI;
+}
+
+/** The centre of the ink, variances and covariance, and the mean of any function. */
+function moments(pixels: Uint8Array): { left: number; top: number; across: number; down: number; both: number; mean: (of: (x: number, y: number) => number) => number } {
+  const mass = pixels.reduce((sum, value) => sum + value, 0);
+  const mean = (of: (x: number, y: number) => number): number =>
+    pixels.reduce((sum, value, i) => (value ? sum + value * of(i % SIDE, Math.floor(i / SIDE)) : sum), 0) / mass;
+  const [left, top] = [mean((x) => x), mean((_, y) => y)];
+  const [across, down] = [mean((x) => (x - left) ** 2), mean((_, y) => (y - top) ** 2)];
+  return { left, top, across, down, both: mean((x, y) => (x - left) * (y - top)), mean };
 }
 
 /** Deviation of the rows' middles from a line or parabola; and of their ink, over its mean. */

@@ -1,8 +1,6 @@
 // The state as signals, what is computed from it, and what the pointer and the focus rest on.
 
 import { batch, computed, effect, signal, type ReadonlySignal } from "@preact/signals";
-import { createContext } from "preact";
-import { useContext } from "preact/hooks";
 
 import type { Payload } from "../data/payload";
 import { argmax, row } from "../engine/arithmetic";
@@ -10,27 +8,37 @@ import type { Config } from "../engine/config";
 import { planInfluence, type Influence } from "../engine/influence";
 import type { TextModel } from "../engine/text";
 import type { Model, Run } from "../engine/vit";
+import type { Box } from "../preprocess/pixels";
 import type { Stroke } from "../preprocess/strokes";
 import { casesOf } from "./cases";
 import { cachedCompute, planExamples, usualMeasures, whenIdle, type Result } from "./result";
-import { firstState, isUnscaled, stateFromHash, stateToHash, STEPS, trainedState, type State, type Step } from "./state";
+import { firstState, isUnscaled, partsOf, stateFromHash, stateToHash, STEPS, trainedState, type State, type Step } from "./state";
 
 const HELD = 250; // milliseconds
 
-export type Store = ReturnType<typeof createStore>;
+/** The page's one store, once it is opened. */
+export let store = {} as ReturnType<typeof createStore>;
 
-export function createStore(payload: Payload, model: Model, textModel: TextModel, hash: string) {
+export function openStore(payload: Payload, model: Model, textModel: TextModel, hash: string): void {
+  store = createStore(payload, model, textModel, hash);
+}
+
+function createStore(payload: Payload, model: Model, textModel: TextModel, hash: string) {
   const { config } = model;
+  const parts = partsOf(config, textModel.config);
   const start = payload.examples.find(({ label }, i) => label === "7" && i % 2 === 0);
   const resultOf = cachedCompute(model);
-  const first = firstState(config, config.readsDigits ? (start?.strokes ?? []) : []);
-  if (payload.pictures.length) first.images = [payload.pictures[0].image];
+  const first = firstState(parts);
+  first.strokes = (config.readsDigits && start?.strokes) || [];
+  first.images = payload.pictures.slice(0, 1).map(({ image }) => image);
   first.key = strongestKey(resultOf(first), first, config) ?? first.key;
   const turned = { by: 0 };
   const cases = casesOf(config).map((one) => one.state(payload, config));
-  const restored = (written: string): State => stateFromHash(written, first, config, textModel.config, cases);
+  const restored = (written: string): State => stateFromHash(written, first, parts, cases);
   const state = signal(restored(hash));
   const result = computed(() => resultOf(state.value));
+  const blank = new Uint8Array(config.inChannels * config.imageShape[0] * config.imageShape[1]);
+  const example = { strokes: first.strokes, images: first.strokes.length + first.images.length ? first.images : [blank], digit: 0 };
   const message = signal(""); // of the live region
   const hover = signal<{ query?: number; key?: number }>({}); // tokens under the pointer or the keyboard's focus
   const guesses = signal<Record<string, number>>({}); // answers to the questions of the path; -1 is skipped
@@ -72,6 +80,7 @@ export function createStore(payload: Payload, model: Model, textModel: TextModel
     textModel,
     state,
     result,
+    shown: computed(() => (result.value.run ? result.value : resultOf({ ...state.value, ...example }))), // without a picture, of an example
     calm, // for all but the digit and its prediction
     trained: computed(() => resultOf({ ...state.value, ...trainedState() })), // the unchanged model and picture
     changes: computed(() => changesOf(calm.value.state, config)), // of the trained model or its input, in words
@@ -101,9 +110,8 @@ export function createStore(payload: Payload, model: Model, textModel: TextModel
     },
     turned,
     flow: signal(0), // the layer that the opening shows; 0 for none
-    photo: signal<{ images: Uint8Array[]; address: string } | null>(null), // the last opened picture, with its model inputs
+    photo: signal<{ images: Uint8Array[]; address: string; boxes: Box[] } | null>(null), // the last opened picture, its model inputs, and where they are on the pad
     first,
-    isExample: false, // whether there is no picture, and the results are those of an example
     /** Also chooses the key that the query attends to most. */
     pickHead: (layer: number, head: number, step = state.value.step): void => {
       const { query, key } = state.value;
@@ -114,23 +122,16 @@ export function createStore(payload: Payload, model: Model, textModel: TextModel
       state.value = restored(written);
     },
     resultOf,
-    hash: (): string => stateToHash(state.value, first, config, textModel.config, cases),
+    hash: (): string => stateToHash(state.value, first, parts, cases),
     say: (text: string): void => {
       message.value = text;
     },
   };
 }
 
-/** The store with the results of an example, for the texts of steps while there is no picture. */
-export function withExample(store: Store): Store {
-  const { config, state, first: { strokes, images }, resultOf } = store;
-  const blank = new Uint8Array(config.inChannels * config.imageShape[0] * config.imageShape[1]);
-  const picture = { strokes, images: strokes.length + images.length ? images : [blank], digit: 0 };
-  return { ...store, isExample: true, result: computed(() => resultOf({ ...state.value, ...picture })) };
-}
-
 /** The probabilities after the layer that the opening shows, unless it is the last one. */
-export function earlyShares({ flow, result, config }: Store): number[] | undefined {
+export function earlyShares(): number[] | undefined {
+  const { flow, result, config } = store;
   return flow.value > 0 && flow.value < config.depth ? result.value.lens[flow.value] : undefined;
 }
 
@@ -185,33 +186,25 @@ function influenceOf(model: Model, runNow: () => Run | null | undefined, stateNo
   return { influence, settled };
 }
 
-export const StoreContext = createContext({} as Store);
-
-export function useStore(): Store {
-  return useContext(StoreContext);
-}
-
 /** What a step shows: the state, the result of a picture, and the stages of the chosen head. */
-export function useShown() {
-  const store = useStore();
-  const { config, result } = store;
+export function current() {
+  const { config } = store;
   const state = store.state.value;
-  const { run, prediction, digit, ...others } = result.value;
-  if (!run || !prediction) throw new Error("no picture"); // steps that need one are not opened
-  const layer = run.layers[state.layer];
-  return { store, config, ...state, ...others, run, layerRun: layer, stages: layer.heads[state.head], prediction };
+  const { run, prediction, digit, ...others } = store.shown.value;
+  const layerRun = run!.layers[state.layer];
+  return { config, ...state, ...others, run: run!, layerRun, stages: layerRun.heads[state.head], prediction: prediction! };
 }
 
 /** The query and key that are shown: those under the pointer or focus, else the chosen ones. */
-export function shownPair({ hover, state }: Store): { query: number; key: number } {
-  const { query, key } = hover.value;
-  return { query: query ?? state.value.query, key: key ?? state.value.key };
+export function shownPair(): { query: number; key: number } {
+  const { query, key } = store.hover.value;
+  return { query: query ?? store.state.value.query, key: key ?? store.state.value.key };
 }
 
 /** The stages of the chosen head; null without a picture. */
-export function chosenHead({ result, state }: Store) {
-  const { layer, head } = state.value;
-  return result.value.run?.layers[layer].heads[head] ?? null;
+export function chosenHead() {
+  const { layer, head } = store.state.value;
+  return store.result.value.run?.layers[layer].heads[head] ?? null;
 }
 
 /** The next or previous stop of the path. */

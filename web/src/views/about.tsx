@@ -4,7 +4,7 @@ import { countWeights } from "../data/payload";
 import { decimal, scientific } from "../draw/numbers";
 import { TableButton } from "../parts/controls";
 import { TERMS } from "../parts/term";
-import { useStore } from "../state/store";
+import { store } from "../state/store";
 
 const SOURCES = [
   "Attention: Vaswani et al. 2017, Attention Is All You Need, arXiv 1706.03762.",
@@ -14,7 +14,6 @@ const SOURCES = [
 ];
 
 export function About() {
-  const store = useStore();
   const { payload, config, examples } = store;
   const { accuracy, tensors } = payload;
   const { difference, failed, done, runs } = examples.value;

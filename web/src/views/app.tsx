@@ -1,14 +1,14 @@
 // The page: header, the model in one strip, and the part of it that is open.
 
 import type { ComponentType } from "preact";
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 
 import { percent } from "../draw/numbers";
 import { argmax } from "../engine/arithmetic";
 import { labelOf } from "../engine/predict";
 import { Meanings } from "../parts/term";
 import { isModelChanged, PAGES, STEP_NAMES, themeAfter, type Step } from "../state/state";
-import { earlyShares, neighbour, StoreContext, useStore, withExample, type Store } from "../state/store";
+import { earlyShares, neighbour, store } from "../state/store";
 import { About } from "./about";
 import { QkvStep, ScaleStep, ScoresStep, SoftmaxStep } from "./attentionsteps";
 import { DrawStep } from "./drawstep";
@@ -40,12 +40,10 @@ const VIEWS: Record<Step, ComponentType> = {
 const WITHOUT_PICTURE: Step[] = ["draw", "gallery", "text", "about"];
 
 export function App() {
-  const store = useStore();
   const { calm, message, turned } = store;
   const { state: { step }, result } = calm.value;
   const View = VIEWS[step];
   const hasPicture = WITHOUT_PICTURE.includes(step) || result.run !== null;
-  const example = useMemo(() => withExample(store), []);
   const main = useRef<HTMLElement>(null);
   const isFirst = useRef(true);
   const [title, setTitle] = useState(""); // of the open step, for the live region
@@ -61,7 +59,7 @@ export function App() {
   }, [step]);
   useEffect(() => {
     const until = new AbortController();
-    addEventListener("keydown", (event) => turn(store, event), until);
+    addEventListener("keydown", turn, until);
     return () => until.abort();
   }, []);
   return (
@@ -72,9 +70,7 @@ export function App() {
       <Header />
       {step !== "text" && step !== "about" && <Strip />}
       <main ref={main} id="open" class="stage" data-step={step}>
-        <StoreContext.Provider value={hasPicture ? store : example}>
-          <View key={`${step} ${hasPicture}`} />
-        </StoreContext.Provider>
+        <View key={`${step} ${hasPicture}`} />
       </main>
       <div class="hidden" role="status" aria-live="polite">
         {message.value || title}
@@ -85,7 +81,7 @@ export function App() {
 }
 
 /** ← and → lead to the next step, except in controls that use them. */
-function turn(store: Store, event: KeyboardEvent): void {
+function turn(event: KeyboardEvent): void {
   const by = event.key === "ArrowRight" ? 1 : event.key === "ArrowLeft" ? -1 : 0;
   const isUsed = (event.target as Element).closest?.("input, dialog, details, [role=application], [role=grid], .strip, .scroll");
   if (by === 0 || isUsed || event.defaultPrevented || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
@@ -96,7 +92,6 @@ function turn(store: Store, event: KeyboardEvent): void {
 const SAVED: [Kind, string][] = [["svg", "Figure, SVG"], ["png", "Figure, PNG"], ["csv", "Numbers, CSV"]];
 
 function Header() {
-  const store = useStore();
   const { step, theme } = store.calm.value.state;
   const menu = useRef<HTMLDetailsElement>(null);
   const copy = async (): Promise<void> => {
@@ -137,7 +132,7 @@ function Header() {
                 key={kind}
                 onClick={() => {
                   if (menu.current) menu.current.open = false;
-                  void save(store, kind);
+                  void save(kind);
                 }}
               >
                 {text}
@@ -158,10 +153,9 @@ function Header() {
 
 /** The prediction in two words, on small screens always in sight. */
 function ShortPrediction() {
-  const store = useStore();
   const { classNames, readsDigits } = store.config;
   const { prediction, predictions } = store.result.value;
-  const early = earlyShares(store);
+  const early = earlyShares();
   if (!prediction) return null;
   return (
     <span class="short-prediction" aria-hidden="true">
@@ -173,7 +167,6 @@ function ShortPrediction() {
 
 /** What differs from the trained model, until it is reset. */
 function Changes() {
-  const store = useStore();
   const changes = store.changes.value;
   if (changes.length === 0) return null;
   return (

@@ -13,13 +13,13 @@ import { Matrix } from "../parts/matrix";
 import { pairLabel, ScaleChoice, SignedScale, WeightScale } from "../parts/scale";
 import { Term } from "../parts/term";
 import { isUnscaled, SCALE_MODES, TEMPERATURES } from "../state/state";
-import { chosenHead, shownPair, useShown, type Store } from "../state/store";
-import { DigitRail, Effect, Frame, Question, sentence, strongest, Try } from "./frame";
+import { chosenHead, current, shownPair, store } from "../state/store";
+import { Effect, Frame, isOpen, sentence, strongest, Try } from "./frame";
 
 /** What is shown of a head: a pair of tokens, and the row of the pair's query. */
-function useHead() {
-  const shown = useShown();
-  const { store, config, stages, layer, head } = shown;
+function currentHead() {
+  const now = current();
+  const { config, stages, layer, head } = now;
   const { tokens, headDim } = config;
   const pairOf = (query: number, key: number) => {
     const [at, scaledRow] = [query * tokens + key, row(stages.scaled, query, tokens)];
@@ -42,19 +42,20 @@ function useHead() {
       short: [tokenShort(query, config), tokenShort(key, config)],
     };
   };
-  const { query, key } = shownPair(store);
-  return { ...shown, pairOf, pair: pairOf(query, key), name: headName(layer, head), names: namesOf(store) };
+  const { query, key } = shownPair();
+  return { ...now, pairOf, pair: pairOf(query, key), name: headName(layer, head), names: namesOf() };
 }
 
-function namesOf({ config }: Store): string[] {
+function namesOf(): string[] {
+  const { config } = store;
   return Array.from({ length: config.tokens }, (_, token) => tokenShort(token, config));
 }
 
 /** Bars of the query's row: one for each key token, which can be pointed at or chosen. */
-function keysOf(store: Store, now: number) {
+function keysOf(now: number) {
   const { query } = store.state.value;
   return {
-    names: namesOf(store),
+    names: namesOf(),
     now,
     pick: (key: number) => store.set({ key }),
     hover: (key: number | null) => {
@@ -64,7 +65,7 @@ function keysOf(store: Store, now: number) {
 }
 
 export function QkvStep() {
-  const { store, config, stages, query, layer, head, name, layerRun } = useHead();
+  const { config, stages, query, layer, head, name, layerRun } = currentHead();
   const { headDim, embedDim } = config;
   const vectors = [stages.query, stages.key, stages.value].map((all) => row(all, query, headDim));
   const input = row(layerRun.normed, query, embedDim);
@@ -76,7 +77,7 @@ export function QkvStep() {
         <>
           The tokens now pass through {config.depth} <Term name="layer">layers</Term> of {config.numHeads} <Term name="head">heads</Term> each. Steps 5 to 9 show one: {name}, head {head + 1} of
           layer {layer + 1}. As in a search, it makes three vectors of each token: the <b class="q">query</b> is the search term, the <b class="k">key</b> the title it is compared
-          with, and the <b class="v">value</b> the content that is taken home.
+          with, and the <b class="v">value</b> the content that is returned.
         </>
       }
       formula={
@@ -86,7 +87,36 @@ export function QkvStep() {
           <Formula>{"*v = *W_V LN ( *x ) + *b_V"}</Formula>
         </>
       }
-      rail={<DigitRail readout={<><b>{name}</b>, {token}</>} />}
+      readout={<><b>{name}</b>, {token}</>}
+      note={
+        <>
+          In the formula: <Term name="W">W<sub>Q</sub>, W<sub>K</sub> and W<sub>V</sub></Term> are three matrices of {embedDim} × {headDim} learnt numbers, different in each
+          head; <Term name="LN" />; <Term name="bias">b</Term>. {headDim} numbers each. Lengths: ‖q‖ = {decimal(norm(vectors[0]))}, ‖k‖ = {decimal(norm(vectors[1]))}, ‖v‖ = {decimal(norm(vectors[2]))}
+        </>
+      }
+      table={{
+        caption: `Query, key and value of ${token}, ${name}`,
+        columns: ["i", "q", "k", "v"],
+        rows: () => Array.from({ length: headDim }, (_, i) => [i + 1, ...vectors.map((vector) => decimal(vector[i]))]),
+      }}
+      question={{
+        id: "received",
+        text: "A patch attends to another one. Which vector of the other patch does it receive?",
+        options: ["query", "key", "value"],
+        correct: 2,
+        explain: "Its value. The own query and the other's key only decide how much of it.",
+      }}
+      trial={
+        <>
+          <Choice
+            label="Another head"
+            options={Array.from({ length: config.numHeads }, (_, value) => ({ value, text: `H${value + 1}`, name: headName(layer, value) }))}
+            value={head}
+            choose={(value) => store.pickHead(layer, value)}
+          />
+          <span class="small">It has its own matrices: other queries, other keys, other values.</span>
+        </>
+      }
     >
       <div class="strips">
         <VectorStrip name={`token, ${embedDim} numbers`} values={input} domain={largestSize(input) || 1} />
@@ -94,42 +124,16 @@ export function QkvStep() {
       {(["q", "k", "v"] as const).map((kind, i) => (
         <VectorBars key={kind} kind={kind} name={kind} values={vectors[i]} domain={largestSize(...vectors) || 1} height={38} label={`${["Query", "Key", "Value"][i]} of ${token}`} />
       ))}
-      <div class="row">
-        <p class="small">
-          In the formula: <Term name="W">W<sub>Q</sub>, W<sub>K</sub> and W<sub>V</sub></Term> are three matrices of {embedDim} × {headDim} learnt numbers, different in each head; <Term name="LN" />; <Term name="bias">b</Term>. {headDim} numbers each. Lengths: ‖q‖ = {decimal(norm(vectors[0]))}, ‖k‖ = {decimal(norm(vectors[1]))}, ‖v‖ = {decimal(norm(vectors[2]))}
-        </p>
-        <TableButton
-          caption={`Query, key and value of ${token}, ${name}`}
-          columns={["i", "q", "k", "v"]}
-          rows={() => Array.from({ length: headDim }, (_, i) => [i + 1, ...vectors.map((vector) => decimal(vector[i]))])}
-        />
-      </div>
-      <Question
-        id="received"
-        text="A patch attends to another one. Which vector of the other patch does it receive?"
-        options={["query", "key", "value"]}
-        correct={2}
-        explain="Its value. The own query and the other's key only decide how much of it."
-      />
-      <Try>
-        <Choice
-          label="Another head"
-          options={Array.from({ length: config.numHeads }, (_, value) => ({ value, text: `H${value + 1}`, name: headName(layer, value) }))}
-          value={head}
-          choose={(value) => store.pickHead(layer, value)}
-        />
-        <span class="small">It has its own matrices: other queries, other keys, other values.</span>
-      </Try>
     </Frame>
   );
 }
 
 export function ScoresStep() {
-  const { store, config, stages, query, key, name, ...shown } = useHead();
+  const { config, stages, query, key, name, pairOf, ...now } = currentHead();
   const id = `score ${query} ${name}`;
-  const isAsking = store.guesses.value[id] === undefined;
+  const isAsking = isOpen(id);
   const isHidden = isAsking && store.hover.value.key === undefined; // the chosen key is the right guess
-  const pair = isHidden ? shown.pairOf(shown.pair.query, shown.pair.query) : shown.pair;
+  const pair = isHidden ? pairOf(now.pair.query, now.pair.query) : now.pair;
   const player = usePlayer(config.headDim, [query, key, name], 250, !isAsking);
   const scores = row(stages.scores, query, config.tokens);
   const best = argmax(scores);
@@ -141,14 +145,14 @@ export function ScoresStep() {
       title="A score measures how well a query matches a key"
       text="Multiply query and key component by component, and add up the products: the dot product. The larger the sum, the better the key matches the query."
       formula={<Formula>{`s_${q},${k} = *q_${q} · *k_${k} = ∑_i q_i k_i = ${isAsking ? "?" : decimal(pair.score)}`}</Formula>}
-      rail={<DigitRail question={{ id, isPatch: true }} />}
+      question={{
+        id,
+        text: `Which key matches the query of ${tokenName(query, config)} best in ${name}? Point at patches to compare their keys with it.`,
+        correct: best,
+        explain: `The best match is ${tokenName(best, config)}, with a score of ${decimal(scores[best])}.`,
+        hides: true,
+      }}
     >
-      <Question
-        id={id}
-        text={`Which key matches the query of ${tokenName(query, config)} best in ${name}? Point at patches to compare their keys with it.`}
-        correct={best}
-        explain={`The best match is ${tokenName(best, config)}, with a score of ${decimal(scores[best])}.`}
-      />
       <VectorBars kind="q" name={`q${q}`} values={pair.q} domain={domain} height={32} label={`Query of ${pair.queryName}`} />
       <VectorBars kind="k" name={`k${k}`} values={pair.k} domain={domain} height={32} label={`Key of ${pair.keyName}`} />
       {!isAsking && (
@@ -167,7 +171,7 @@ export function ScoresStep() {
             />
           </div>
           <TokenBars
-            {...keysOf(store, pair.key)}
+            {...keysOf(pair.key)}
             label={`Scores of ${pair.queryName} with every key`}
             values={pair.scores}
             domain={roundDomain(largestSize(stages.scores))}
@@ -183,7 +187,7 @@ export function ScoresStep() {
 const SHRINKING = 10; // steps of the presentation
 
 export function ScaleStep() {
-  const { store, config, stages, pair, query, temperature, name, names } = useHead();
+  const { config, stages, pair, query, temperature, name, names } = currentHead();
   const player = usePlayer(SHRINKING, [query, name, temperature], 90);
   const isOff = isUnscaled(store.state.value, config);
   const [q, k] = pair.short;
@@ -213,12 +217,37 @@ export function ScaleStep() {
           {isOff && <mtext>, not divided: the switch is off</mtext>}
         </Formula>
       }
+      player={{ player, label: "Shrink the scores", text: `× ${decimal(shrunk)}` }}
+      table={{
+        caption: `Scores and scaled scores of ${pair.queryName}, ${name}`,
+        columns: ["key", "score", "scaled", "weight", "weight without scaling"],
+        rows: () => names.map((key, i) => [key, decimal(pair.scores[i]), decimal(pair.scaledRow[i]), percent(pair.weights[i]), percent(raw[i])]),
+      }}
+      question={
+        root && {
+          id: "unscaled",
+          text: "What if the trained model runs without the division, in every layer?",
+          options: ["the prediction stays", "the prediction changes"],
+          correct: staysUnscaled() ? 0 : 1,
+          explain: "Nearly all weight goes to one key: each query takes the value of one token alone. The model was trained with the division, so its weights do not fit scores of that size.",
+        }
+      }
+      trial={
+        root && (
+          <>
+            <Toggle on={!isOff} toggle={() => store.set({ temperature: isOff ? 1 : unscaledTemperature(config) })}>
+              Divide by √{config.headDim}, in all {config.depth} layers
+            </Toggle>
+            <Effect />
+          </>
+        )
+      }
     >
       <div class="pair">
         <section>
           <h3>Scores of {pair.queryName}</h3>
           <TokenBars
-            {...keysOf(store, pair.key)}
+            {...keysOf(pair.key)}
             label={`Scores before and after scaling, query ${pair.queryName}`}
             values={shown}
             ghost={pair.scores}
@@ -230,43 +259,18 @@ export function ScaleStep() {
         </section>
         <section>
           <h3>Weights after softmax</h3>
-          <TokenBars {...keysOf(store, pair.key)} label="Weights with and without scaling" values={now} ghost={raw} domain={1} height={190} />
+          <TokenBars {...keysOf(pair.key)} label="Weights with and without scaling" values={now} ghost={raw} domain={1} height={190} />
           <p class="small">
             Largest weight: {percent(Math.max(...now))}; without scaling {percent(Math.max(...raw))}.
           </p>
         </section>
       </div>
-      <div class="row">
-        <Player player={player} label="Shrink the scores" text={`× ${decimal(shrunk)}`} />
-        <TableButton
-          caption={`Scores and scaled scores of ${pair.queryName}, ${name}`}
-          columns={["key", "score", "scaled", "weight", "weight without scaling"]}
-          rows={() => names.map((key, i) => [key, decimal(pair.scores[i]), decimal(pair.scaledRow[i]), percent(pair.weights[i]), percent(raw[i])])}
-        />
-      </div>
-      {root && (
-        <>
-          <Question
-            id="unscaled"
-            text="What if the trained model runs without the division, in every layer?"
-            options={["the prediction stays", "the prediction changes"]}
-            correct={staysUnscaled(store) ? 0 : 1}
-            explain="Nearly all weight goes to one key: each query takes the value of one token alone. The model was trained with the division, so its weights do not fit scores of that size."
-          />
-          <Try>
-            <Toggle on={!isOff} toggle={() => store.set({ temperature: isOff ? 1 : unscaledTemperature(config) })}>
-              Divide by √{config.headDim}, in all {config.depth} layers
-            </Toggle>
-            <Effect />
-          </Try>
-        </>
-      )}
     </Frame>
   );
 }
 
 /** Whether the trained model makes the same prediction without scaling. */
-function staysUnscaled(store: Store): boolean {
+function staysUnscaled(): boolean {
   const without = store.resultOf({ ...store.state.value, temperature: unscaledTemperature(store.config) });
   return store.trained.value.prediction?.best === without.prediction?.best;
 }
@@ -279,10 +283,10 @@ const BRACKETS = [
 ];
 
 export function SoftmaxStep() {
-  const { store, config, stages, pair, query, temperature, name, names } = useHead();
+  const { config, stages, pair, query, temperature, name, names } = currentHead();
   const id = `softmax ${query} ${name}`;
-  const best = strongest(store, query);
-  const isAsking = store.guesses.value[id] === undefined;
+  const best = strongest(query);
+  const isAsking = isOpen(id);
   const player = usePlayer(2, [query, name], 1100, !isAsking);
   const [q, k] = pair.short;
   const even = 1 / config.tokens;
@@ -312,20 +316,20 @@ export function SoftmaxStep() {
           )}
         </Formula>
       }
-      rail={<DigitRail question={{ id, isPatch: false }} />}
+      question={{
+        id,
+        text: `The largest scaled score of ${tokenName(query, config)} in ${name} is ${decimal(first)}, the next ${decimal(second)}. What share of 100 % does the largest get?`,
+        options: BRACKETS.map(({ text }) => text),
+        correct: BRACKETS.findIndex(({ below }) => top < below),
+        explain: `${sentence(tokenName(best, config))} gets ${percent(top)}, ${multiple(top / even)} the uniform weight. Each difference of ${decimal(Math.LN2)} in the scores doubles the share.`,
+        hides: true,
+      }}
     >
-      <Question
-        id={id}
-        text={`The largest scaled score of ${tokenName(query, config)} in ${name} is ${decimal(first)}, the next ${decimal(second)}. What share of 100 % does the largest get?`}
-        options={BRACKETS.map(({ text }) => text)}
-        correct={BRACKETS.findIndex(({ below }) => top < below)}
-        explain={`${sentence(tokenName(best, config))} gets ${percent(top)}, ${multiple(top / even)} the uniform weight. Each difference of ${decimal(Math.LN2)} in the scores doubles the share.`}
-      />
       <div class="pair softmax">
         <section>
           <h3>{title}</h3>
           <TokenBars
-            {...keysOf(store, pair.key)}
+            {...keysOf(pair.key)}
             label={`${title}, query ${pair.queryName}`}
             values={values}
             signed={at === 0}
@@ -367,7 +371,7 @@ function ShareLine({ weights, names }: { weights: Float64Array; names: string[] 
 
 /** The whole matrix, with its scale; the difference from a pinned result, if there is another one. */
 function AllRows() {
-  const { store, config, stages, run, prediction, blank, query, key, scale, layer, head, pair, name, names } = useHead();
+  const { config, stages, run, prediction, blank, query, key, scale, layer, head, pair, name, names } = currentHead();
   const { pinned, changes, hover } = store;
   const { tokens } = config;
   const even = 1 / tokens;
@@ -387,7 +391,7 @@ function AllRows() {
         <button type="button" class="quiet" aria-pressed={pinned.value !== null} onClick={pin}>
           {pinned.value ? "Unpin" : "Pin to compare"}
         </button>
-        <TableButton {...weightTable(store)} />
+        <TableButton {...weightTable()} />
       </div>
       <Matrix
         label={`${before ? "Difference of attention weights" : "Attention weights"}, ${name}`}
@@ -427,10 +431,10 @@ function AllRows() {
   );
 }
 
-export function weightTable(store: Store) {
+export function weightTable() {
   const { config, state } = store;
-  const head = chosenHead(store);
-  const names = namesOf(store);
+  const head = chosenHead();
+  const names = namesOf();
   return {
     caption: `Attention weights, ${headName(state.value.layer, state.value.head)}: rows are queries, columns are keys`,
     columns: ["query", ...names],

@@ -12,15 +12,16 @@ import { isMotionWanted, Player, usePlayer } from "../parts/controls";
 import { Bars, Label, sentenceOf } from "../parts/prediction";
 import { Term } from "../parts/term";
 import { WARNINGS } from "../preprocess/digits";
+import type { Box } from "../preprocess/pixels";
+import { CANVAS } from "../preprocess/strokes";
 import { openedInWorker } from "../preprocess/worker";
-import { earlyShares, useStore, type Store } from "../state/store";
+import { earlyShares, store } from "../state/store";
 import { DigitRail, WayOn } from "./frame";
 import { Pad } from "./pad";
 
 export function DrawStep() {
-  const store = useStore();
   const { config } = store;
-  const drop = usePictures(store);
+  const drop = usePictures();
   return (
     <>
       <div class="opening">
@@ -48,7 +49,7 @@ const MAX_LINES = 48; // of a layer
 
 /** The model input with the lines of the chosen patch or, played, the strongest lines of one layer after the other. */
 function Seen() {
-  const { config, result, state, flow, payload } = useStore();
+  const { config, result, state, flow, payload } = store;
   const { depth, numHeads, patches, patchShape, tokens } = config;
   const { strokes, images } = state.value;
   const { run } = result.value;
@@ -114,7 +115,7 @@ function Seen() {
 }
 
 function PictureField() {
-  const { config, result, state } = useStore();
+  const { config, result, state } = store;
   return (
     <div class="picture-field">
       {state.value.images.length ? (
@@ -127,7 +128,6 @@ function PictureField() {
 }
 
 function Examples() {
-  const store = useStore();
   const { payload, config } = store;
   const { strokes, images } = store.calm.value.state;
   const digits = [...new Set(config.readsDigits ? payload.examples.map(({ label }) => label) : [])].map((label) => {
@@ -170,8 +170,15 @@ function PictureButton({ read, error }: { read: (file: Blob) => void; error: str
   );
 }
 
+/** Boxes in pixels of a picture, in units of the pad that shows it. */
+function onPad({ width, height }: ImageBitmap, boxes: Box[]): Box[] {
+  const scale = CANVAS / Math.max(width, height);
+  const margins = [(CANVAS - scale * width) / 2, (CANVAS - scale * height) / 2];
+  return boxes.map((box) => box.map((at, i) => margins[i % 2] + scale * at) as Box);
+}
+
 /** Pictures that are dropped on the page, pasted or chosen. */
-function usePictures(store: Store): { isOver: boolean; error: string; read: (file: Blob) => void } {
+function usePictures(): { isOver: boolean; error: string; read: (file: Blob) => void } {
   const [isOver, setOver] = useState(false);
   const [error, setError] = useState("");
   const newest = useRef<Blob | null>(null);
@@ -185,7 +192,8 @@ function usePictures(store: Store): { isOver: boolean; error: string; read: (fil
       if (problem) return store.say(problem);
       const doubts = inputs.flatMap(({ warnings }, i) => warnings.map((warning) => i * WARNINGS.length + warning));
       const images = inputs.map((input) => input.pixels);
-      store.photo.value = { images, address };
+      const boxes = images.length > 1 ? onPad(await createImageBitmap(file), inputs.map(({ box }) => box)) : [];
+      store.photo.value = { images, address, boxes };
       store.set({ images, doubts, digit: 0, strokes: [] });
       store.say("Picture opened.");
     } catch {
@@ -217,10 +225,9 @@ function usePictures(store: Store): { isOver: boolean; error: string; read: (fil
 const MAX_BARS = 10;
 
 export function Predicted() {
-  const store = useStore();
   const { config: { classNames, readsDigits }, result, flow } = store;
   const { status, predictions, digit, prediction } = result.value;
-  const early = earlyShares(store);
+  const early = earlyShares();
   const shares = early ?? prediction?.probabilities;
   const order = classNames.map((_, i) => i);
   if (shares && order.length > MAX_BARS) order.sort((a, b) => shares[b] - shares[a]);

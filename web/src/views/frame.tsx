@@ -1,29 +1,39 @@
 // The frame of a step: title, one or two sentences, the way on, the digit, and the step's content.
 
-import type { ComponentChildren } from "preact";
+import type { ComponentChildren, ComponentProps } from "preact";
 
 import { headName, tokenName, type Arc } from "../draw/geometry";
 import { percent } from "../draw/numbers";
 import { argmax, row } from "../engine/arithmetic";
 import type { Prediction } from "../engine/predict";
-import { Choice } from "../parts/controls";
+import { Choice, Player, TableButton, type TableData } from "../parts/controls";
 import { DigitMap } from "../parts/digitmap";
-import { Pair } from "../parts/scale";
+import { Pair, SignedScale } from "../parts/scale";
 import { Term } from "../parts/term";
 import { STEP_NAMES, STEPS } from "../state/state";
-import { chosenHead, neighbour, shownPair, useStore, type Store } from "../state/store";
+import { chosenHead, neighbour, shownPair, store } from "../state/store";
 
 interface FrameProps {
   title: string;
   text: ComponentChildren;
   formula?: ComponentChildren;
-  rail?: ComponentChildren; // by default the digit with its arcs
-  children: ComponentChildren;
+  rail?: ComponentChildren; // instead of the digit
+  readout?: ComponentChildren; // below the digit, instead of arcs and what they show
+  player?: ComponentProps<typeof Player>; // these four in a row below the step's picture
+  domain?: number; // of signed colours, for their scale
+  note?: ComponentChildren;
+  table?: TableData;
+  question?: QuestionProps | false;
+  trial?: ComponentChildren; // one thing to do, with its control
+  children: ComponentChildren; // the picture
 }
 
-export function Frame({ title, text, formula, rail = <DigitRail />, children }: FrameProps) {
-  const { state, isExample } = useStore();
-  const { step } = state.value;
+/** A step: what it says, its picture with controls, a question, and an experiment. */
+export function Frame({ title, text, formula, readout, player, domain, note, table, question, trial, children, ...props }: FrameProps) {
+  const { step } = store.state.value;
+  const hiding = question && question.hides ? question : undefined; // comes before the picture
+  const asked = question && <Question {...question} />;
+  const { rail = <DigitRail readout={readout} question={hiding} /> } = props;
   return (
     <>
       <div class="step-head">
@@ -31,22 +41,34 @@ export function Frame({ title, text, formula, rail = <DigitRail />, children }: 
         <h2 tabIndex={-1}>{title}</h2>
         <WayOn />
         <p class="lead">{text}</p>
-        {formula && !isExample && <div class="formula">{formula}</div>}
+        {formula && store.result.value.run && <div class="formula">{formula}</div>}
       </div>
-      {isExample ? (
-        <NoPicture />
-      ) : (
+      {store.result.value.run ? (
         <div class="step-body">
           <div class="rail">{rail}</div>
-          <div class="content">{children}</div>
+          <div class="content">
+            {hiding && asked}
+            {children}
+            {(player || table) && (
+              <div class="row">
+                {player && <Player {...player} />}
+                {domain && <SignedScale domain={Number(domain.toFixed(1))} />}
+                {note && <p class="small">{note}</p>}
+                {table && <TableButton {...table} />}
+              </div>
+            )}
+            {!hiding && asked}
+            {trial && <Try>{trial}</Try>}
+          </div>
         </div>
+      ) : (
+        <NoPicture />
       )}
     </>
   );
 }
 
 export function WayOn() {
-  const store = useStore();
   const { step } = store.calm.value.state;
   const [back, next] = [neighbour(step, -1), neighbour(step, 1)];
   return (
@@ -68,7 +90,6 @@ export function WayOn() {
 
 /** Instead of the content of a step, which needs a picture. */
 function NoPicture() {
-  const store = useStore();
   const { strokes, images } = store.first;
   return (
     <div class="nothing">
@@ -82,22 +103,21 @@ function NoPicture() {
 }
 
 interface RailProps {
-  question?: { id: string; isPatch: boolean }; // before the result is shown; one about a patch is answered on the digit
+  question?: QuestionProps; // before the result is shown; one without options is answered on the digit
   readout?: ComponentChildren; // instead of arcs and what they show
   lines?: Arc[]; // with a readout: other lines
 }
 
 /** The digit with arcs from the query patch, and a readout that follows pointer and keyboard. */
 export function DigitRail({ question, readout, lines }: RailProps) {
-  const store = useStore();
   const { config, result, state, hover } = store;
   const { query: chosen, attendedBy } = state.value;
-  const pair = railPair(store);
+  const pair = railPair();
   const [start, end] = attendedBy ? [pair.key, pair.query] : [pair.query, pair.key];
-  const head = readout === undefined ? chosenHead(store) : null;
-  const isHidden = question !== undefined && store.guesses.value[question.id] === undefined;
-  const isAsking = isHidden && question.isPatch;
-  const isShown = head && !isRemoved(store);
+  const head = readout === undefined ? chosenHead() : null;
+  const isHidden = question !== undefined && isOpen(question.id);
+  const isAsking = isHidden && !question.options;
+  const isShown = head && !isRemoved();
   return (
     <>
       <DigitMap
@@ -111,10 +131,10 @@ export function DigitRail({ question, readout, lines }: RailProps) {
         key_={isShown && (!isHidden || hover.value.key !== undefined) ? end : null}
         weights={isShown && !isHidden ? (attendedBy ? column : row)(head.weights, start, config.tokens) : null}
         lines={lines}
-        nameAt={(token) => patchLabel(store, token, isAsking)}
+        nameAt={(token) => patchLabel(token, isAsking)}
         choose={(token) => {
           if (isAsking) store.guess(question.id, token);
-          else store.set({ query: token, key: strongest(store, token) });
+          else store.set({ query: token, key: strongest(token) });
         }}
         hover={(token) => {
           if (token === null || readout !== undefined) hover.value = {};
@@ -135,10 +155,10 @@ export function DigitRail({ question, readout, lines }: RailProps) {
   );
 }
 
-function patchLabel(store: Store, token: number, isAsking: boolean): string {
+function patchLabel(token: number, isAsking: boolean): string {
   const { config, result, state } = store;
   const name = tokenName(token, config) + (result.value.blank[token - config.numPrefixTokens] ? ", blank" : "");
-  const head = chosenHead(store);
+  const head = chosenHead();
   const { query, attendedBy } = state.value;
   if (isAsking || !head) return name;
   if (token === query) return `${name}, query`;
@@ -148,23 +168,23 @@ function patchLabel(store: Store, token: number, isAsking: boolean): string {
 }
 
 /** Whether the chosen head is removed. */
-function isRemoved({ config, state }: Store): boolean {
-  const { layer, head, removed } = state.value;
-  return removed.includes(layer * config.numHeads + head);
+function isRemoved(): boolean {
+  const { layer, head, removed } = store.state.value;
+  return removed.includes(layer * store.config.numHeads + head);
 }
 
 /** The key with the largest weight of a query in the chosen head. */
-export function strongest(store: Store, query: number): number {
-  const head = chosenHead(store);
+export function strongest(query: number): number {
+  const head = chosenHead();
   return head ? argmax(row(head.weights, query, store.config.tokens)) : query;
 }
 
 /** The pair that is shown; where lines lead to the chosen token, from the one that attends to it most. */
-function railPair(store: Store): { query: number; key: number } {
+function railPair(): { query: number; key: number } {
   const { hover, state, config } = store;
-  const head = chosenHead(store);
+  const head = chosenHead();
   const { query, attendedBy } = state.value;
-  if (!attendedBy || hover.value.key !== undefined || !head) return shownPair(store);
+  if (!attendedBy || hover.value.key !== undefined || !head) return shownPair();
   return { query: argmax(column(head.weights, query, config.tokens)), key: query };
 }
 
@@ -174,16 +194,15 @@ function column(weights: Float64Array, index: number, tokens: number): Float64Ar
 
 /** "L3 H2: patch 11 attends to patch 15 with 89 %". */
 function Readout({ hidden }: { hidden: boolean }) {
-  const store = useStore();
   const { config, state } = store;
-  const { query, key } = railPair(store);
-  const head = chosenHead(store);
+  const { query, key } = railPair();
+  const head = chosenHead();
   if (!head) return <p class="readout">Lines appear with a picture.</p>;
   const name = headName(state.value.layer, state.value.head);
   const names = { head: <Term name="head">{name}</Term>, query: tokenName(query, config), key_: tokenName(key, config) };
   return (
     <p class="readout">
-      {isRemoved(store) ? (
+      {isRemoved() ? (
         <><b>{names.head}</b> is removed: its output is not used.</>
       ) : hidden ? (
         <><b>{names.head}</b> the query is <b>{names.query}</b>.</>
@@ -194,19 +213,24 @@ function Readout({ hidden }: { hidden: boolean }) {
   );
 }
 
+/** Whether a question is not yet answered or skipped. */
+export function isOpen(id: string): boolean {
+  return store.guesses.value[id] === undefined;
+}
+
 interface QuestionProps {
   id: string;
   text: string;
   options?: string[]; // without them, a patch is chosen on the digit
   correct: number; // place of the option, or token
   explain: string;
+  hides?: boolean; // the result of the step, until it is answered
 }
 
 /** Predict, then reveal: a question that is answered or skipped before the result is shown. */
 export function Question({ id, text, options, correct, explain }: QuestionProps) {
-  const store = useStore();
   const guess = store.guesses.value[id];
-  if (guess === undefined) {
+  if (isOpen(id)) {
     return (
       <div class="question">
         <p>
@@ -243,7 +267,7 @@ export function Try({ children }: { children: ComponentChildren }) {
 
 /** What a change did to the prediction. */
 export function Effect() {
-  const { result, trained, changes } = useStore();
+  const { result, trained, changes } = store;
   const [now, before] = [result.value.prediction, trained.value.prediction];
   if (!now || !before || changes.value.length === 0) return null;
   return <p class="effect"><Change before={before} now={now} /></p>;
@@ -251,7 +275,7 @@ export function Effect() {
 
 /** "The prediction changes from 7 to 4, 35 %, which is too uncertain to be recognised." */
 export function Change({ before: { best, probabilities }, now }: { before: Prediction; now: Prediction }) {
-  const { classNames } = useStore().config;
+  const { classNames } = store.config;
   return (
     <>
       {now.best === best ? (

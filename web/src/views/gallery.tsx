@@ -13,16 +13,17 @@ import { Term } from "../parts/term";
 import { casesOf } from "../state/cases";
 import { whenIdle } from "../state/result";
 import { trainedState } from "../state/state";
-import { useShown, useStore } from "../state/store";
+import { current, store } from "../state/store";
 import { Predicted } from "./drawstep";
 import { Effect, Try, WayOn } from "./frame";
 import { Drawing } from "./pad";
 
 export function Gallery() {
-  const store = useStore();
   const { config, state, result } = store;
   const cases = casesOf(config);
   const open = cases[state.value.case - 1];
+  const cards = useRef<HTMLDivElement>(null);
+  useEffect(() => cards.current?.querySelector("[aria-pressed=true]")?.scrollIntoView({ block: "nearest" }), [open]); // on phones they are in one line
   return (
     <>
       <div class="step-head">
@@ -30,7 +31,7 @@ export function Gallery() {
         <WayOn />
       </div>
       <div class={`step-body gallery ${open ? "" : "unchosen"}`}>
-        <div class="cards" role="group" aria-label="Cases">
+        <div class="cards" role="group" aria-label="Cases" ref={cards}>
           {cases.map((one, i) => (
             <button
               type="button"
@@ -61,7 +62,7 @@ export function Gallery() {
 
 /** What maps of the picture have in common. */
 function useMap() {
-  const { config, result, state, set } = useStore();
+  const { config, result, state, set } = store;
   const { ink, blank } = result.value;
   return { config, ink, blank, chosen: state.value.query, choose: (query: number) => set({ query }) };
 }
@@ -80,7 +81,7 @@ function Shown() {
 
 /** Exact Shapley values of the picture's patches, once they are asked for. */
 function useShapley(target: number) {
-  const { model, result } = useStore();
+  const { model, result } = store;
   const input = result.value.inputs[result.value.digit];
   const plan = useMemo(() => planShapley(model, input, target), [input, target]);
   const [done, setDone] = useState<number | null>(null);
@@ -96,7 +97,7 @@ function useShapley(target: number) {
 
 /** Attention maps of the image beside the effects of masking patches and their exact Shapley values. */
 function Maps() {
-  const { store, config, run, prediction: { best } } = useShown();
+  const { config, run, prediction: { best } } = current();
   const { numPrefixTokens, tokens } = config;
   const common = useMap();
   const masking = store.influence.value?.masked.map((after) => (after ? logOdds(after, best) - logOdds(run.probabilities, best) : 0));

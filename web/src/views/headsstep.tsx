@@ -8,7 +8,7 @@ import { logOdds } from "../engine/predict";
 import { Table, TableButton, Toggle } from "../parts/controls";
 import { Term } from "../parts/term";
 import { toggled } from "../state/state";
-import { useShown } from "../state/store";
+import { current, store } from "../state/store";
 import { Effect, Frame, Question, Try } from "./frame";
 import { WeightThumb } from "./strip";
 
@@ -21,7 +21,7 @@ const MEASURES: { name: keyof Measures; text: string; write: (value: number) => 
 ];
 
 export function HeadsStep() {
-  const { store, config, run, blank, prediction: { best }, layer: nowLayer, head: nowHead, removed } = useShown();
+  const { config, run, blank, prediction: { best }, layer: nowLayer, head: nowHead, removed } = current();
   const { depth, numHeads, tokens } = config;
   const { payload: { roles }, influence, usual } = store;
   const heads = run.layers.flatMap((layerRun, layer) =>

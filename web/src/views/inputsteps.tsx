@@ -11,16 +11,15 @@ import type { Config } from "../engine/config";
 import { cutPatches } from "../engine/patches";
 import { VectorStrip } from "../parts/bars";
 import { Term } from "../parts/term";
-import { Player, Slider, TableButton, Toggle, usePlayer } from "../parts/controls";
+import { Slider, TableButton, Toggle, usePlayer } from "../parts/controls";
 import { Formula } from "../parts/formula";
-import { SignedScale } from "../parts/scale";
 import { toggled } from "../state/state";
-import { useShown } from "../state/store";
-import { Change, DigitRail, Effect, Frame, Question, Try } from "./frame";
+import { current, store } from "../state/store";
+import { Change, Effect, Frame, Try } from "./frame";
 import { Drawing } from "./pad";
 
 export function PixelsStep() {
-  const { store, config, ink, inputs, strokes, images, centred } = useShown();
+  const { config, ink, inputs, strokes, images, centred } = current();
   const { imageShape, inChannels, readsDigits } = config;
   const [high, wide] = imageShape;
   const [place, setPlace] = useState<[number, number] | null>(null);
@@ -105,7 +104,7 @@ function massCentre(ink: Float64Array, { imageShape: [high, wide] }: Config): [n
 }
 
 export function PatchesStep() {
-  const { store, config, ink, blank, query, noisyPatches, noise } = useShown();
+  const { config, ink, blank, query, noisyPatches, noise } = current();
   const { patches, grid: [rows, columns], patchShape, numPrefixTokens } = config;
   const player = usePlayer(patches, [], 160);
   const cut = cutPatches(ink, config);
@@ -117,7 +116,28 @@ export function PatchesStep() {
       title={`${patches} pieces instead of one picture`}
       text="The picture is cut into patches that do not overlap. From here on this list is the input: a token has no information about other patches until attention mixes them."
       formula={<Formula>{`${config.imageShape.join(" × ")} = ${patches} \u00a0patches × ${patchShape.join(" × ")} \u00a0pixels`}</Formula>}
-      rail={<DigitRail readout={`${tokenName(query, config)}${blank[chosen] ? " is blank." : " is chosen."}`} />}
+      readout={`${tokenName(query, config)}${blank[chosen] ? " is blank." : " is chosen."}`}
+      player={{ player, label: "Cut the picture", text: `${player.at} of ${patches}` }}
+      question={
+        config.readsDigits && {
+          id: "blank",
+          text: `How many of the ${patches} patches are blank?`,
+          options: ["none", `1 to ${Math.floor(patches / 2)}`, `more than ${Math.floor(patches / 2)}`],
+          correct: numBlank === 0 ? 0 : numBlank <= patches / 2 ? 1 : 2,
+          explain: `${numBlank} of ${patches} hold no ink. They take part in attention all the same.`,
+        }
+      }
+      trial={
+        <>
+          <button type="button" onClick={() => store.set({ noisyPatches: toggled(noisyPatches, chosen) })}>
+            {noisyPatches.includes(chosen) ? "Remove the noise from" : "Add noise to"} patch {chosen + 1}
+          </button>
+          {noisyPatches.length > 0 && (
+            <Slider label="Strength" min={0} max={1} step={0.05} value={noise} text={decimal(noise)} change={(value) => store.set({ noise: value })} />
+          )}
+          <Effect />
+        </>
+      }
     >
       <div class="sequence" style={{ "--rows": rows, "--columns": columns, "--slots": half }}>
         <span class="emptied small">{player.at === patches && `All ${patches} are in the list.`}</span>
@@ -142,31 +162,12 @@ export function PatchesStep() {
           );
         })}
       </div>
-      <Player player={player} label="Cut the picture" text={`${player.at} of ${patches}`} />
-      {config.readsDigits && (
-        <Question
-          id="blank"
-          text={`How many of the ${patches} patches are blank?`}
-          options={["none", `1 to ${Math.floor(patches / 2)}`, `more than ${Math.floor(patches / 2)}`]}
-          correct={numBlank === 0 ? 0 : numBlank <= patches / 2 ? 1 : 2}
-          explain={`${numBlank} of ${patches} hold no ink. They take part in attention all the same.`}
-        />
-      )}
-      <Try>
-        <button type="button" onClick={() => store.set({ noisyPatches: toggled(noisyPatches, chosen) })}>
-          {noisyPatches.includes(chosen) ? "Remove the noise from" : "Add noise to"} patch {chosen + 1}
-        </button>
-        {noisyPatches.length > 0 && (
-          <Slider label="Strength" min={0} max={1} step={0.05} value={noise} text={decimal(noise)} change={(value) => store.set({ noise: value })} />
-        )}
-        <Effect />
-      </Try>
     </Frame>
   );
 }
 
 export function TokensStep() {
-  const { store, config, run, ink, query, positions, seed } = useShown();
+  const { config, run, ink, query, positions, seed } = current();
   const { embedDim, patches } = config;
   const patch = query - config.numPrefixTokens;
   const token = row(run.layers[0].input, query, embedDim);
@@ -176,6 +177,7 @@ export function TokensStep() {
   const length = ink.length / patches;
   const pixels = row(cutPatches(ink, config), patch, length);
   const number = tokenShort(query, config);
+  const hasPositions = config.posEmbed !== "none";
   return (
     <Frame
       title="Each patch becomes a token"
@@ -187,10 +189,35 @@ export function TokensStep() {
       }
       formula={
         <Formula>
-          {`*x_${number} = *W *p_${number} + *b ${config.posEmbed !== "none" && positions ? `+ *e_${number}` : ""} ,\u2003 ${length} → ${embedDim} \u00a0numbers`}
+          {`*x_${number} = *W *p_${number} + *b ${hasPositions && positions ? `+ *e_${number}` : ""} ,\u2003 ${length} → ${embedDim} \u00a0numbers`}
         </Formula>
       }
-      rail={<DigitRail readout={`${tokenName(query, config)} is shown. Choose another one.`} />}
+      readout={`${tokenName(query, config)} is shown. Choose another one.`}
+      domain={domain}
+      note={<>Length of the token: ‖x‖ = {decimal(norm(token))}</>}
+      table={{
+        caption: `Token of ${tokenName(query, config)}`,
+        columns: ["i", "W p + b", "position", "token"],
+        rows: () => Array.from(token, (value, i) => [i + 1, decimal(content[i]), decimal(position[i]), decimal(value)]),
+      }}
+      question={
+        hasPositions && {
+          id: "shuffle",
+          text: "Suppose positions are left out, and the patches put in another order. Does the prediction change?",
+          options: ["yes", "no"],
+          correct: 1,
+          explain: "Attention adds up over all patches, in whatever order. Try it: switch positions off, then shuffle.",
+        }
+      }
+      trial={
+        hasPositions && (
+          <>
+            <Toggle on={positions} toggle={() => store.set({ positions: !positions })}>Positions</Toggle>
+            <Toggle on={seed !== 0} toggle={() => store.set({ seed: seed === 0 ? 5 : 0 })}>Shuffle patches</Toggle>
+            {seed === 0 ? <Effect /> : <ShuffleProof />}
+          </>
+        )
+      }
     >
       <div class="strips">
         {patch >= 0 && (
@@ -204,38 +231,13 @@ export function TokensStep() {
         <VectorStrip name="+ position" values={position} domain={domain} />
         <VectorStrip name="= token" values={token} domain={domain} class="total" />
       </div>
-      <div class="row">
-        <SignedScale domain={Number(domain.toFixed(1))} />
-        <p class="small">Length of the token: ‖x‖ = {decimal(norm(token))}</p>
-        <TableButton
-          caption={`Token of ${tokenName(query, config)}`}
-          columns={["i", "W p + b", "position", "token"]}
-          rows={() => Array.from(token, (value, i) => [i + 1, decimal(content[i]), decimal(position[i]), decimal(value)])}
-        />
-      </div>
-      {config.posEmbed !== "none" && (
-        <>
-          <Question
-            id="shuffle"
-            text="Suppose positions are left out, and the patches put in another order. Does the prediction change?"
-            options={["yes", "no"]}
-            correct={1}
-            explain="Attention adds up over all patches, in whatever order. Try it: switch positions off, then shuffle."
-          />
-          <Try>
-            <Toggle on={positions} toggle={() => store.set({ positions: !positions })}>Positions</Toggle>
-            <Toggle on={seed !== 0} toggle={() => store.set({ seed: seed === 0 ? 5 : 0 })}>Shuffle patches</Toggle>
-            {seed === 0 ? <Effect /> : <ShuffleProof />}
-          </Try>
-        </>
-      )}
     </Frame>
   );
 }
 
 /** What the order of the patches alone changes. */
 function ShuffleProof() {
-  const { store, run, prediction } = useShown();
+  const { run, prediction } = current();
   const still = store.resultOf({ ...store.state.value, seed: 0 });
   const largest = largestDifference(run.logits, still.run?.logits ?? []);
   return (

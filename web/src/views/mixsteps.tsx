@@ -7,19 +7,18 @@ import { headName, tokenName, tokenShort } from "../draw/geometry";
 import { decimal, multiple, percent, points, scientific } from "../draw/numbers";
 import { argmax, norm, ranked, row } from "../engine/arithmetic";
 import { TokenBars, VectorStrip } from "../parts/bars";
-import { Choice, Player, TableButton, Toggle, usePlayer } from "../parts/controls";
+import { Choice, TableButton, Toggle, usePlayer } from "../parts/controls";
 import { Formula, Frac, named } from "../parts/formula";
 import { sentenceOf } from "../parts/prediction";
-import { SignedScale } from "../parts/scale";
 import { Term } from "../parts/term";
 import { toggled } from "../state/state";
-import { shownPair, useShown, type Store } from "../state/store";
-import { DigitRail, Effect, Frame, Question, Try } from "./frame";
+import { current, shownPair, store } from "../state/store";
+import { Effect, Frame, isOpen, Question } from "./frame";
 
 const MAX_TERMS = 5; // of the sum that have a line of their own
 
 export function MixStep() {
-  const { store, config, run, stages, prediction, query, layer, head, masked, scope } = useShown();
+  const { config, run, stages, prediction, query, layer, head, masked, scope } = current();
   const { hover } = store;
   const { tokens, headDim } = config;
   const weights = row(stages.weights, query, tokens);
@@ -30,7 +29,7 @@ export function MixStep() {
   const [listed, rest] = [order.slice(0, MAX_TERMS), order.slice(MAX_TERMS)];
   const terms = [...listed.map((token) => [token]), ...(rest.length ? [rest] : [])];
   const player = usePlayer(terms.length, [query, layer, head, masked.length], 700);
-  const { key } = shownPair(store);
+  const { key } = shownPair();
   const domain = largestSize(...listed.map(valueOf), row(stages.context, query, headDim)) || 1;
   const target = masked[0] ?? order[0]; // a masked token has no weight, but keeps the switch
   const { best } = prediction;
@@ -48,6 +47,39 @@ export function MixStep() {
           {order.slice(0, 3).map((token) => `${decimal(weights[token])} *v_${tokenShort(token, config)} + `)}
           …
         </Formula>
+      }
+      player={{ player, label: "Add up the values", text: `${player.at} of ${terms.length} added` }}
+      domain={domain}
+      table={{
+        caption: `Tokens that ${tokenName(query, config)} attends to, ${headName(layer, head)}`,
+        columns: ["key", "weight", "× uniform", "‖w·v‖", "if masked, points"],
+        rows: () =>
+          order.map((token) => {
+            const weight = weights[token];
+            return [tokenName(token, config), percent(weight), multiple(weight * tokens), decimal(weight * norm(valueOf(token))), changeOf(token)];
+          }),
+      }}
+      question={{
+        id: `mask ${target}`,
+        text: `If no query may attend to ${tokenName(target, config)}${masked.length ? "" : ", which gets the largest weight here"}, in any layer, does the prediction change?`,
+        options: ["no", "yes"],
+        correct: isMaskingHarmless(target) ? 0 : 1,
+        explain: "A large weight does not make a patch important: the other weights of each row grow and take its place. Only the experiment shows what the prediction depends on.",
+      }}
+      trial={
+        <>
+          <Toggle on={masked.includes(target)} toggle={() => store.set({ masked: toggled(masked, target) })}>
+            Mask {tokenName(target, config)}
+          </Toggle>
+          <Choice
+            label="Where"
+            hideLabel
+            options={[{ value: "head", text: "this head" }, { value: "layer", text: "this layer" }, { value: "model", text: "all layers" }]}
+            value={scope}
+            choose={(value) => store.set({ scope: value })}
+          />
+          <Effect />
+        </>
       }
     >
       <div class="terms">
@@ -83,52 +115,18 @@ export function MixStep() {
           <VectorCanvas values={sumOf(terms.slice(0, player.at).flat())} domain={domain} label={`Sum of ${player.at} terms`} />
         </div>
       </div>
-      <div class="row">
-        <Player player={player} label="Add up the values" text={`${player.at} of ${terms.length} added`} />
-        <SignedScale domain={Number(domain.toFixed(1))} />
-        <TableButton
-          caption={`Tokens that ${tokenName(query, config)} attends to, ${headName(layer, head)}`}
-          columns={["key", "weight", "× uniform", "‖w·v‖", "if masked, points"]}
-          rows={() =>
-            order.map((token) => {
-              const weight = weights[token];
-              return [tokenName(token, config), percent(weight), multiple(weight * tokens), decimal(weight * norm(valueOf(token))), changeOf(token)];
-            })
-          }
-        />
-      </div>
-      <Question
-        id={`mask ${target}`}
-        text={`If no query may attend to ${tokenName(target, config)}${masked.length ? "" : ", which gets the largest weight here"}, in any layer, does the prediction change?`}
-        options={["no", "yes"]}
-        correct={isMaskingHarmless(store, target) ? 0 : 1}
-        explain="A large weight does not make a patch important: the other weights of each row grow and take its place. Only the experiment shows what the prediction depends on."
-      />
-      <Try>
-        <Toggle on={masked.includes(target)} toggle={() => store.set({ masked: toggled(masked, target) })}>
-          Mask {tokenName(target, config)}
-        </Toggle>
-        <Choice
-          label="Where"
-          hideLabel
-          options={[{ value: "head", text: "this head" }, { value: "layer", text: "this layer" }, { value: "model", text: "all layers" }]}
-          value={scope}
-          choose={(value) => store.set({ scope: value })}
-        />
-        <Effect />
-      </Try>
     </Frame>
   );
 }
 
 /** Whether the prediction stays if no query attends to the token. */
-function isMaskingHarmless({ resultOf, state }: Store, token: number): boolean {
-  const [without, within] = [[token], []].map((masked) => resultOf({ ...state.value, masked, scope: "model" }).prediction?.best);
+function isMaskingHarmless(token: number): boolean {
+  const [without, within] = [[token], []].map((masked) => store.resultOf({ ...store.state.value, masked, scope: "model" }).prediction?.best);
   return without === within;
 }
 
 export function JoinStep() {
-  const { store, config, layerRun, query, layer, removed, values } = useShown();
+  const { config, layerRun, query, layer, removed, values } = current();
   const { embedDim, headDim, numHeads } = config;
   const of = (all: Float64Array): Float64Array => row(all, query, embedDim);
   const contexts = layerRun.heads.map(({ context }) => row(context, query, headDim));
@@ -150,7 +148,28 @@ export function JoinStep() {
           {`*x ← *x + *W_O [ ${contexts.slice(0, 4).map((_, i) => `*z^${i + 1}`).join(" ; ")} ${numHeads > 4 ? "…" : ""} ] ,\u2003 *x ← *x + MLP ( LN ( *x ) )`}
         </Formula>
       }
-      rail={<DigitRail readout={<><b>L{layer + 1}</b>, {tokenName(query, config)}</>} />}
+      readout={<><b>L{layer + 1}</b>, {tokenName(query, config)}</>}
+      player={{ player, label: "Add the parts", text: `${player.at} of 4` }}
+      domain={domain}
+      table={{
+        caption: `Token of ${tokenName(query, config)} in layer ${layer + 1}`,
+        columns: ["i", "token", "heads joined", "after attention", "MLP", "output"],
+        rows: () => Array.from({ length: embedDim }, (_, i) => [i + 1, ...rows.map((one) => decimal(one.values[i]))]),
+      }}
+      trial={
+        <>
+          <span>Switch heads off above, or change only the values of this layer:</span>
+          <Choice
+            label="Values"
+            hideLabel
+            options={[{ value: "trained", text: "as trained" }, { value: "zero", text: "all zero" }, { value: "reversed", text: "reversed" }]}
+            value={values}
+            choose={(value) => store.set({ values: value })}
+          />
+          <Effect />
+          {values !== "trained" && <p class="small">The weights of this layer do not change: they depend on queries and keys alone.</p>}
+        </>
+      }
     >
       <div class="heads-joined" style={{ "--heads": Math.min(numHeads, 4) }}>
         {contexts.map((context, head) => {
@@ -174,33 +193,12 @@ export function JoinStep() {
           </VectorStrip>
         ))}
       </div>
-      <div class="row">
-        <Player player={player} label="Add the parts" text={`${player.at} of 4`} />
-        <SignedScale domain={Number(domain.toFixed(1))} />
-        <TableButton
-          caption={`Token of ${tokenName(query, config)} in layer ${layer + 1}`}
-          columns={["i", "token", "heads joined", "after attention", "MLP", "output"]}
-          rows={() => Array.from({ length: embedDim }, (_, i) => [i + 1, ...rows.map((one) => decimal(one.values[i]))])}
-        />
-      </div>
-      <Try>
-        <span>Switch heads off above, or change only the values of this layer:</span>
-        <Choice
-          label="Values"
-          hideLabel
-          options={[{ value: "trained", text: "as trained" }, { value: "zero", text: "all zero" }, { value: "reversed", text: "reversed" }]}
-          value={values}
-          choose={(value) => store.set({ values: value })}
-        />
-        <Effect />
-        {values !== "trained" && <p class="small">The weights of this layer do not change: they depend on queries and keys alone.</p>}
-      </Try>
     </Frame>
   );
 }
 
 export function PredictionStep() {
-  const { store, config, run, prediction, lens } = useShown();
+  const { config, run, prediction, lens } = current();
   const { classNames, depth } = config;
   const { best } = prediction;
   const bars = { names: classNames.map((one) => (one.length > 5 ? `${one.slice(0, 4)}…` : one)), now: best, height: 130 };
@@ -224,7 +222,7 @@ export function PredictionStep() {
           {` = ${percent(run.probabilities[best])}`}
         </Formula>
       }
-      rail={<DigitRail readout="" />}
+      readout=""
     >
       <div class="strips">
         <VectorStrip name={hasClassToken ? "class token" : "mean of the tokens"} values={run.pooled} domain={largestSize(run.pooled) || 1} />
@@ -256,7 +254,7 @@ export function PredictionStep() {
           correct={first}
           explain={`${first === 0 ? "Even before the first layer" : `From layer ${first} on`}, the prediction is ${classNames[best]}. The classifier was trained on the last layer only, so for earlier layers this is only approximate.`}
         />
-        {store.guesses.value.lens !== undefined && (
+        {!isOpen("lens") && (
           <ol class="lens-row" start={0}>
             {lens.map((shares, layer) => {
               const share = shares[bests[layer]];

@@ -9,7 +9,7 @@ import { decimal, exactPercent, percent } from "../draw/numbers";
 import { argmax, row } from "../engine/arithmetic";
 import type { Config } from "../engine/config";
 import { sentenceOf } from "../parts/prediction";
-import { chosenHead, type Store } from "../state/store";
+import { chosenHead, store } from "../state/store";
 import { weightTable } from "./attentionsteps";
 
 const PNG_SCALE = 3;
@@ -17,29 +17,30 @@ const PNG_SCALE = 3;
 export type Kind = "svg" | "png" | "csv";
 
 /** Saves the chosen head; without a picture, there is only a message. */
-export async function save(store: Store, kind: Kind): Promise<void> {
+export async function save(kind: Kind): Promise<void> {
   const { config, state } = store;
   const { layer, head, query } = state.value;
-  const weights = chosenHead(store)?.weights;
+  const weights = chosenHead()?.weights;
   if (!weights) return store.say("There is nothing to save yet.");
   const name = `clearhead ${headName(layer, head)} ${tokenName(query, config)}.${kind}`.replaceAll(" ", "-").toLowerCase();
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(await { svg: svgOf, png: pngOf, csv: csvOf }[kind](store, weights));
+  link.href = URL.createObjectURL(await { svg: svgOf, png: pngOf, csv: csvOf }[kind](weights));
   link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   store.say(`Saved ${name}.`);
 }
 
-function svgOf({ config, result, state, changes }: Store, weights: Float64Array): Blob {
+function svgOf(weights: Float64Array): Blob {
+  const { config, result, state, changes } = store;
   const { ink, prediction } = result.value;
   const said = sentenceOf(prediction!, config.classNames, config.readsDigits);
   return new Blob([figure({ ...state.value, config, ink, weights, prediction: said, changes: changes.value })], { type: "image/svg+xml" });
 }
 
-async function pngOf(store: Store, weights: Float64Array): Promise<Blob> {
+async function pngOf(weights: Float64Array): Promise<Blob> {
   const image = new Image();
-  image.src = `data:image/svg+xml,${encodeURIComponent(await svgOf(store, weights).text())}`;
+  image.src = `data:image/svg+xml,${encodeURIComponent(await svgOf(weights).text())}`;
   await image.decode();
   const canvas = document.createElement("canvas");
   canvas.width = image.width * PNG_SCALE;
@@ -49,9 +50,9 @@ async function pngOf(store: Store, weights: Float64Array): Promise<Blob> {
 }
 
 /** The weights of the head; lines that begin with # say what they are. */
-function csvOf(store: Store, weights: Float64Array): Blob {
+function csvOf(weights: Float64Array): Blob {
   const { changes, state, config, payload } = store;
-  const { caption, columns } = weightTable(store);
+  const { caption, columns } = weightTable();
   const lines = [
     `# ${caption}`,
     `# model: ${payload.name}; query shown: ${tokenName(state.value.query, config)}`,

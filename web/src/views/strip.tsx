@@ -10,13 +10,12 @@ import { percent } from "../draw/numbers";
 import { labelOf } from "../engine/predict";
 import { gridEvents, moved } from "../parts/matrix";
 import { STEP_NAMES, STEPS, type Step } from "../state/state";
-import { useStore } from "../state/store";
+import { store } from "../state/store";
 
 const IN_LAYERS: Step[] = ["qkv", "scores", "scale", "softmax", "mix", "join", "heads"];
 const IN_HEAD: Step[] = ["qkv", "scores", "scale", "softmax", "mix"];
 
 export function Strip() {
-  const store = useStore();
   const { config, calm } = store;
   const { state: { step, layer }, result: { ink, run, prediction, predictions } } = calm.value;
   const { patches, embedDim, grid: [rows, columns] } = config;
@@ -83,7 +82,6 @@ interface PartProps {
 }
 
 function Part({ steps, to, label, note, children }: PartProps) {
-  const store = useStore();
   const isHere = steps.includes(store.calm.value.state.step);
   return (
     <div class={`part ${isHere ? "here" : ""}`}>
@@ -100,7 +98,6 @@ function Part({ steps, to, label, note, children }: PartProps) {
 
 /** The stops of the guided path in one part of the model. */
 function Stops({ steps }: { steps: Step[] }) {
-  const store = useStore();
   const now = store.calm.value.state.step;
   return (
     <span class="stops">
@@ -128,7 +125,6 @@ function Flow() {
 }
 
 function Layers() {
-  const store = useStore();
   const { config, calm, flow } = store;
   const { state: { layer, head: nowHead, step, removed }, result: { run } } = calm.value;
   const nowLayer = flow.value > 0 ? flow.value - 1 : layer;

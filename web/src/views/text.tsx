@@ -10,10 +10,9 @@ import { Choice, numbered } from "../parts/controls";
 import { WordAttention } from "../parts/words";
 import { ENDINGS, computeSentence, ending, lastWord, pronounIn, swapped, weightsOf, type SentenceResult } from "../state/sentence";
 import { MAX_LENGTH, MEAN, SCALE_MODES } from "../state/state";
-import { useStore } from "../state/store";
+import { store } from "../state/store";
 
 export function TextPage() {
-  const store = useStore();
   const { textModel, payload, state } = store;
   const { sentence } = state.value;
   const result = useMemo(() => computeSentence(textModel, sentence), [sentence]);
@@ -33,7 +32,6 @@ export function TextPage() {
 }
 
 function SentenceField({ result }: { result: SentenceResult }) {
-  const store = useStore();
   const { sentence, textLayer, textHead } = store.state.value;
   const { depth, numHeads, contextLength } = store.textModel.config;
   const set = (changed: string | null): void => {
@@ -76,7 +74,6 @@ function SentenceField({ result }: { result: SentenceResult }) {
 }
 
 function Words({ result: { words, run, reason, predictions } }: { result: SentenceResult }) {
-  const store = useStore();
   const { textLayer, textHead, word, scale } = store.state.value;
   const weights = weightsOf(run!, textLayer, textHead);
   const head = `L${textLayer + 1}${textHead === MEAN ? ", mean of heads" : ` H${textHead + 1}`}`;

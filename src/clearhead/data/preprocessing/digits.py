@@ -12,6 +12,7 @@ from scipy import ndimage
 from clearhead.data.preprocessing.groups import (
     MAX_PIECES,
     Box,
+    are_in_line,
     are_side_by_side,
     grouped,
     reading_order,
@@ -24,6 +25,7 @@ from clearhead.data.preprocessing.pixels import (
     box_of,
     cropped,
     downsample,
+    median,
     near,
     reduction,
     side_length,
@@ -34,6 +36,7 @@ from clearhead.data.preprocessing.remarks import (
     is_polygon,
     is_slash,
     num_loops,
+    slant,
 )
 from clearhead.data.preprocessing.scaling import SIDE, as_in_mnist
 from clearhead.data.preprocessing.touching import cuts, may_be_several
@@ -50,7 +53,7 @@ NO_DIGIT = "no digit found"
 SEVERAL = "several digits? show one at a time"
 TOO_SMALL = "very little ink: draw larger"
 MANY_LOOPS = "more loops than a digit has"
-SLASH = "a single stroke, more slanted or bent than a 1: a slash or a bracket?"
+SLASH = "a stroke that few writers draw as a 1: a slash, a bracket or a bar?"
 DOTTED = "a dot above or below: a letter or a punctuation mark?"
 POLYGON = "a figure with straight sides?"
 
@@ -129,10 +132,12 @@ def digit_and_parts(grey: Grey) -> Digit:
         whole = _main_digit(grey, ink, groups)
         return whole if len(groups) > 1 else _with_segments(grey, ink, groups[0], whole)
     parts = [
-        _with_segments(grey, ink, group, _cut_out(grey, ink, group, among_digits=True))
+        _with_segments(grey, ink, group, _cut_out(grey, ink, group, alone=False))
         for group in groups
     ]
     parts = [parts[n] for n in reading_order([part.box for part in parts])]
+    if max(grey.shape) > SMALL_SIDE:
+        parts = [_beside(part, parts) for part in parts]
     together = np.any(groups, axis=0)
     rows, columns = box_of(together)
     is_one = len(groups) <= MAX_PIECES and not _is_wide(
@@ -183,7 +188,7 @@ def _segments(ink: Grey, core: Mask, scale: int) -> Iterator[tuple[int, int, Dig
             x, y = (columns.start, columns.stop), (rows.start, rows.stop)
             place = left + scale * x[0], top + scale * y[0], left + scale * x[1], top + scale * y[1]
             pixels = np.rint(as_in_mnist(cropped(part)) * 255).astype(np.uint8)
-            yield first, stop, Digit(pixels, place)
+            yield first, stop, Digit(pixels, place, (SLASH,) * is_slash(pixels))
 
 
 def _search(grey: Grey) -> tuple[Ink, list[Mask]] | None:
@@ -193,14 +198,28 @@ def _search(grey: Grey) -> tuple[Ink, list[Mask]] | None:
     return None if ink is None or not groups else (ink, groups)
 
 
-def _cut_out(grey: Grey, ink: Ink, group: Mask, *, among_digits: bool = False) -> Digit:
-    """One of the digits that were found."""
+def _beside(part: Digit, parts: list[Digit]) -> Digit:
+    """A part, with a warning if it is a slash or a bar beside the others of its line."""
+    line = [other for other in parts if other is not part and are_in_line(other.box, part.box)]
+    context: tuple[float, ...] = ()
+    if line:
+        high, *heights = (one.box[3] - one.box[1] for one in (part, *line))
+        context = (
+            median(np.array([slant(one.pixels) for one in line])),
+            high / median(np.array(heights)),
+        )
+    is_one = not is_slash(part.pixels, *context)
+    return part if is_one else replace(part, warnings=(*part.warnings, SLASH))
+
+
+def _cut_out(grey: Grey, ink: Ink, group: Mask, *, alone: bool = True) -> Digit:
+    """One of the digits that were found; those beside others are compared with them later."""
     digit = _measured(grey, ink, group)
     if max(grey.shape) <= SMALL_SIDE:
         return digit  # too coarse for the following
     remarks = {
         DOTTED: has_dot(ink, group),
-        SLASH: is_slash(digit.pixels, among_digits=among_digits),
+        SLASH: alone and is_slash(digit.pixels),
         POLYGON: is_polygon(cropped(group)),
     }
     warnings = (warning for warning, is_true in remarks.items() if is_true)

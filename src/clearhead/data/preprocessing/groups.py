@@ -140,17 +140,17 @@ def are_side_by_side(groups: list[Mask]) -> bool:
     return any(after[0] >= before[1] for before, after in pairwise(columns))
 
 
-def _overlap(box: Box, other: Box) -> float:
-    """The overlap of two digits along their heights, relative to the shorter one."""
+def are_in_line(box: Box, other: Box) -> bool:
+    """Whether two digits overlap along their heights by over half of the shorter one."""
     (_, top, _, bottom), (_, start, _, stop) = box, other
-    return (min(bottom, stop) - max(top, start)) / min(bottom - top, stop - start)
+    return min(bottom, stop) - max(top, start) > MIN_OVERLAP * min(bottom - top, stop - start)
 
 
 def reading_order(boxes: list[Box]) -> list[int]:
     """Indices of digits: lines from top to bottom, and each line from left to right."""
     lines: list[list[int]] = []
     for number in sorted(range(len(boxes)), key=lambda n: boxes[n][1] + boxes[n][3]):
-        if lines and any(_overlap(boxes[number], boxes[n]) > MIN_OVERLAP for n in lines[-1]):
+        if lines and any(are_in_line(boxes[number], boxes[n]) for n in lines[-1]):
             lines[-1].append(number)
         else:
             lines.append([number])

@@ -20,9 +20,10 @@ MIN_SLANT, MAX_SLANT, MAX_BEND = -48.0, 32.0, 0.17
 MIN_BRACKET_BEND, MAX_BRACKET_SLANT = 0.08, 8.0  # the second in degrees
 # Of strokes that are printed or drawn with a ruler: deviation of the middles of rows from a line or
 # a parabola in pixels, and of the ink of rows, relative to its mean.
-MAX_DEVIATION, MAX_UNEVENNESS = 0.12, 0.05
-MAX_RULED_BREADTH = 0.22
-MAX_RULED_SLANT, MAX_SLANT_AMONG_DIGITS = 20.0, 14.0  # a 1 drawn in one line may be slanted
+MAX_DEVIATION, MAX_BENT_DEVIATION, MAX_UNEVENNESS = 0.06, 0.12, 0.05
+# Of such a stroke as a 1. The second is in degrees, the third relative to the height, both beyond
+# those of digits beside it; half of one and half of the other is too much, too.
+MAX_RULED_BREADTH, MAX_RULED_SLANT, MAX_RULED_HEIGHT = 0.22, 14.0, 0.25
 MIN_ROW, MIN_ROWS = 0.25, 10  # ink of a row that counts, in pixels; such rows of a stroke
 LOOPS_SEEN = 32  # side of the ink in pixels; in smaller images noise makes loops
 MAX_POLYGON_MARGIN = 0.2  # from a polygon's inside to each end of the ink, relative to the ink
@@ -34,10 +35,13 @@ MIN_SHARE = {4: 0.9, 5: 0.955}
 MAX_FILLED = 0.85  # of its bounding box; printed zeros may be rectangles
 
 
-def is_slash(pixels: UInt8[ndarray, "28 28"], *, among_digits: bool = False) -> bool:
+def is_slash(pixels: UInt8[ndarray, "28 28"], upright: float = 0.0, height: float = 1.0) -> bool:
     """Whether this is a single stroke, but slanted, bent or straight as writers do not draw a 1.
 
-    Among digits, a straight stroke is more often a slash.
+    Args:
+        pixels: The ink, as in MNIST.
+        upright: The `slant` of digits beside it.
+        height: Its height, relative to theirs.
     """
     ys, xs = np.nonzero(pixels)
     weights = pixels[ys, xs] / pixels.sum(dtype=float)
@@ -53,11 +57,19 @@ def is_slash(pixels: UInt8[ndarray, "28 28"], *, among_digits: bool = False) -> 
     if bend > MAX_BEND or not MIN_SLANT < slant < MAX_SLANT:
         return True
     if bend > MIN_BRACKET_BEND and abs(slant) < MAX_BRACKET_SLANT:
-        return _deviation(pixels, 2)[0] < MAX_DEVIATION
+        return _deviation(pixels, 2)[0] < MAX_BENT_DEVIATION
     deviation, unevenness = _deviation(pixels, 1)
     is_ruled = deviation < MAX_DEVIATION and unevenness < MAX_UNEVENNESS
-    max_slant = MAX_SLANT_AMONG_DIGITS if among_digits else MAX_RULED_SLANT
-    return is_ruled and bool(abs(slant) > max_slant or breadth > MAX_RULED_BREADTH)
+    excess = abs(slant - upright) / MAX_RULED_SLANT + max(0.0, height - 1) / MAX_RULED_HEIGHT
+    return is_ruled and bool(excess > 1 or breadth > MAX_RULED_BREADTH)
+
+
+def slant(pixels: UInt8[ndarray, "28 28"]) -> float:
+    """The slant of ink in degrees from the vertical, by regression of columns on rows."""
+    ys, xs = np.nonzero(pixels)
+    weights = pixels[ys, xs] / pixels.sum(dtype=float)
+    down = ys - weights @ ys
+    return float(np.degrees(np.arctan2(weights @ (xs * down), weights @ down**2)))
 
 
 def _deviation(pixels: UInt8[ndarray, "28 28"], degree: int) -> tuple[float, float]:

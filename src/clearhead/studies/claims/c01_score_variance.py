@@ -1,25 +1,23 @@
 """C1: with unit-variance inputs q·k has variance d_k, and 1/√d_k keeps it near 1 whatever d_k is.
 
-Vaswani et al. 2017 (footnote 4) say so of independent components with mean 0 and variance 1: q·k is
-then a sum of d_k terms of variance 1. Quoted later, the condition shrinks to "unit variance", and
-the conclusion is applied to trained models. Both are measured: independent components (normal,
-uniform, ±1), and queries and keys of trained classifiers with each component standardised, so that
-only independence is missing. Their number is the departure of a head: the variance of q·k over d_k,
-or 1 over that if it is larger, for each d_k by itself, as a layer with small d_k has more heads.
+Vaswani et al. 2017 (footnote 4) say so of independent components. Quoted later, the condition
+shrinks to "unit variance", and the conclusion is applied to trained models: with each component
+standardised, only independence is missing there. The departure of a head is the variance of q·k
+over d_k, or 1 over that if it is larger; each d_k is judged by itself, as a layer with small d_k
+has more heads.
 """
 
-from clearhead.studies.hypotheses import bound, exact
+from clearhead.studies import Cell, Grid, PerBudget, Study, bound, exact, parts
 from clearhead.studies.measures import scores
-from clearhead.studies.measures.scores import LEARNED, SQRT, median_departure
-from clearhead.studies.study import Grid, PerBudget, Study, Summary, parts_of
-from clearhead.studies.table import Cell
+from clearhead.studies.measures.scores import LEARNED, SQRT
 
 # 20,000 pairs give a variance to about 1 %; the largest of 24 such errors is below a tenth.
-PAIRS, NEAR = 20_000, 0.1
+DRAWN, NEAR = {"pairs": 20_000, "head_dims": scores.HEAD_DIMS}, 0.1
 NEAR_WHEN_TRAINED = 1.5  # generous: within half as much again
 IMAGES = {"images": 200}
 TRAINING = IMAGES | {"digits": PerBudget(quick=2_000, full=3_000), "epochs": 2}
-HEAD_DIMS = {"head_dim": PerBudget(quick=(4, 64), full=(4, 16, 64))}
+SCALED = {scale: TRAINING | {"scale": scale} for scale in ("sqrt", "learned")}
+VARY = {"head_dim": PerBudget(quick=(4, 64), full=(4, 16, 64))}
 FEW = PerBudget(quick=1, full=3)  # described, not judged
 
 STUDY = Study(
@@ -36,22 +34,12 @@ STUDY = Study(
     "with 1/d_k; departure from variance d_k: how many times larger or smaller.",
     seeds={"quick": 2, "full": 6},
     grid=(
-        Grid(
-            ("drawn",),
-            scores.variances_of_random_scores,
-            {"pairs": PAIRS, "head_dims": scores.HEAD_DIMS},
-        ),
-        Grid(("shipped",), scores.variances_in_model, IMAGES),
-        Grid((SQRT,), scores.variances_in_model, TRAINING | {"scale": "sqrt"}, vary=HEAD_DIMS),
-        Grid(
-            (LEARNED,),
-            scores.variances_in_model,
-            TRAINING | {"scale": "learned"},
-            vary=HEAD_DIMS,
-            num_seeds=FEW,
-        ),
+        Grid("drawn", scores.variances_of_random_scores, DRAWN),
+        Grid("shipped", scores.variances_in_model, IMAGES),
+        Grid(SQRT, scores.variances_in_model, SCALED["sqrt"], vary=VARY),
+        Grid(LEARNED, scores.variances_in_model, SCALED["learned"], vary=VARY, num_seeds=FEW),
     ),
-    parts=parts_of(
+    parts=parts(
         {
             "independent components have variance d_k": exact(
                 "variance of q·k / √d_k, independent components: largest distance from 1",
@@ -63,27 +51,14 @@ STUDY = Study(
                 bound(
                     f"departure from variance d_k, median head, d_k {head_dim}",
                     "times",
-                    Cell(SQRT, median_departure, {"head_dim": head_dim}),
+                    Cell(SQRT, scores.median_departure, {"head_dim": head_dim}),
                     high=NEAR_WHEN_TRAINED,
                 )
-                for head_dim in HEAD_DIMS["head_dim"].full
+                for head_dim in VARY["head_dim"].full
             ],
         }
     ),
     panels=scores.PANELS,
-    summaries=(
-        Summary(
-            "Departure of the median head from variance d_k, 1/√d_k (times)",
-            median_departure,
-            conditions=(SQRT,),
-            by="head_dim",
-        ),
-        Summary(
-            "Variance of q·k, predicted from means and covariances: median and largest error "
-            "(relative); scaled scores: smallest and largest variance of a head",
-            scores.prediction_errors_and_range,
-        ),
-        Summary("Learned factor over 1/√d_k: range", scores.range_of_factors),
-    ),
+    summaries=scores.SUMMARIES,
     labels={SQRT: "trained, 1/√d_k", LEARNED: "trained, learned factor"},
 )

@@ -6,21 +6,15 @@ Vaswani et al. (2017, section 3.2.1) suspect that unscaled products of large d_k
 Optimisers that normalise their steps hardly depend on the size of gradients; at very large scale
 the problem is scores that grow (Dehghani et al. 2023, whose loss diverges despite the factor).
 
-Without the factor the first scores are also √d_k times larger, which initial weights can make up
-for: smaller W_Q and W_K ("matched"), whose first scores are those of the scaled model. A rate that
-suits one condition need not suit the other, so scaled and unscaled are also taken at their best of
-three. To judge instability would take far more trainings.
+Without the factor the first scores are also √d_k times larger, which smaller W_Q and W_K can make
+up for ("matched"). A rate that suits one condition need not suit the other, so scaled and unscaled
+are also taken at their best of three. To judge instability would take far more trainings.
 """
 
-from clearhead.studies._panels import Points
-from clearhead.studies.hypotheses import Hypothesis, difference, estimate
+from clearhead.studies import Cell, Grid, Hypothesis, Study, Values, difference, estimate, parts
 from clearhead.studies.measures import saturation
 from clearhead.studies.measures.saturation import train_with_scale
-from clearhead.studies.study import Grid, Study, Summary, parts_of
-from clearhead.studies.table import Cell, Values
 
-SCALES, ALL = ("sqrt", "none"), ("sqrt", "none", "matched")
-BEST = "d_k 64, variance 1, each at its best rate"
 SMALL, LARGE = 16, 64  # d_k of the shipped model, and the largest that a width of 64 allows
 SHORT = {"digits": 1_000, "unseen": 2_000, "epochs": 10}
 VIT = {"optimizer": "muon", "rate": "usual", "first": "small"}
@@ -30,14 +24,15 @@ DECIDING: dict[str, Values] = {
     f"d_k {LARGE}, queries and keys of variance 1": UNIT | {"rate": "usual"},
     f"d_k {SMALL}, small initial weights": VIT | {"head_dim": SMALL},
 }
-MARGIN, POINTS, ACCURACY = 1.0, "percentage points", "accuracy on unseen digits (%)"
+BEST = "d_k 64, variance 1, each at its best rate"
+POINTS, MARGIN = "percentage points", 1.0
+OTHERS = {"none": "unscaled", "matched": "unscaled with first scores of the same size"}
 
 
 def compared(name: str, other: str, settings: Values, best_of: str = "") -> Hypothesis:
-    """The scaled model against another one."""
-    what = "unscaled" if other == "none" else "unscaled with first scores of the same size"
+    """The accuracy of the scaled model, against that of another one."""
     first, second = (Cell(x, "accuracy", settings, best_of) for x in ("sqrt", other))
-    name = f"scaled, against {what}: {name}"
+    name = f"scaled, against {OTHERS[other]}: {name}"
     return difference(name, POINTS, first, second, margin=MARGIN, spread=3.5)  # second run
 
 
@@ -52,50 +47,32 @@ STUDY = Study(
     measure="Accuracy on 2,000 test digits drawn with the seed, in per cent; lost trainings (below "
     "30 %, or a loss of NaN); norms of gradients of W_Q and W_K, and entropy, over time.",
     grid=(
-        Grid(ALL, train_with_scale, SHORT | VIT, vary={"head_dim": (SMALL, LARGE)}),
-        Grid(ALL, train_with_scale, SHORT | UNIT | {"rate": "usual"}),
-        Grid(SCALES, train_with_scale, SHORT | UNIT, vary={"rate": ("low", "high")}),
+        Grid(("sqrt", *OTHERS), train_with_scale, SHORT | VIT, vary={"head_dim": (SMALL, LARGE)}),
+        Grid(("sqrt", *OTHERS), train_with_scale, SHORT | UNIT | {"rate": "usual"}),
+        Grid(("sqrt", "none"), train_with_scale, SHORT | UNIT, vary={"rate": ("low", "high")}),
     ),
-    parts=parts_of(
+    parts=parts(
         {
-            **{
-                f"training is less effective ({name})": compared(name, "none", settings)
-                for name, settings in DECIDING.items()
-            },
-            f"training is less effective ({BEST})": compared(BEST, "none", UNIT, "rate"),
-            **{
-                f"… also from first scores of the same size ({name})": compared(
-                    name, "matched", settings
-                )
-                for name, settings in DECIDING.items()
-            },
+            f"training is less effective ({name})": compared(name, "none", settings)
+            for name, settings in DECIDING.items()
+        }
+        | {f"training is less effective ({BEST})": compared(BEST, "none", UNIT, "rate")}
+        | {
+            f"… also from first scores of the same size ({x})": compared(x, "matched", DECIDING[x])
+            for x in DECIDING
+        }
+        | {
             "smaller first scores make up for a part": [
                 estimate(
                     f"first scores of the same size, against larger ones: {name}",
                     POINTS,
-                    Cell("matched", "accuracy", settings),
-                    Cell("none", "accuracy", settings),
+                    *(Cell(x, "accuracy", settings) for x in ("matched", "none")),
                 )
                 for name, settings in DECIDING.items()
-            ],
+            ]
         }
     ),
-    panels=(
-        Points(measure="accuracy", x="rate", settings=UNIT, xlabel="rate", ylabel=ACCURACY),
-        *(
-            saturation.probe_curves(measure, ylabel, name, settings)
-            for measure, ylabel in saturation.PROBED_MEASURES.items()
-            for name, settings in DECIDING.items()
-        ),
-    ),
-    summaries=(
-        *(Summary(f"Accuracy (%), {x}", "accuracy", settings=DECIDING[x]) for x in DECIDING),
-        Summary(
-            "Lost trainings at ten times the usual rate, variance 1",
-            lambda values: values["lost"] > 0,
-            settings=UNIT | {"rate": "high"},
-        ),
-        Summary("Trainings with a loss of NaN", lambda values: values["not_a_number_after"] >= 0),
-    ),
+    panels=saturation.training_panels(UNIT, DECIDING),
+    summaries=saturation.training_summaries(UNIT, DECIDING),
     labels={"sqrt": "1/√d_k", "none": "unscaled", "matched": "unscaled, smaller W_Q and W_K"},
 )

@@ -1,29 +1,20 @@
 """C4: softmax rows are probability distributions, and interpretable ones.
 
-The first half is a property of the formula: numbers of at least 0 that sum to 1. It is checked on
-random tensors, with scores up to 10⁴ (and -∞ as masks), four types of float and all kinds of masks,
-and on every row of trained models. A row whose keys are all masked is an exception: its weights are
-zeros by definition.
+The first half is a property of the formula: numbers of at least 0 that sum to 1. A row whose keys
+are all masked is an exception: its weights are zeros by definition.
 
 "Interpretable" has no agreed test. Jain and Wallace (2019) ask whether other weights would have led
 to another prediction; Wiegreffe and Pinter (2019) argue that this asks too much. The minimum is
-tested here, on the map that is shown most: each row of the last layer's weights is permuted over
-the patches, and predictions should change. Passing would not make weights an explanation; whether
-stronger attention goes with stronger influence is C17.
+tested here, on the map that is shown most: with the rows of the last layer permuted, predictions
+should change. Whether stronger attention goes with stronger influence is C17.
 """
 
-from clearhead.studies.hypotheses import difference, exact
-from clearhead.studies.measures import distributions
-from clearhead.studies.study import Grid, PerBudget, Study, Summary, parts_of
-from clearhead.studies.table import Cell
+from clearhead.studies import Cell, Grid, PerBudget, Study, difference, exact, parts
+from clearhead.studies.measures import distributions as rows
 
 IMAGES = {"images": 500}
-TRAINING = {"digits": PerBudget(quick=6_000, full=9_000), "epochs": 2}
-LABELS = {
-    "random": "random tensors",
-    "shipped": "shipped model",
-    "trained": "small classifiers",
-}
+TRAINING = IMAGES | {"digits": PerBudget(quick=6_000, full=9_000), "epochs": 2}
+LABELS = {"random": "random tensors", "shipped": "shipped model", "trained": "small classifiers"}
 
 STUDY = Study(
     name="distributions",
@@ -38,23 +29,23 @@ STUDY = Study(
     "probabilities with the model's weights and with each row permuted over its keys.",
     seeds={"quick": 3, "full": 12},
     grid=(
-        Grid(("random",), distributions.errors_of_random_rows, {"draws": 3}),
-        Grid(("shipped",), distributions.errors_and_moves_in_model, IMAGES),
-        Grid(("trained",), distributions.errors_and_moves_in_model, IMAGES | TRAINING),
+        Grid("random", rows.errors_of_random_rows, {"draws": 3}),
+        Grid("shipped", rows.errors_and_moves_in_model, IMAGES),
+        Grid("trained", rows.errors_and_moves_in_model, TRAINING),
     ),
-    parts=parts_of(
+    parts=parts(
         {
             "rows are probability distributions": (
                 exact(
                     "rows of weights: largest distance of a sum from 1",
-                    distributions.EPSILONS,
-                    *(Cell(x, distributions.sum_error) for x in LABELS),
-                    high=distributions.ROUNDING,
+                    rows.EPSILONS,
+                    *(Cell(x, rows.sum_error) for x in LABELS),
+                    high=rows.ROUNDING,
                 ),
                 exact(
                     "weights: farthest outside 0 … 1, or on a masked key",
                     "share",
-                    *(Cell(x, distributions.outside_or_forbidden) for x in LABELS),
+                    *(Cell(x, rows.outside_or_forbidden) for x in LABELS),
                     low=0.0,
                     high=0.0,
                 ),
@@ -65,17 +56,13 @@ STUDY = Study(
                     "total variation",
                     Cell(x, "moved"),
                     Cell(x, "moved_none"),
-                    margin=distributions.MOVED,
+                    margin=rows.MOVED,
                 )
                 for x in ("trained", "shipped")
             },
         }
     ),
-    panels=distributions.PANELS,
-    summaries=(
-        Summary("Rows with a key, per trial", "rows"),
-        Summary(f"Largest distance of a sum from 1 ({distributions.EPSILONS})", "sum_error"),
-        Summary("Change, all layers' weights permuted", "moved_all"),
-    ),
+    panels=rows.PANELS,
+    summaries=rows.SUMMARIES,
     labels=LABELS,
 )

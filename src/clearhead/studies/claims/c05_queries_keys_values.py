@@ -1,18 +1,16 @@
 """C5: values take no part in the weights; keys are the same for all queries, each with own weights.
 
 All three follow from softmax(Q Kᵀ / √d_k) and are checked by changing one thing and measuring what
-else changes: in random tensors, and in trained models by changing the output of one layer's `qkv`.
-Two things are easily read into the words and are no part of them; both are measured. Values of one
-layer do change the weights of the layers above. And the rows of two queries may be alike.
+else changes. Two things are easily read into the words and are no part of them; both are measured:
+values of one layer do change the weights of the layers above, and the rows of two queries may be
+alike.
 """
 
-from clearhead.studies.hypotheses import Hypothesis, exact
+from clearhead.studies import Cell, Grid, Hypothesis, PerBudget, Study, exact, parts
 from clearhead.studies.measures import changes
-from clearhead.studies.study import Grid, PerBudget, Study, Summary, parts_of
-from clearhead.studies.table import Cell
 
 IMAGES = {"images": 100}
-TRAINING = {"digits": PerBudget(quick=4_000, full=9_000), "epochs": 2}
+TRAINING = IMAGES | {"digits": PerBudget(quick=4_000, full=9_000), "epochs": 2}
 # Far above rounding. Only for random tensors: in a trained head keys may be so alike, or a row so
 # sharp, that another query leaves it unchanged.
 CHANGED = 1e-9
@@ -35,11 +33,11 @@ STUDY = Study(
     measure="Largest change of weights or scores where none may be, smallest where one must be.",
     seeds={"quick": 2, "full": 8},
     grid=(
-        Grid(("random",), changes.changes_in_random_tensors, {"draws": 50}),
-        Grid(("shipped",), changes.changes_in_classifier, IMAGES),
-        Grid(("trained",), changes.changes_in_classifier, IMAGES | TRAINING),
+        Grid("random", changes.changes_in_random_tensors, {"draws": 50}),
+        Grid("shipped", changes.changes_in_classifier, IMAGES),
+        Grid("trained", changes.changes_in_classifier, TRAINING),
     ),
-    parts=parts_of(
+    parts=parts(
         {
             "values take no part in the weights": unchanged(
                 "other values: largest change of a weight of that layer", "values", "share", 0.0
@@ -65,9 +63,6 @@ STUDY = Study(
         }
     ),
     panels=changes.PANELS,
-    summaries=(
-        Summary("Weights of the layers above when values change", "weights_above"),
-        Summary("Distance between rows of two queries, by layer", changes.apart_by_layer),
-    ),
+    summaries=changes.SUMMARIES,
     labels=LABELS,
 )

@@ -1,41 +1,37 @@
 """C7: heads specialise: different heads attend to different things, beyond what untrained heads do.
 
 Untrained heads differ too, so trained ones are compared with those: as initialised, with almost
-uniform attention; and, a harder control, with attention as sharp as the trained one's. Are heads of
-a layer farther apart? Do they have roles (a measure beyond every untrained head, with a family
-level of 5 %)? Does it matter which head has which weights? On plain digits, blocks without
-attention are as accurate (C11), so two tasks that need attention are measured too: the common digit
-and recall. In recall it is known what a head should attend to: the value of the queried key.
+uniform attention; and, a harder control, with attention as sharp as the trained one's. A role is a
+measure beyond every untrained head, with a family level of 5 %. On plain digits, blocks without
+attention are as accurate (C11), so two tasks that need attention are measured too. In recall it is
+known what a head should attend to: the value of the queried key.
 """
 
-from clearhead.studies.measures import heads, trainings
+from clearhead.studies import Grid, Measure, PerBudget, Study, parts
+from clearhead.studies.measures import heads
 from clearhead.studies.measures.tasks import COMMON, RECALL
-from clearhead.studies.study import Grid, PerBudget, Study, Summary
-from clearhead.studies.table import Measure
+from clearhead.studies.measures.trainings import FLOORS, ON_COMMON, ON_DIGITS, ON_RECALL, within
 
 IMAGES = {"images": PerBudget(quick=50, full=100), "unseen": 500}
 LABELS = {"small": "digits", COMMON: COMMON, RECALL: RECALL, "shipped": "shipped model"}
-ROLE, NO_ROLE = map(heads.share_with_role, ("roles", "roles_untrained"))
 APART, ROLES = "hundredths of the JS distance", "percentage points of heads"
 POINTS, WEIGHT = "percentage points", "share of the attention"
 # 5 of 100; one head in four; one point of accuracy; a fifth of all attention
 MARGINS = {APART: 5.0, ROLES: 25.0, POINTS: 1.0, WEIGHT: 0.2}
 SPREADS = {APART: 1.3, ROLES: 7.0, POINTS: 4.5}  # on digits, in the second run
 
-DIFFER = "heads apart, against untrained", "apart", "apart_fresh", APART
-SHARP = "heads apart, against untrained as sharp", "apart", "apart_sharp", APART
-WITH_ROLE = "heads with a role, against untrained as sharp", ROLE, NO_ROLE, ROLES
-EXCHANGED = "accuracy, against that with another head's weights", "accuracy", "exchanged", POINTS
-CHOSEN = "weight on the value, the chosen head against the others of its layer"
-PARTS: dict[str, tuple[tuple[str, Measure, Measure, str], tuple[str, ...]]] = {
+DIFFER = "heads apart, against untrained", APART, "apart", "apart_fresh"
+SHARP = "heads apart, against untrained as sharp", APART, "apart", "apart_sharp"
+WITH_ROLE = "heads with a role, against untrained as sharp", ROLES, heads.ROLE, heads.NO_ROLE
+EXCHANGED = "accuracy, against that with another head's weights", POINTS, "accuracy", "exchanged"
+WHAT = "weight on the value, the chosen head against the others of its layer"
+CHOSEN = WHAT, WEIGHT, "chosen", "others"
+PARTS: dict[str, tuple[tuple[str, str, Measure, Measure], tuple[str, ...]]] = {
     "heads differ more than untrained ones": (DIFFER, ("small",)),
     "… with attention as sharp": (SHARP, ("small", COMMON)),
     "more heads have a role": (WITH_ROLE, ("small", COMMON)),
     "it matters which head has which weights": (EXCHANGED, ("small", COMMON, RECALL)),
-    "one head attends to the value of the queried key": (
-        (CHOSEN, "chosen", "others", WEIGHT),
-        (RECALL,),
-    ),
+    "one head attends to the value of the queried key": (CHOSEN, (RECALL,)),
 }
 """By name: what is compared, with its unit, and the conditions"""
 
@@ -51,31 +47,25 @@ STUDY = Study(
     measure="Jensen-Shannon distance between heads of a layer and share of heads with a role, on "
     "100 unseen images (quick: 50); accuracy on 500; in recall, weight on the queried key's value.",
     grid=(
-        Grid(("small",), heads.compare_heads, IMAGES | trainings.ON_DIGITS),
-        Grid((COMMON,), heads.compare_heads, IMAGES | trainings.ON_COMMON),
-        Grid((RECALL,), heads.compare_heads_on_recall, {"unseen": 500} | trainings.ON_RECALL),
-        Grid(("shipped",), heads.compare_heads, IMAGES, num_seeds=PerBudget(quick=1, full=2)),
+        Grid("small", heads.compare_heads, IMAGES | ON_DIGITS),
+        Grid(COMMON, heads.compare_heads, IMAGES | ON_COMMON),
+        Grid(RECALL, heads.compare_heads_on_recall, {"unseen": 500} | ON_RECALL),
+        Grid("shipped", heads.compare_heads, IMAGES, num_seeds=PerBudget(quick=1, full=2)),
     ),
-    parts=tuple(
-        trainings.part_on(
-            condition,
-            name,
-            *compared,
-            margin=MARGINS[compared[-1]],
-            spread=SPREADS.get(compared[-1]) if condition == "small" else None,
-            label=LABELS[condition],
-        )
-        for name, (compared, conditions) in PARTS.items()
-        for condition in conditions
+    parts=parts(
+        {
+            f"{name} ({LABELS[condition]})": within(
+                condition,
+                *compared,
+                margin=MARGINS[compared[1]],
+                spread=SPREADS.get(compared[1]) if condition == "small" else None,
+            )
+            for name, (compared, conditions) in PARTS.items()
+            for condition in conditions
+        },
+        premises=FLOORS,
     ),
     panels=heads.PANELS,
-    summaries=(
-        Summary(
-            "Heads apart: trained, as sharp, untrained", ["apart", "apart_sharp", "apart_fresh"]
-        ),
-        Summary("Heads with a role (%)", ROLE),
-        Summary("Accuracy (%): own, exchanged, mean weights", ["accuracy", "exchanged", "shared"]),
-        Summary("Fall of accuracy without a head: mean, largest", heads.mean_and_largest_fall),
-    ),
+    summaries=heads.SUMMARIES,
     labels=LABELS,
 )

@@ -5,37 +5,28 @@ by which a token keeps its own patch. On 28 × 28 pixels six small convolutions 
 up seeing everything; nothing follows for large images.
 """
 
-from clearhead.studies.hypotheses import Hypothesis, bound, difference, exact
+from clearhead.studies import Cell, Grid, PerBudget, Study, bound, difference, exact, parts
+from clearhead.studies.hypotheses import Hypothesis
 from clearhead.studies.measures import layers
-from clearhead.studies.study import Grid, Part, PerBudget, Study, Summary, parts_of
-from clearhead.studies.table import Cell, Measure
+from clearhead.studies.table import Measure
 
 IMAGES = {"images": 50, "unseen": 1_000}
 TRAINING = {"digits": PerBudget(quick=4_000, full=6_000), "epochs": PerBudget(quick=2, full=3)}
+AS_THEY_ARE = ("ViT untrained", "CNN untrained", "shipped trained")
 TRAINED = {"ViT trained": "small ViTs", "shipped trained": "samples of the shipped model"}
 SHARE, HALF, QUARTER = "share of the image", 0.5, 0.25  # "globally" means at least half of it
 FIRST, LAST = ("seen", 0), ("seen", -1)
+EFFECTIVE = {
+    f"the effective field of {TRAINED[x]} after the first layer is at least half of the image": x
+    for x in TRAINED
+}
+LARGER = "after the first layer the effective field of a ViT is larger than that of a CNN"
 
 
-def half(condition: str, what: str, measure: Measure) -> tuple[Hypothesis]:
+def half(condition: str, what: str, measure: Measure) -> Hypothesis:
     """A field after the first layer is at least half of the image."""
     name = f"{TRAINED[condition]}, first layer: {what}"
-    return (bound(name, SHARE, Cell(condition, measure), low=HALF, spread=0.1),)
-
-
-def half_of_image(condition: str) -> Part:
-    """The effective field after the first layer, also with other cut-offs."""
-    return Part(
-        f"the effective field of {TRAINED[condition]} after the first layer is at least half of "
-        "the image",
-        half(condition, "effective field", FIRST),
-        variants={
-            f"cut-off {x}": half(
-                condition, f"field from {x} of the largest gradient", ("cut_offs", x)
-            )
-            for x in layers.CUT_OFFS
-        },
-    )
+    return bound(name, SHARE, Cell(condition, measure), low=HALF, spread=0.1)
 
 
 def larger(name: str, condition: str, measure: Measure) -> Hypothesis:
@@ -57,45 +48,33 @@ STUDY = Study(
     measure="Share of pixels with any gradient, and with 4.55 % of the largest or more (root mean "
     "square over digits and random directions), for the middle unit of each layer.",
     grid=(
-        Grid(
-            ("ViT untrained", "CNN untrained", "shipped trained"),
-            layers.fields_of_classifier,
-            IMAGES,
-        ),
+        Grid(AS_THEY_ARE, layers.fields_of_classifier, IMAGES),
         Grid(("ViT trained", "CNN trained"), layers.fields_of_classifier, IMAGES | TRAINING),
     ),
-    parts=(
-        *parts_of(
-            {
-                "each pixel can change a unit of a ViT's first layer": exact(
-                    "trained ViTs, first layer: theoretical field",
-                    SHARE,
-                    *(Cell(x, ("reached", 0)) for x in TRAINED),
-                    low=1.0,
-                )
+    parts=parts(
+        {
+            "each pixel can change a unit of a ViT's first layer": exact(
+                "trained ViTs, first layer: theoretical field",
+                SHARE,
+                *(Cell(x, ("reached", 0)) for x in TRAINED),
+                low=1.0,
+            )
+        }
+        | {part: half(x, "effective field", FIRST) for part, x in EFFECTIVE.items()}
+        | {
+            LARGER: larger("first layer: effective field, ViT against CNN", "ViT trained", FIRST),
+            "the field of a CNN widens layer by layer": larger(
+                "CNN: effective field, last layer against first", "CNN trained", LAST
+            ),
+        },
+        variants={
+            part: {
+                f"cut-off {y}": half(x, f"field from {y} of the largest gradient", ("cut_offs", y))
+                for y in layers.CUT_OFFS
             }
-        ),
-        *map(half_of_image, TRAINED),
-        *parts_of(
-            {
-                "after the first layer the effective field of a ViT is larger than that of a "
-                "CNN": larger(
-                    "first layer: effective field, ViT against CNN", "ViT trained", FIRST
-                ),
-                "the field of a CNN widens layer by layer": larger(
-                    "CNN: effective field, last layer against first", "CNN trained", LAST
-                ),
-            }
-        ),
+            for part, x in EFFECTIVE.items()
+        },
     ),
     panels=layers.FIELD_PANELS,
-    summaries=(
-        *(Summary(f"By layer: {name}", x) for x, name in layers.BY_LAYER.items()),
-        Summary(
-            "First layer: share of the effective field in the unit's own patch, and largest "
-            "relative gradient elsewhere",
-            layers.own_patch,
-            conditions=tuple(TRAINED),
-        ),
-    ),
+    summaries=layers.FIELD_SUMMARIES,
 )

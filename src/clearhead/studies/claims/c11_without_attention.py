@@ -7,17 +7,12 @@ whose mixing of tokens does not depend on the tokens, or is a plain mean, do wel
 
 The plain MLP gets all pixels at once and has as many parameters, the same blocks and the same
 training. "No better" is a test of non-inferiority: the MLP must be less than `ALLOWANCE` points
-behind. Nothing follows for Transformers in general. Whether the ViT itself is better than the MLP
-is no part of the claim. Fewer digits are described, with two seeds.
-
-Uniform attention has 4,224 unused parameters in W_Q and W_K, 15 % of those of the ViT.
+behind. Whether the ViT itself is better than the MLP is no part of the claim.
 """
 
-from clearhead.studies._panels import Points
-from clearhead.studies.hypotheses import non_inferiority
-from clearhead.studies.measures import classifiers, trainings
-from clearhead.studies.study import Grid, PerBudget, Study, Summary, parts_of
-from clearhead.studies.table import Cell
+from clearhead.studies import Cell, Grid, PerBudget, Study, non_inferiority, parts
+from clearhead.studies.measures import trainings
+from clearhead.studies.measures.trainings import STEPS
 
 LABELS = {
     "vit": "ViT",
@@ -25,9 +20,7 @@ LABELS = {
     "no-attention": "blocks without attention",
     "mlp": "MLP on the pixels",
 }
-STEPS = {100: 200, 1_000: 300, 10_000: 500}
-"""Steps of 100 digits, by number of training digits; the last is judged"""
-MANY = 10_000
+MANY = 10_000  # judged; fewer digits are described
 JUDGED = {"digits": MANY, "steps": STEPS[MANY]}
 TWO = PerBudget(quick=0, full=2)
 ALLOWANCE = 0.5  # percentage points: twenty digits more or less in 4,000
@@ -44,14 +37,14 @@ STUDY = Study(
     measure="Accuracy on 4,000 test digits drawn with the seed, in per cent.",
     grid=tuple(
         Grid(
-            tuple(LABELS),
+            LABELS,
             trainings.accuracy_of_training,
             {"digits": digits, "steps": steps, "unseen": 4_000},
             num_seeds=None if digits == MANY else TWO,
         )
         for digits, steps in STEPS.items()
     ),
-    parts=parts_of(
+    parts=parts(
         {
             f"{LABELS[x]}: no better than an MLP": non_inferiority(
                 f"MLP, against {LABELS[x]} ({MANY:,} digits)",
@@ -63,25 +56,8 @@ STUDY = Study(
             for x in ("no-attention", "uniform")
         }
     ),
-    panels=(
-        Points(
-            measure=classifiers.error_rate,
-            x="digits",
-            xscale="log",
-            yscale="log",
-            xlabel="training digits",
-            ylabel="error rate on unseen digits (%)",
-            ticks={digits: f"{digits:,}" for digits in STEPS},
-        ),
-    ),
+    panels=trainings.PANELS_BY_DIGITS,
     title="A Transformer's blocks with and without attention, and a plain MLP",
-    summaries=tuple(
-        Summary(
-            f"Accuracy on unseen digits (%), {steps} steps on {digits:,} training digits",
-            "accuracy",
-            settings={"digits": digits},
-        )
-        for digits, steps in STEPS.items()
-    ),
+    summaries=trainings.SUMMARIES_BY_DIGITS,
     labels=LABELS,
 )

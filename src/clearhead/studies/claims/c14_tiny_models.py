@@ -3,25 +3,21 @@
 "Well" is better than nearest neighbours among all 60,000 training digits (three of them, Euclidean
 distance), on the same test digits. "Tiny" is ten thousand parameters, little more than the 7,850 of
 a linear classifier. "The right set-up" is Muon, warm-up and high rates (LOG.md, 2026-11-21), the
-plain one that of tutorials, AdamW at 0.001 without warm-up. Touvron et al. 2021 and Steiner et al.
-2022 find that ViTs need much data or careful training.
-
-Rates were tuned for 30,000 parameters: errors by size are no scaling law, and a size that fails
-here may not fail after longer training.
+plain one that of tutorials. Touvron et al. 2021 and Steiner et al. 2022 find that ViTs need much
+data or careful training. Rates were tuned for 30,000 parameters: errors by size are no scaling law.
 """
 
-from clearhead.studies._panels import Points
-from clearhead.studies.hypotheses import difference
+from clearhead.studies import Cell, Grid, PerBudget, Study, Summary, difference, parts
 from clearhead.studies.measures import classifiers
-from clearhead.studies.measures.classifiers import SIZES
-from clearhead.studies.study import Grid, PerBudget, Study, Summary, parts_of
-from clearhead.studies.table import Cell
+from clearhead.studies.measures.classifiers import SIZES, accuracy_in_set_up
 
 TINY, BASELINE = "10 k", "nearest neighbours"
 DIGITS, EPOCHS, BATCH_SIZE = 60_000, 5, classifiers.LARGE_BATCH_SIZE
 SAMPLES = {"digits": DIGITS, "unseen": 4_000}
+TRAINING = SAMPLES | {"epochs": EPOCHS}
 MARGIN = 0.1  # percentage points
 TWO = PerBudget(quick=0, full=2)  # described, not judged
+SET_UPS = [("right", size) for size in SIZES] + [("plain", TINY)]
 
 STUDY = Study(
     name="tiny-models",
@@ -35,16 +31,16 @@ STUDY = Study(
     grid=(
         *(
             Grid(
-                (condition,),
-                classifiers.accuracy_in_set_up,
-                {"size": size, "epochs": EPOCHS} | SAMPLES,
-                num_seeds=None if (condition, size) == ("right", TINY) else TWO,
+                set_up,
+                accuracy_in_set_up,
+                TRAINING | {"size": size},
+                num_seeds=None if (set_up, size) == ("right", TINY) else TWO,
             )
-            for condition, size in (*(("right", size) for size in SIZES), ("plain", TINY))
+            for set_up, size in SET_UPS
         ),
-        Grid((BASELINE,), classifiers.nearest_neighbours_accuracy, SAMPLES),
+        Grid(BASELINE, classifiers.nearest_neighbours_accuracy, SAMPLES),
     ),
-    parts=parts_of(
+    parts=parts(
         {
             f"ViTs of {TINY} parameters beat nearest neighbours": difference(
                 f"a ViT of {TINY} parameters, against nearest neighbours",
@@ -56,16 +52,7 @@ STUDY = Study(
             )
         }
     ),
-    panels=(
-        Points(
-            measure=classifiers.error_rate,
-            x="size",
-            conditions=("right", "plain"),
-            yscale="log",
-            xlabel="parameters",
-            ylabel="error rate on unseen digits (%)",
-        ),
-    ),
+    panels=classifiers.PANELS_BY_SIZE,
     title="Error rate by number of parameters",
     summaries=(
         Summary("Accuracy (%), Muon", "accuracy", conditions=("right",), by="size"),

@@ -2,36 +2,28 @@
 
 Vaswani et al. 2017: a layer of attention takes O(n² d) operations in O(1) sequential steps, a
 recurrent layer O(n d²) in O(n). Rabe and Staats 2021 and Dao et al. 2022 avoid the n × n matrix in
-memory, not its operations.
+memory, not its operations. "In parallel" is the longest chain of dependent operations;
+"efficiently" means that twice the length costs about twice as much, an exponent of at most 1.2.
+That this fails for time, and for memory of the explicit formula, follows from n² beforehand.
 
-The LSTM's memory is not judged, because buffers of oneDNN are not seen. Exponents are slopes over
-all lengths and describe no power law: constant costs dominate short sequences, and a matrix beyond
-the cache costs more than its size. "In parallel" is the longest chain of dependent operations; only
-the gain by a second thread, which is not judged, is measured with two.
-
-"Efficiently" means that twice the length costs about twice as much, an exponent of at most 1.2.
-That this fails for time, and for memory of the explicit formula, follows from n² beforehand; a
-fused kernel gains a factor, not a power. Nothing follows for other hardware.
+Exponents are slopes over all lengths and describe no power law: constant costs dominate short
+sequences, and a matrix beyond the cache costs more than its size. The LSTM's memory is not judged,
+because buffers of oneDNN are not seen, nor the gain by a second thread.
 """
 
-from functools import partial
-
-from clearhead.studies._panels import Curves
-from clearhead.studies.hypotheses import Hypothesis, bound, exact
+from clearhead.studies import Cell, Grid, Hypothesis, PerBudget, Study, bound, exact, parts
 from clearhead.studies.measures import cost
-from clearhead.studies.study import Grid, PerBudget, Study, Summary, parts_of
-from clearhead.studies.table import Cell
+from clearhead.studies.measures.cost import CONDITIONS, MEASURES
 
-CONDITIONS = ("explicit", "fused", "streamed", "recurrent")
+LENGTHS = (512, 1024, 2048, 4096, 8192)
 SETTINGS = {
-    "lengths": PerBudget(quick=(512, 1024, 2048, 4096), full=(512, 1024, 2048, 4096, 8192)),
+    "lengths": PerBudget(quick=LENGTHS[:-1], full=LENGTHS),
     "chain_lengths": (16, 32, 64, 128),
     "repeats": PerBudget(quick=2, full=5),
     "gain_length": 2_048,
     "width": 64,
 }
 EFFICIENT, PARALLEL = 1.2, 0.1  # largest exponents
-MEASURES = {"seconds": "processor time", "bytes": "memory", "chain": "longest chain"}
 
 
 def exponent(condition: str, measure: str, high: float = EFFICIENT) -> Hypothesis:
@@ -40,8 +32,6 @@ def exponent(condition: str, measure: str, high: float = EFFICIENT) -> Hypothesi
     name, unit = f"{condition} attention: exponent of {MEASURES[measure]}", "power of n"
     return (exact if measure == "chain" else bound)(name, unit, cell, high=high)
 
-
-curves = partial(Curves, xscale="log2", yscale="log", xlabel="tokens in the sequence")
 
 STUDY = Study(
     name="long-sequences",
@@ -55,7 +45,7 @@ STUDY = Study(
     "chain in autograd's graph; slopes of log against log, overall and between lengths.",
     seeds={"quick": 4, "full": 12},
     grid=(Grid(CONDITIONS, cost.costs_by_length, SETTINGS),),
-    parts=parts_of(
+    parts=parts(
         {
             "the chain of operations does not grow": exponent("explicit", "chain", PARALLEL),
             "streamed, memory grows as the sequence": exponent("streamed", "bytes"),
@@ -63,24 +53,9 @@ STUDY = Study(
             "by the formula, memory grows as the sequence": exponent("explicit", "bytes"),
         }
     ),
-    panels=(
-        curves(measure="seconds", x="lengths", ylabel="processor time of one sequence (s)"),
-        curves(
-            measure="bytes", x="lengths", conditions=CONDITIONS[:3], ylabel="peak memory (bytes)"
-        ),
-        curves(
-            measure="chain",
-            x="chain_lengths",
-            conditions=("explicit", "recurrent"),
-            ylabel="longest chain of dependent operations",
-        ),
-    ),
+    panels=cost.PANELS,
     title="One head of 64 components, batch 1, float32, one thread",
-    summaries=tuple(
-        Summary(f"{name} of {MEASURES[measure]}", cost.growth(of, measure))
-        for name, of in (("Exponent", cost.exponent), ("Local slopes", cost.local_slopes))
-        for measure in ("seconds", "bytes")
-    ),
+    summaries=cost.SUMMARIES,
     labels={"recurrent": "LSTM"},
     exclusive=True,
 )

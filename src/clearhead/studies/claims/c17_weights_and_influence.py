@@ -2,22 +2,19 @@
 
 Jain & Wallace 2019 find weights of recurrent text models weakly correlated with gradients and with
 leave-one-out; Wiegreffe & Pinter 2019 answer that this asks too much of them. Leaving one patch out
-misses what two patches share, so influence is the exact Shapley value here: the mean change over
-all orders in which patches can be added, its size, for the log-odds of the predicted class. Masking
-in all layers, which favours rollout, is a variant. Ink is both attended to and needed, so that on
-digits only the partial correlation given the ink speaks for a map; in the other tasks it is not
-enough to attend to ink or to any pair.
+misses what two patches share, so influence is the exact Shapley value here, its size, for the
+log-odds of the predicted class. Masking in all layers, which favours rollout, is a variant. Ink is
+both attended to and needed, so that on digits only the partial correlation given the ink speaks for
+a map; in the other tasks it is not enough to attend to ink or to any pair.
 """
 
-from dataclasses import replace
-from itertools import product, starmap
+from itertools import product
 
 from clearhead.insight.attribution import RANDOM, RAW, ROLLOUT
-from clearhead.studies.hypotheses import difference
-from clearhead.studies.measures import influence, trainings
+from clearhead.studies import Grid, Hypothesis, PerBudget, Study, parts
+from clearhead.studies.measures import influence
 from clearhead.studies.measures.tasks import COMMON, RECALL
-from clearhead.studies.study import Grid, Part, PerBudget, Study, Summary
-from clearhead.studies.table import Cell
+from clearhead.studies.measures.trainings import FLOORS, ON_COMMON, ON_DIGITS, ON_RECALL, within
 
 IMAGES = {"images": PerBudget(quick=10, full=20)}
 MORE_IMAGES = {"images": PerBudget(quick=100, full=200), "unseen": 1_000}
@@ -27,26 +24,10 @@ MARGIN, INK_MARGIN = 0.3, 0.1  # medium, and beyond the ink small (Cohen 1988)
 MAPS = tuple(product(("digits", COMMON), (RAW, ROLLOUT)))
 
 
-def shows_influence(condition: str, name: str) -> Part:
-    """Weights correlate with Shapley values; the variants take masking and signed values."""
-    what = f"{name}, against random numbers"
-    first, second = (("correlation", x) for x in (name, RANDOM))
-    part = trainings.part_on(
-        condition, f"{name} shows influence", what, first, second, CORRELATION, margin=MARGIN
-    )
-    variants = {
-        other: (
-            difference(
-                f"{condition}: {what}: {measure}",
-                CORRELATION,
-                Cell(condition, (measure, name)),
-                Cell(condition, (measure, RANDOM)),
-                margin=MARGIN,
-            ),
-        )
-        for other, measure in influence.OTHERS.items()
-    }
-    return replace(part, variants=variants)
+def correlated(task: str, name: str, measure: str = "correlation", suffix: str = "") -> Hypothesis:
+    """Weights correlate with a measure of influence, more than random numbers do."""
+    what, sides = f"{name}, against random numbers{suffix}", ((measure, x) for x in (name, RANDOM))
+    return within(task, what, CORRELATION, *sides, margin=MARGIN)
 
 
 STUDY = Study(
@@ -62,43 +43,46 @@ STUDY = Study(
     "Shapley values, mean over 20 unseen images (quick: 10), and partial, given the ink; in recall "
     "over the 4 pairs, mean over 200 texts.",
     grid=(
-        Grid(("digits",), influence.influence_of_patches, IMAGES | trainings.ON_DIGITS),
-        Grid((COMMON,), influence.influence_of_patches, trainings.ON_COMMON | MORE_IMAGES),
-        Grid((RECALL,), influence.influence_of_pairs, trainings.ON_RECALL | {"unseen": 200}),
-        Grid(("shipped",), influence.influence_of_patches, {"images": 5}, num_seeds=THREE),
+        Grid("digits", influence.influence_of_patches, IMAGES | ON_DIGITS),
+        Grid(COMMON, influence.influence_of_patches, ON_COMMON | MORE_IMAGES),
+        Grid(RECALL, influence.influence_of_pairs, ON_RECALL | {"unseen": 200}),
+        Grid("shipped", influence.influence_of_patches, {"images": 5}, num_seeds=THREE),
     ),
-    parts=(
-        *starmap(shows_influence, MAPS),
-        *(
-            trainings.part_on(
-                condition,
-                f"{name} shows more than ink",
+    parts=parts(
+        {f"{name} shows influence ({task})": correlated(task, name) for task, name in MAPS}
+        | {
+            f"{name} shows more than ink ({task})": within(
+                task,
                 f"{name}, given the ink, against 0",
+                CORRELATION,
                 ("beyond_ink", name),
                 0.0,
-                CORRELATION,
                 margin=INK_MARGIN,
             )
-            for condition, name in MAPS
-        ),
-        *(
-            trainings.part_on(
+            for task, name in MAPS
+        }
+        | {
+            f"weights of the {name} layer show influence ({RECALL})": within(
                 RECALL,
-                f"weights of the {name} layer show influence",
                 f"weights of the {name} layer, against random numbers",
+                CORRELATION,
                 measure,
                 "random",
-                CORRELATION,
                 margin=MARGIN,
             )
             for name, measure in (("last", "weights"), ("first", "first"))
-        ),
+        },
+        premises=FLOORS,
+        variants={
+            f"{name} shows influence ({task})": {
+                variant: correlated(task, name, measure, f": {measure}")
+                for variant, measure in influence.OTHERS.items()
+            }
+            for task, name in MAPS
+        },
     ),
     panels=influence.PANELS,
     title="Maps from attention weights and the influence of patches",
-    summaries=(
-        *(Summary(x, influence.by_map(name)) for name, x in influence.BY_MAP.items()),
-        Summary("Recall: weight on the pair in question (%)", "on_answer"),
-    ),
+    summaries=influence.SUMMARIES,
     labels={"shipped": "shipped model"},
 )

@@ -6,7 +6,7 @@ that must.
 """
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -20,34 +20,32 @@ from clearhead.models.config import PosEmbed, ViTConfig
 from clearhead.models.layers import cut_patches
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import AttentionRecord, Recording
-from clearhead.studies._panels import Curves
-from clearhead.studies.measures.classifiers import (
-    accuracy_on,
-    classifier_of,
-    inputs_of,
-    recorded,
-    train_small_classifier,
-    training_digits,
-    unseen_digits,
-)
-from clearhead.studies.table import Trial, Values
+from clearhead.studies import Curves, Points, Summary, Trial, Values
+from clearhead.studies.measures import classifiers
+from clearhead.studies.measures.classifiers import accuracy_on, recorded
 
 MAX_TOKENS, MAX_DIMS = 70, 40
 # In float64; matrix products may round differently when another row of them is changed.
 ROUNDING = 1e-12
 DRAWN_AS_ZERO = 1e-18
-REDUCTIONS: Mapping[str, Callable[[Sequence[float]], float]] = {
-    "values": max,
-    "other_rows": max,
-    "own_row": min,
-    "other_columns": max,
-    "own_column": min,
+CHANGES: Mapping[str, tuple[Any, str]] = {
+    "values": (max, "values"),
+    "other_rows": (max, "query: other rows"),
+    "own_row": (min, "query: own row"),
+    "other_columns": (max, "key: other columns"),
+    "own_column": (min, "key: own column"),
 }
+"""Which of the changes is taken, and its label"""
 
 SMALL = ViTConfig(embed_dim=32, depth=2)
 POSITIONS: dict[str, PosEmbed] = {"learned": "learned", "sine-cosine": "sincos", "none": "none"}
 ONE_SHUFFLE = "learned, one shuffle"
 RATES = {"usual rate": 2e-2, "low rate": 6e-3}
+CHANCE = {10.0: "chance"}
+ACCURACIES = {
+    "accuracy": "accuracy on unseen digits",
+    "shuffled": "accuracy with their patches shuffled",
+}
 
 Stages = AttentionStages | AttentionRecord
 
@@ -55,13 +53,13 @@ Stages = AttentionStages | AttentionRecord
 def changes_in_random_tensors(trial: Trial) -> Values:
     """The largest and smallest changes in `draws` tensors of random sizes, in float64."""
     generator = torch.Generator().manual_seed(trial.seed)
-    return _reduced([_drawn_changes(generator) for _ in range(trial.settings["draws"])])
+    return _extremes([_drawn_changes(generator) for _ in range(trial.settings["draws"])])
 
 
 def changes_in_classifier(trial: Trial) -> Values:
     """`changes_in_model` of a small classifier or the shipped one, in float64."""
-    model = classifier_of(trial, ViTConfig(embed_dim=32, depth=4)).double()
-    images = inputs_of(trial, model).double()
+    model = classifiers.classifier_of(trial, ViTConfig(embed_dim=32, depth=4)).double()
+    images = classifiers.inputs_of(trial, model).double()
     return changes_in_model(cast("VisionTransformer", model), images, trial.seed)
 
 
@@ -76,11 +74,9 @@ def changes_in_model(
     before = recorded(model, images)
     layers = [_layer_changes(model, images, before, x, seed) for x in range(len(before))]
     return {
-        **_reduced(layers),
+        **_extremes(layers),
         "weights_above": [layer["above"] for layer in layers[:-1]],
-        "rows_apart": [
-            rows_apart(record.weights).mean(dim=0).tolist() for record in before.records
-        ],
+        "rows_apart": [rows_apart(x.weights).mean(dim=0).tolist() for x in before.records],
     }
 
 
@@ -89,9 +85,7 @@ def apart_by_layer(values: Values) -> list[float]:
     return [sum(heads) / len(heads) for heads in values["rows_apart"]]
 
 
-def rows_apart(
-    weights: Float[Tensor, "images heads queries keys"],
-) -> Float[Tensor, "images heads"]:
+def rows_apart(weights: Float[Tensor, "batch heads queries keys"]) -> Float[Tensor, "batch heads"]:
     """Total variation between the weights of two queries of a head, mean over all pairs."""
     queries = weights.shape[-2]
     apart = torch.cdist(weights, weights, p=1) / 2
@@ -150,8 +144,8 @@ def _layer_changes(
 
     values, query, key = with_other(2), with_other(0, row), with_other(1, column)
     above = [
-        float((before[place].weights - values[place].weights).abs().sum(dim=-1).mean() / 2)
-        for place in range(layer + 1, len(before))
+        float((x.weights - y.weights).abs().sum(dim=-1).mean() / 2)
+        for x, y in list(zip(before.records, values.records, strict=True))[layer + 1 :]
     ]
     found = _changes(before[layer], values[layer], query[layer], key[layer], row, column)
     return found | {"above": statistics.fmean(above) if above else 0.0}
@@ -176,8 +170,8 @@ def _changes(
     }
 
 
-def _reduced(changes: Sequence[dict[str, float]]) -> dict[str, float]:
-    return {name: reduce([x[name] for x in changes]) for name, reduce in REDUCTIONS.items()}
+def _extremes(changes: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: reduce(x[name] for x in changes) for name, (reduce, _) in CHANGES.items()}
 
 
 def accuracies_with_positions(trial: Trial) -> Values:
@@ -191,11 +185,11 @@ def accuracies_with_positions(trial: Trial) -> Values:
     generator = torch.Generator().manual_seed(trial.seed)
     patches = SMALL.grid[0] * SMALL.grid[1]
     fixed = torch.randperm(patches, generator=generator)
-    training = training_digits(settings["digits"], trial.seed)
-    unseen = unseen_digits(settings["unseen"])
+    training = classifiers.training_digits(settings["digits"], trial.seed)
+    unseen = classifiers.unseen_digits(settings["unseen"])
     if trial.condition == ONE_SHUFFLE:
         training, unseen = (shuffle_patches(digits, fixed) for digits in (training, unseen))
-    model = train_small_classifier(
+    model = classifiers.train_small_classifier(
         replace(SMALL, pos_embed=POSITIONS.get(trial.condition, "learned")),
         training,
         epochs=settings["epochs"],
@@ -268,25 +262,35 @@ def shuffle_patches(
 
 PANELS = (
     Curves(
-        measure=lambda values: [max(values[name], DRAWN_AS_ZERO) for name in REDUCTIONS],
-        x=(
-            "values",
-            "query: other rows",
-            "query: own row",
-            "key: other columns",
-            "key: own column",
-        ),
+        lambda values: [max(values[name], DRAWN_AS_ZERO) for name in CHANGES],
+        f"change ({DRAWN_AS_ZERO:.0e} stands for none)",
+        "replaced: what is compared",
+        x=tuple(label for _, label in CHANGES.values()),
         join=False,
         yscale="log",
-        xlabel="replaced: what is compared",
-        ylabel=f"change ({DRAWN_AS_ZERO:.0e} stands for none)",
         lines={ROUNDING: "rounding"},
     ),
     Curves(
-        measure=apart_by_layer,
+        apart_by_layer,
+        "two queries of a head: total variation",
+        "layer",
         ylim=(0, 1),
-        xlabel="layer",
-        ylabel="two queries of a head: total variation",
         title="0: the same row; 1: nothing in common",
     ),
+)
+SUMMARIES = (
+    Summary("Weights of the layers above when values change", "weights_above"),
+    Summary("Distance between rows of two queries, by layer", apart_by_layer),
+)
+POSITION_PANELS = tuple(
+    Points(x, f"{name} (%)", "positions", group="rate", scale=100, ylim=(0, 100), lines=CHANCE)
+    for x, name in ACCURACIES.items()
+)
+POSITION_SUMMARIES = (
+    *(
+        Summary(f"{name}, {rate}", measure, settings={"rate": rate})
+        for rate in RATES
+        for measure, name in ACCURACIES.items()
+    ),
+    Summary("Smallest difference with positions", "error_with_positions"),
 )

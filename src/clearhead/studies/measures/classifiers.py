@@ -24,13 +24,13 @@ from clearhead.data import ImageDataset, Split, load_dataset, normalize
 from clearhead.errors import ConfigError
 from clearhead.inference import negative_log_likelihood, predict_probabilities
 from clearhead.models import build, load
-from clearhead.models.config import CNNConfig, MLPConfig, ViTConfig
+from clearhead.models.config import CNNConfig, MLPConfig, TextConfig, ViTConfig
 from clearhead.models.pretrained import ImageModel
 from clearhead.recording import Recording, capture
-from clearhead.studies.table import Trial, Values
-from clearhead.training import Callback, TrainConfig, fit
+from clearhead.studies import Points, Trial, Values
+from clearhead.training import TextTrainConfig, TrainConfig, fit
 
-BATCH_SIZE, SMALL_BATCH_SIZE, LARGE_BATCH_SIZE = 100, 32, 400
+BATCH_SIZE, LARGE_BATCH_SIZE = 100, 400
 NEIGHBOURS = 3
 
 Config = ViTConfig | CNNConfig | MLPConfig
@@ -38,11 +38,10 @@ Config = ViTConfig | CNNConfig | MLPConfig
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedModel:
-    """Settings of a model, and its learning rates."""
+    """Settings of a model, and its learning rates: of AdamW and of Muon."""
 
     config: Config
-    learning_rate: float = 3e-2
-    matrix_learning_rate: float = 6e-2
+    rates: tuple[float, float] = (3e-2, 6e-2)
 
 
 COMPARED_MODELS: Mapping[str, ComparedModel] = {
@@ -55,7 +54,7 @@ COMPARED_MODELS: Mapping[str, ComparedModel] = {
     "conv": ComparedModel(config=MLPConfig(depth=2, embed_dim=32, mlp_ratio=4.0, patch_conv=True)),
     # One patch as large as the image: a residual MLP on all 784 pixels.
     "mlp": ComparedModel(config=MLPConfig(depth=2, embed_dim=24, mlp_ratio=4.0, patch_size=28)),
-    "cnn": ComparedModel(config=CNNConfig(widths=(4, 8, 16, 44)), learning_rate=1e-2),
+    "cnn": ComparedModel(config=CNNConfig(widths=(4, 8, 16, 44)), rates=(1e-2, 6e-2)),
 }
 
 
@@ -77,24 +76,12 @@ def unseen_digits(count: int = 10_000, seed: int = 0) -> ImageDataset:
     return _drawn("test", count, seed)
 
 
-def fit_classifier(
-    config: TrainConfig,
-    dataset: ImageDataset,
-    *,
-    model: ImageModel | None = None,
-    callback: Callback | None = None,
-) -> ImageModel:
-    """Train on all of `dataset` in float32, not compiled; from `model`'s weights if given."""
-    config = replace(config, precision="float32", compile=False)
-    return fit(config, dataset, model=model, callback=callback).result
-
-
-def training_config(model: Config, rates: tuple[float, float], **options: Any) -> TrainConfig:
-    """A training with Muon and no label smoothing; `rates` are those of AdamW and of Muon."""
-    usual: dict[str, Any] = {"optimizer": "muon", "label_smoothing": 0.0}
-    return TrainConfig(
-        model=model, learning_rate=rates[0], matrix_learning_rate=rates[1], **usual | options
-    )
+def training_config(model: Any, rates: tuple[float, float], **options: Any) -> Any:
+    """A training with Muon in float32, without label smoothing; `rates`: of AdamW and of Muon."""
+    usual: Any = {"optimizer": "muon", "learning_rate": rates[0], "matrix_learning_rate": rates[1]}
+    usual |= {"label_smoothing": 0.0, "precision": "float32", "compile": False}
+    config_class = TextTrainConfig if isinstance(model, TextConfig) else TrainConfig
+    return config_class(model=model, **usual | options)
 
 
 def train_small_classifier(
@@ -104,9 +91,8 @@ def train_small_classifier(
 
     Muon with small batches and high rates gives the highest accuracy with few images.
     """
-    batch_size = min(SMALL_BATCH_SIZE, len(dataset))
-    options: Any = {"epochs": epochs, "batch_size": batch_size, "warmup": 0.05, "seed": seed}
-    return fit_classifier(training_config(model, (learning_rate, 4e-2), **options), dataset)
+    options = {"epochs": epochs, "batch_size": min(32, len(dataset)), "warmup": 0.05, "seed": seed}
+    return fit(training_config(model, (learning_rate, 4e-2), **options), dataset).result
 
 
 def accuracy_in_set_up(trial: Trial) -> Values:
@@ -116,33 +102,26 @@ def accuracy_in_set_up(trial: Trial) -> Values:
 
     Settings: `size`, `digits`, `epochs` and `unseen`.
     """
-    settings, compared = trial.settings, COMPARED_MODELS["vit"]
-    rates = (compared.learning_rate, compared.matrix_learning_rate)
-    options: dict[str, Any] = {}
+    settings = trial.settings
+    options = {"epochs": settings["epochs"], "batch_size": LARGE_BATCH_SIZE, "seed": trial.seed}
+    rates = COMPARED_MODELS["vit"].rates
     if trial.condition == "plain":
         rates = (1e-3, rates[1])
-        options = {"optimizer": "adamw", "warmup": 0.0}
-    config = training_config(
-        SIZES[settings["size"]],
-        rates,
-        epochs=settings["epochs"],
-        batch_size=LARGE_BATCH_SIZE,
-        seed=trial.seed,
-        **options,
-    )
-    model = fit_classifier(config, training_digits(settings["digits"], trial.seed))
-    return accuracy_on_unseen(model, unseen=settings["unseen"], seed=trial.seed)
+        options |= {"optimizer": "adamw", "warmup": 0.0}
+    config = training_config(SIZES[settings["size"]], rates, **options)
+    model = fit(config, training_digits(settings["digits"], trial.seed)).result
+    return accuracy_on_unseen(model, trial)
 
 
 def classifier_of(trial: Trial, config: Config) -> ImageModel:
     """Shipped, if the condition's name holds that; trained, if the settings name digits; or not."""
+    settings, seed = trial.settings, trial.seed
     if "shipped" in trial.condition:
         return load()
-    if "digits" in trial.settings:
-        digits = training_digits(trial.settings["digits"], trial.seed)
-        epochs = trial.settings["epochs"]
-        return train_small_classifier(config, digits, epochs=epochs, seed=trial.seed)
-    model: ImageModel = untrained(config, trial.seed)
+    if "digits" in settings:
+        digits = training_digits(settings["digits"], seed)
+        return train_small_classifier(config, digits, epochs=settings["epochs"], seed=seed)
+    model: ImageModel = untrained(config, seed)
     return model
 
 
@@ -158,13 +137,13 @@ def inputs_of(trial: Trial, model: ImageModel) -> Float[Tensor, "images channels
     return normalize(unseen_digits(trial.settings["images"], trial.seed).images, model.config)
 
 
-def accuracy_on_unseen(model: ImageModel, *, unseen: int, seed: int) -> Values:
-    """Accuracy in per cent, loss in nats and parameters, on test digits drawn with `seed`.
+def accuracy_on_unseen(model: ImageModel, trial: Trial) -> Values:
+    """Accuracy in per cent, loss in nats and parameters, on `unseen` test digits.
 
     The digits differ between seeds, so that the spread over seeds includes that of a sample of
     digits; all conditions of one seed have the same ones.
     """
-    digits = unseen_digits(unseen, seed)
+    digits = unseen_digits(trial.settings["unseen"], trial.seed)
     probabilities = predict_probabilities(model, digits.images)
     correct = (probabilities.argmax(dim=1) == digits.labels).double().mean()
     return {
@@ -226,3 +205,15 @@ def recorded(model: nn.Module, inputs: Tensor) -> Recording:
     with torch.no_grad(), capture() as recording:
         model(inputs)
     return recording
+
+
+PANELS_BY_SIZE = (
+    Points(
+        error_rate,
+        "error rate on unseen digits (%)",
+        "parameters",
+        x="size",
+        conditions=("right", "plain"),
+        yscale="log",
+    ),
+)

@@ -4,6 +4,7 @@ import json
 import os
 import tempfile
 import time
+import timeit
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,18 +13,20 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
+from joblib import cpu_count
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from clearhead import attention
-from clearhead.studies.table import Trial, Values
+from clearhead.studies import Curves, Summary, Trial, Values
+
+CONDITIONS = ("explicit", "fused", "streamed", "recurrent")
+MEASURES = {"seconds": "processor time", "bytes": "memory", "chain": "longest chain"}
 
 Computation = Callable[[], Any]
 
 ROWS, COLUMNS = 128, 512
 """Of the blocks of scores in streamed attention"""
-THREADS = 2
-"""Of the gain by threads"""
 
 
 def costs_by_length(trial: Trial) -> Values:
@@ -40,30 +43,24 @@ def costs_by_length(trial: Trial) -> Values:
             compute = partial(layer, torch.randn(1, length, width, generator=generator))
             seconds.append(fastest(compute, repeats, time.process_time))
             held.append(peak_bytes(compute))
-        if num_cores() >= THREADS:
+        if cpu_count() >= 2:
             x = torch.randn(1, settings["gain_length"], width, generator=generator)
-            gain = speedup(partial(layer, x), repeats, THREADS)
-    chain_lengths = list(settings["chain_lengths"])
+            gain = speedup(partial(layer, x), repeats)
     return {
         "lengths": list(settings["lengths"]),
         "seconds": seconds,
         "bytes": held,
-        "chain_lengths": chain_lengths,
-        "chain": [sequence_chain(trial.condition, n, width) for n in chain_lengths],
+        "chain_lengths": list(settings["chain_lengths"]),
+        "chain": [sequence_chain(trial.condition, n, width) for n in settings["chain_lengths"]],
         "gain": gain,
-        "cores": num_cores(),
+        "cores": cpu_count(),
     }
 
 
 def fastest(compute: Computation, repeats: int, clock: Callable[[], float]) -> float:
     """Minimum of several runs after one to warm up, because other processes only add time."""
     compute()
-    times = []
-    for _ in range(repeats):
-        before = clock()
-        compute()
-        times.append(clock() - before)
-    return min(times)
+    return min(timeit.repeat(compute, timer=clock, number=1, repeat=repeats))
 
 
 def speedup(compute: Computation, repeats: int, threads: int = 2) -> float:
@@ -76,12 +73,6 @@ def speedup(compute: Computation, repeats: int, threads: int = 2) -> float:
     finally:
         torch.set_num_threads(before)
     return walls[0] / walls[1]
-
-
-def num_cores() -> int:
-    """Cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def peak_bytes(compute: Computation) -> int:
@@ -201,3 +192,21 @@ def _rows_of_blocks(query: Tensor, blocks: list[tuple[Tensor, Tensor]]) -> Tenso
         context = context * shrink + weights @ value
         largest = larger
     return context / mass
+
+
+_by_length = partial(Curves, xlabel="tokens in the sequence", xscale="log2", yscale="log")
+PANELS = (
+    _by_length("seconds", "processor time of one sequence (s)", x="lengths"),
+    _by_length("bytes", "peak memory (bytes)", x="lengths", conditions=CONDITIONS[:3]),
+    _by_length(
+        "chain",
+        "longest chain of dependent operations",
+        x="chain_lengths",
+        conditions=("explicit", "recurrent"),
+    ),
+)
+SUMMARIES = tuple(
+    Summary(f"{name} of {MEASURES[measure]}", growth(of, measure))
+    for name, of in (("Exponent", exponent), ("Local slopes", local_slopes))
+    for measure in ("seconds", "bytes")
+)

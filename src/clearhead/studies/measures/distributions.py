@@ -12,9 +12,8 @@ from clearhead import attention
 from clearhead.insight.forward import probabilities
 from clearhead.models.config import ViTConfig
 from clearhead.recording import AttentionRecord, intervene
-from clearhead.studies._panels import side_by_side
+from clearhead.studies import Summary, Trial, Values, side_by_side
 from clearhead.studies.measures.classifiers import classifier_of, inputs_of, recorded
-from clearhead.studies.table import Trial, Values
 
 TYPES = {
     "float64": torch.float64,
@@ -164,13 +163,18 @@ PANELS = (
     side_by_side(
         {("sum_error_by_type", name): name for name in TYPES},
         f"error of a row's sum ({EPSILONS})",
-        xlabel="type of queries and keys",
+        "type of queries and keys",
         lines={ROUNDING: "rounding"},
     ),
     side_by_side(
         {"moved_none": "not permuted", "moved": "last layer", "moved_all": "all layers"},
         "change of probabilities (total variation)",
-        xlabel="weights permuted over the patches",
+        "weights permuted over the patches",
         lines={MOVED: "smallest that matters"},
     ),
+)
+SUMMARIES = (
+    Summary("Rows with a key, per trial", "rows"),
+    Summary(f"Largest distance of a sum from 1 ({EPSILONS})", "sum_error"),
+    Summary("Change, all layers' weights permuted", "moved_all"),
 )

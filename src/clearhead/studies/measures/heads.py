@@ -12,32 +12,19 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from clearhead.data import ImageDataset, normalize
+from clearhead.insight import roles
 from clearhead.insight.foreground import Foreground
 from clearhead.insight.forward import probabilities
 from clearhead.insight.measures import HeadMeasures, measure_heads
-from clearhead.insight.roles import (
-    MAX_SHIFT,
-    NO_CLEAR_ROLE,
-    describe_heads,
-    shift_images,
-    untrained_heads,
-)
 from clearhead.insight.tokens import grid_of
 from clearhead.models.text import TextTransformer
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import AttentionRecord, intervene
-from clearhead.studies._panels import Curves, side_by_side
+from clearhead.studies import Curves, Summary, Trial, Values, side_by_side
+from clearhead.studies.measures import trainings
 from clearhead.studies.measures.classifiers import recorded
 from clearhead.studies.measures.tasks import COMMON, FIRST_QUERY, RecallTexts
-from clearhead.studies.measures.trainings import (
-    accuracy_on_task,
-    floor_of,
-    images_of,
-    model_of,
-    texts_of,
-    unseen_of,
-)
-from clearhead.studies.table import Trial, Values
+from clearhead.studies.measures.trainings import accuracy_on_task, floor_of, images_of, model_of
 from clearhead.training.batches import seed_of
 
 UNTRAINED = 20
@@ -61,8 +48,8 @@ def compare_with_untrained(
     foreground, pixels = Foreground.of(images, grid_of(model)), normalize(images, model.config)
     trained = measure_heads(model, pixels, foreground=foreground)
     seeds = [seed_of("untrained", seed, place) for place in range(UNTRAINED + 1)]
-    fresh = untrained_heads(model.config, pixels, foreground=foreground, seeds=seeds)
-    sharp = untrained_heads(
+    fresh = roles.untrained_heads(model.config, pixels, foreground=foreground, seeds=seeds)
+    sharp = roles.untrained_heads(
         model.config, pixels, foreground=foreground, seeds=seeds, match_entropy=trained
     )
     baselines = fresh[:-1], sharp[:-1]
@@ -70,8 +57,8 @@ def compare_with_untrained(
         "apart": apart(trained),
         "apart_fresh": statistics.fmean(map(apart, fresh)),
         "apart_sharp": statistics.fmean(map(apart, sharp)),
-        "roles": [role.label for role in describe_heads(trained, *baselines)],
-        "roles_untrained": [role.label for role in describe_heads(sharp[-1], *baselines)],
+        "roles": [role.label for role in roles.describe_heads(trained, *baselines)],
+        "roles_untrained": [role.label for role in roles.describe_heads(sharp[-1], *baselines)],
     }
 
 
@@ -82,17 +69,17 @@ def compare_heads(trial: Trial) -> Values:
     """
     model, shown = model_of(trial), images_of(trial, trial.settings["images"]).images
     if trial.condition != COMMON:
-        shown = shift_images(shown, MAX_SHIFT, trial.seed)
+        shown = roles.shift_images(shown, roles.MAX_SHIFT, trial.seed)
     found = compare_with_untrained(model, shown, trial.seed)
-    other = accuracies_with_other_weights(model, accuracy_on_images(model, unseen_of(trial)))
-    return floor_of(trial) | found | other
+    accuracy = accuracy_on_images(model, trainings.unseen_of(trial))
+    return floor_of(trial) | found | accuracies_with_other_weights(model, accuracy)
 
 
 def compare_heads_on_recall(trial: Trial) -> Values:
     """The specialised head of the text model, and the heads with other weights."""
     model = model_of(trial)
     other = accuracies_with_other_weights(model, partial(accuracy_on_task, trial, model))
-    return floor_of(trial) | specialised_head(model, texts_of(trial)) | other
+    return floor_of(trial) | specialised_head(model, trainings.texts_of(trial)) | other
 
 
 def distance_between_heads(agreement: Float[Tensor, "*batch heads heads"]) -> float:
@@ -130,9 +117,7 @@ def accuracies_with_other_weights(
     places = [(layer, head) for layer in range(model.config.depth) for head in range(heads)]
     return {
         "accuracy": own,
-        "exchanged": statistics.fmean(
-            accuracy(exchange_weights(offset)) for offset in range(1, heads)
-        ),
+        "exchanged": statistics.fmean(accuracy(exchange_weights(x)) for x in range(1, heads)),
         "shared": accuracy(share_weights),
         "falls": [own - accuracy(without_head(*place)) for place in places],
     }
@@ -186,37 +171,42 @@ def specialised_head(model: TextTransformer, texts: RecallTexts) -> Values:
     )
     layer, head = divmod(int(first.argmax()), first.shape[1])
     row = second[layer]
-    return {
-        "chosen": float(row[head]),
-        "others": float((row.sum() - row[head]) / (len(row) - 1)),
-    }
+    others = (row.sum() - row[head]) / (len(row) - 1)
+    return {"chosen": float(row[head]), "others": float(others)}
 
 
 def share_with_role(measure: str) -> Callable[[Values], float]:
     """Per cent of heads with a role; `measure` is "roles" or "roles_untrained"."""
-    return lambda values: 100 * statistics.fmean(x != NO_CLEAR_ROLE for x in values[measure])
+    return lambda values: 100 * statistics.fmean(x != roles.NO_CLEAR_ROLE for x in values[measure])
 
 
-def mean_and_largest_fall(values: Values) -> list[float]:
-    """Of accuracy without a head."""
-    return [statistics.fmean(values["falls"]), max(values["falls"])]
-
+ROLE, NO_ROLE = map(share_with_role, ("roles", "roles_untrained"))
+"""Of the trained model, and of an untrained one as sharp"""
 
 PANELS = (
     side_by_side(
         {"apart": "trained", "apart_sharp": "untrained, as sharp", "apart_fresh": "untrained"},
         "heads apart (hundredths of the JS distance)",
-        xlabel="heads",
+        "heads",
     ),
     side_by_side(
         {"accuracy": "own", "exchanged": "another head's", "shared": "mean"},
         "accuracy on unseen data (%)",
+        "weights of a head",
         ylim=(0, 100),
-        xlabel="weights of a head",
     ),
     Curves(
-        measure=lambda values: sorted(values["falls"], reverse=True),
-        xlabel="heads, sorted by fall",
-        ylabel="fall of accuracy without the head (points)",
+        lambda values: sorted(values["falls"], reverse=True),
+        "fall of accuracy without the head (points)",
+        "heads, sorted by fall",
+    ),
+)
+SUMMARIES = (
+    Summary("Heads apart: trained, as sharp, untrained", ["apart", "apart_sharp", "apart_fresh"]),
+    Summary("Heads with a role (%)", ROLE),
+    Summary("Accuracy (%): own, exchanged, mean weights", ["accuracy", "exchanged", "shared"]),
+    Summary(
+        "Fall of accuracy without a head: mean, largest",
+        lambda values: [statistics.fmean(values["falls"]), max(values["falls"])],
     ),
 )

@@ -16,10 +16,9 @@ from clearhead.insight.metrics import partial_rank_correlations, rank_correlatio
 from clearhead.models.text import TextTransformer
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import capture
-from clearhead.studies._panels import Curves
+from clearhead.studies import Curves, Summary, Trial, Values
 from clearhead.studies.measures.tasks import FIRST_QUERY, NUM_PAIRS, NUM_WORDS, RecallTexts
 from clearhead.studies.measures.trainings import floor_of, images_of, model_of, texts_of
-from clearhead.studies.table import Trial, Values
 from clearhead.training.batches import generator_for
 
 MAPS = (RAW, VALUES, RELEVANCE, ROLLOUT, INK, RANDOM)
@@ -45,17 +44,15 @@ def influence(model: VisionTransformer, dataset: ImageDataset, seed: int) -> Val
     generator = generator_for("random map", seed)
     maps[RANDOM] = torch.rand(len(pixels), grid.num_patches, generator=generator).double()
     values = shapley(model, pixels).values
-    effects = ablation_effects(model, pixels, grid)
-    return {
-        "correlation": _means(maps, lambda x: rank_correlations(x, values.abs())),
-        "signed": _means(maps, lambda x: rank_correlations(x, values)),
-        "masking": _means(maps, lambda x: rank_correlations(x, effects)),
-        "beyond_ink": {
-            name: float(partial_rank_correlations(x, values.abs(), maps[INK]).mean())
-            for name, x in maps.items()
-            if name != INK
-        },
+    influences = {"correlation": values.abs(), "signed": values}
+    influences["masking"] = ablation_effects(model, pixels, grid)
+    found = {
+        measure: {name: float(rank_correlations(x, y).mean()) for name, x in maps.items()}
+        for measure, y in influences.items()
     }
+    ink = maps.pop(INK)
+    given_ink = {x: partial_rank_correlations(maps[x], values.abs(), ink) for x in maps}
+    return found | {"beyond_ink": {name: float(x.mean()) for name, x in given_ink.items()}}
 
 
 def influence_of_patches(trial: Trial) -> Values:
@@ -124,21 +121,20 @@ def recall_influence(model: TextTransformer, texts: RecallTexts) -> Values:
     }
 
 
-def _means(maps: dict[str, Tensor], measure: Callable[[Tensor], Tensor]) -> dict[str, float]:
-    return {name: float(measure(x).mean()) for name, x in maps.items()}
-
-
 PANELS = tuple(
     Curves(
-        measure=by_map(measure),
+        by_map(measure),
+        ylabel,
         x=tuple(name for name in MAPS if name != INK or measure != "beyond_ink"),
         join=False,
-        xlabel="",
-        ylabel=ylabel,
     )
     for measure, ylabel in (
         ("correlation", "rank correlation"),
         ("beyond_ink", "rank correlation, given the ink"),
         ("masking", "rank correlation with masking"),
     )
+)
+SUMMARIES = (
+    *(Summary(label, by_map(measure)) for measure, label in BY_MAP.items()),
+    Summary("Recall: weight on the pair in question (%)", "on_answer"),
 )

@@ -1,7 +1,7 @@
 """What changes from layer to layer: receptive fields, attention distances, decodable classes."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -9,42 +9,30 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clearhead.data import ImageDataset, normalize
-from clearhead.errors import ConfigError
-from clearhead.insight import measure_heads
+from clearhead.insight import Grid, measure_heads
+from clearhead.insight.tokens import coordinates
+from clearhead.models import TextTransformer
 from clearhead.models.baselines import ConvNet
 from clearhead.models.config import CNNConfig, ViTConfig
 from clearhead.models.pretrained import ImageModel
-from clearhead.models.text import TextTransformer
 from clearhead.models.vit import VisionTransformer
-from clearhead.studies._panels import Curves, Image
-from clearhead.studies.measures.classifiers import (
-    accuracy_on,
-    classifier_of,
-    inputs_of,
-    recorded,
-    unseen_digits,
-)
-from clearhead.studies.measures.tasks import FIRST_QUERY, NUM_WORDS, RecallTexts, recall_texts
+from clearhead.studies import Cell, Curves, Image, Measure, Summary, Trial, Values
+from clearhead.studies.measures import classifiers, tasks
+from clearhead.studies.measures.classifiers import classifier_of, inputs_of, recorded
+from clearhead.studies.measures.tasks import COMMON, FIRST_QUERY, NUM_WORDS, RECALL, RecallTexts
 from clearhead.studies.measures.trainings import floor_of, images_of, model_of, unseen_of
-from clearhead.studies.table import Cell, Measure, Trial, Values
 
 # Pixels belong to the effective field from this share of the largest gradient on (Luo et al. 2016,
 # section 4).
 EFFECTIVE = 1 - 0.9545
-
-BY_LAYER = {
-    "seen": "effective field (share of the image)",
-    "distance": "mean attention distance (patches)",
-    "hubs": "queries that attend most to one key (share)",
-}
+CUT_OFFS = {"1 %": 0.01, "20 %": 0.2}
+"""Other shares of the largest gradient from which a pixel counts as seen"""
 NUM_DIRECTIONS = 4  # random ones, along which a unit of many channels is differentiated
 
 RIDGE = 1e-3  # of the probes, relative to the number of examples
 PROBED = 1_000  # images that a probe is fitted on
 
 VIT, CNN = ViTConfig(embed_dim=32, depth=6), CNNConfig(widths=(8, 16, 32))
-CUT_OFFS = {"1 %": 0.01, "20 %": 0.2}
-"""Other shares of the largest gradient from which a pixel counts as seen"""
 
 Field = Float[Tensor, "height width"]
 
@@ -61,7 +49,7 @@ def layer_fields(
     generator = torch.Generator().manual_seed(seed)
     pixels = images.clone().requires_grad_()
     fields = []
-    for unit in list(_middle_units(model, pixels)):
+    for unit in [_middle_unit(model, x) for x in layer_outputs(model, pixels)]:
         squares = torch.zeros(images.shape[-2:])
         for _ in range(NUM_DIRECTIONS):
             direction = torch.randn(unit.shape, generator=generator)
@@ -74,7 +62,7 @@ def layer_fields(
 def spread_by_layer(
     model: ImageModel,
     images: Float[Tensor, "images channels height width"],
-    fields: Iterable[Field],
+    fields: Sequence[Field],
 ) -> dict[str, list[float]]:
     """By layer, `seen`: the effective share of each field; of a ViT also distances and hubs."""
     found = {"seen": [effective_share(field) for field in fields]}
@@ -100,9 +88,9 @@ def layers_by_depth(trial: Trial) -> Values:
 
 
 def probes_of_recall(trial: Trial) -> Values:
-    """`floor_of` recall, and `recall_probes`."""
-    texts = (recall_texts(x, trial.settings["unseen"], trial.seed) for x in ("train", "test"))
-    return floor_of(trial) | recall_probes(model_of(trial), *texts)
+    """`floor_of` recall, and `probe_accuracies`."""
+    texts = (tasks.recall_texts(x, trial.settings["unseen"], trial.seed) for x in ("train", "test"))
+    return floor_of(trial) | probe_accuracies(model_of(trial), *texts)
 
 
 def fields_of_classifier(trial: Trial) -> Values:
@@ -110,51 +98,16 @@ def fields_of_classifier(trial: Trial) -> Values:
     config = CNN if trial.condition.startswith("CNN") else VIT
     model = classifier_of(trial, config)
     images = inputs_of(trial, model)
+    unseen = classifiers.unseen_digits(trial.settings["unseen"], trial.seed)
     fields = layer_fields(model, images, trial.seed)
     relative = fields[0] / fields[0].max()
     return {
         "reached": [theoretical_share(field) for field in fields],
         "cut_offs": {name: effective_share(fields[0], share) for name, share in CUT_OFFS.items()},
         "first_field": [[round(x, 3) for x in row] for row in relative.tolist()],
-        "accuracy": accuracy_on(model, unseen_digits(trial.settings["unseen"], trial.seed)) / 100,
+        "accuracy": classifiers.accuracy_on(model, unseen) / 100,
         **spread_by_layer(model, images, fields),
     }
-
-
-def panels_by_layer(size: str, **options: Any) -> tuple[Curves, ...]:
-    """What was found in the model of a size, by layer."""
-    kinds = {x: BY_LAYER[x] for x in ("hubs", "seen")}
-    kinds["single"] = "accuracy of a probe on one patch's token (%)"
-    return (
-        distance_panel((size, "distance"), **options),
-        *(
-            Curves(
-                measure=(size, measure),
-                xlabel="layer",
-                ylabel=ylabel,
-                ylim=(0, None),
-                lines={10: "chance"} if measure == "single" else {},
-                **options,
-            )
-            for measure, ylabel in kinds.items()
-        ),
-    )
-
-
-def distance_panel(measure: Measure = "distance", **options: Any) -> Curves:
-    """Attention distance by layer, on 4 × 4 patches, beside that of uniform weights."""
-    distances = grid_distances(4, 4)
-    return Curves(
-        measure=measure,
-        ylim=(0, None),
-        xlabel="layer",
-        ylabel=BY_LAYER["distance"],
-        lines={
-            float(distances.mean()): "uniform weights",
-            float(distances.amax(dim=1).mean()): "farthest patch",
-        },
-        **options,
-    )
 
 
 def theoretical_share(field: Field) -> float:
@@ -177,16 +130,6 @@ def own_patch(values: Values, patch_size: int = 7) -> tuple[float, float]:
     return float((effective & own).sum() / effective.sum()), float(relative[~own].max())
 
 
-def grid_distances(rows: int, columns: int, p: float = 2.0) -> Float[Tensor, "patches patches"]:
-    """Distances between the patches of a grid, Euclidean by default.
-
-    Their mean is the attention distance of uniform weights; the mean of the largest in each row is
-    the largest attention distance that there can be.
-    """
-    places = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).double()
-    return torch.cdist(places, places, p=p)
-
-
 def hub_share(weights: Float[Tensor, "batch heads queries keys"]) -> float:
     """The share of queries whose largest weight is on the most common such key.
 
@@ -197,41 +140,34 @@ def hub_share(weights: Float[Tensor, "batch heads queries keys"]) -> float:
 
 
 def probe_accuracies(
-    model: VisionTransformer, training: ImageDataset, unseen: ImageDataset
+    model: VisionTransformer | TextTransformer,
+    training: ImageDataset | RecallTexts,
+    unseen: ImageDataset | RecallTexts,
 ) -> dict[str, list[float]]:
-    """`single`: accuracy (per cent) of linear probes for the class, on the patches' tokens.
+    """`single`: accuracy (per cent) of linear probes on single tokens, after each layer.
 
-    One probe for all patches is fitted on `training` after each layer.
+    They predict the class from the tokens of the patches, or the values of recall from those of
+    the queries. One probe for all tokens is fitted on `training`.
     """
-    states = []
-    for dataset in (training, unseen):
-        with torch.no_grad():
-            tokens = layer_tokens(model, normalize(dataset.images, model.config))
-            states.append([x[:, model.num_prefix_tokens :].double() for x in tokens])
-    patches = states[0][0].shape[1]
-    labels = [x.labels.repeat_interleave(patches) for x in (training, unseen)]
-    return {"single": _probed(states, labels)}
+    (states, known), (others, expected) = (_labelled_tokens(model, x) for x in (training, unseen))
+    pairs = zip(states, others, strict=True)
+    return {"single": [ridge_accuracy(x, known, y, expected) for x, y in pairs]}
 
 
-def recall_probes(
-    model: TextTransformer, training: RecallTexts, unseen: RecallTexts
-) -> dict[str, list[float]]:
-    """`single`: accuracy (per cent) of linear probes for the values, on the queries' tokens."""
-    states = []
-    for texts in (training, unseen):
-        with torch.no_grad():
-            states.append([x[:, FIRST_QUERY:].double() for x in layer_tokens(model, texts.ids)])
-    labels = [x.answers.flatten() - NUM_WORDS for x in (training, unseen)]
-    return {"single": _probed(states, labels)}
-
-
-def _probed(states: Sequence[Sequence[Tensor]], labels: Sequence[Tensor]) -> list[float]:
-    """The accuracy at each layer, fitted on the first tokens and labels, measured on the second."""
-    known, expected = labels
-    return [
-        ridge_accuracy(train.flatten(0, 1), known, test.flatten(0, 1), expected)
-        for train, test in zip(*states, strict=True)
-    ]
+@torch.no_grad()
+def _labelled_tokens(
+    model: VisionTransformer | TextTransformer, examples: ImageDataset | RecallTexts
+) -> tuple[list[Float[Tensor, "n dims"]], Int[Tensor, " n"]]:
+    """The tokens after each layer that have a label, and the labels."""
+    if isinstance(examples, RecallTexts):
+        labels = examples.answers.flatten() - NUM_WORDS
+        layers = [x[:, FIRST_QUERY:] for x in layer_outputs(model, examples.ids)]
+    else:
+        vit = cast("VisionTransformer", model)
+        labels, images = examples.labels, normalize(examples.images, vit.config)
+        layers = [x[:, vit.num_prefix_tokens :] for x in layer_outputs(vit, images)]
+    states = [x.double().flatten(0, 1) for x in layers]
+    return states, labels.repeat_interleave(len(states[0]) // len(labels))
 
 
 def ridge_accuracy(
@@ -251,44 +187,78 @@ def ridge_accuracy(
     return 100 * float((predicted == expected).double().mean())
 
 
-def layer_tokens(model: VisionTransformer | TextTransformer, inputs: Tensor) -> Iterator[Tensor]:
-    """The tokens after each block."""
-    x = model.embedded(inputs)
-    for block in model.blocks:
-        x = block(x)
-        yield x
+def layer_outputs(model: nn.Module, inputs: Tensor) -> list[Tensor]:
+    """The tokens after each block; of a CNN the channels after the ReLU of each convolution."""
+    outputs: list[Tensor] = []
+    layers = [x for x in model.modules() if isinstance(x, nn.ReLU)]
+    if not isinstance(model, ConvNet):
+        layers = list(cast("Any", model).blocks)
+    handles = [x.register_forward_hook(lambda *call: outputs.append(call[2])) for x in layers]
+    try:
+        model(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return outputs
 
 
-def _middle_units(model: ImageModel, pixels: Tensor) -> Iterator[Tensor]:
+def _middle_unit(model: ImageModel, output: Tensor) -> Tensor:
+    """Of a layer: the token of a patch, or all channels of a place."""
     if isinstance(model, VisionTransformer):
         rows, columns = model.grid
-        middle = model.num_prefix_tokens + rows // 2 * columns + columns // 2
-        yield from (tokens[:, middle] for tokens in layer_tokens(model, pixels))
-        return
-    if not isinstance(model, ConvNet):
-        raise ConfigError(f"expected a ViT or a CNN, got {type(model).__name__}")
-    for x in _activations(model, pixels):
-        yield x[:, :, x.shape[2] // 2, x.shape[3] // 2]
+        return output[:, model.num_prefix_tokens + rows // 2 * columns + columns // 2]
+    return output[:, :, output.shape[2] // 2, output.shape[3] // 2]
 
 
-def _activations(model: ConvNet, x: Tensor) -> Iterator[Tensor]:
-    """After the ReLU of each convolution."""
-    for place, stage in enumerate(model.stages):
-        x = model.pool(x) if place else x
-        for module in stage:  # type: ignore[attr-defined]
-            x = module(x)
-            if isinstance(module, nn.ReLU):
-                yield x
+_PATCHES = coordinates(Grid(4, 4))
+_DISTANCES = torch.cdist(_PATCHES, _PATCHES)
+DISTANCE_LINES = {
+    float(_DISTANCES.mean()): "uniform weights",
+    float(_DISTANCES.amax(dim=1).mean()): "farthest patch",
+}
+"""Of the attention distance on 4 × 4 patches"""
 
 
-FIELD_PANELS: tuple[Curves | Image, ...] = (
-    *(
-        Curves(measure=x, scale=100, xlabel="layer", ylabel=f"{kind} field (% of image)")
-        for x, kind in (("seen", "effective"), ("reached", "theoretical"))
+def by_layer(measure: Measure, ylabel: str, lines: dict[float, str] | None = None) -> Curves:
+    """A measure by layer, from 0 on."""
+    return Curves(measure, ylabel, "layer", ylim=(0, None), lines=lines or {})
+
+
+DISTANCE, HUBS, SEEN = (
+    "mean attention distance (patches)",
+    "queries that attend most to one key (share)",
+    "effective field (share of the image)",
+)
+FIELD_PANELS = (
+    Curves("seen", "effective field (% of image)", "layer", scale=100),
+    Curves("reached", "theoretical field (% of image)", "layer", scale=100),
+    by_layer("distance", DISTANCE, DISTANCE_LINES),
+    Image(Cell("ViT trained", "first_field"), "ViT, first layer: gradients"),
+    Image(Cell("CNN trained", "first_field"), "CNN, first layer: gradients"),
+)
+FIELD_SUMMARIES = (
+    Summary(f"By layer: {SEEN}", "seen"),
+    Summary(f"By layer: {DISTANCE}", "distance"),
+    Summary(f"By layer: {HUBS}", "hubs"),
+    Summary(
+        "First layer: share of the effective field in the unit's own patch, and largest "
+        "relative gradient elsewhere",
+        own_patch,
+        conditions=("ViT trained", "shipped trained"),
     ),
-    distance_panel(),
-    *(
-        Image(cell=Cell(f"{x} trained", "first_field"), title=f"{x}, first layer: gradients")
-        for x in ("ViT", "CNN")
-    ),
+)
+DEPTH_PANELS = (  # of the models of six layers
+    by_layer(("6", "distance"), DISTANCE, DISTANCE_LINES),
+    by_layer(("6", "hubs"), HUBS),
+    by_layer(("6", "seen"), SEEN),
+    by_layer(("6", "single"), "accuracy of a probe on one patch's token (%)", {10: "chance"}),
+)
+DEPTH_SUMMARIES = tuple(
+    Summary(f"By layer, {condition}: {name}", measure, conditions=(condition,))
+    for condition in (COMMON, RECALL, "shipped")
+    for measure, name in (
+        ("distance", "mean attention distance (patches)"),
+        ("hubs", "share of queries that attend most to the same key"),
+        ("single", "accuracy of a probe on one token (%)"),
+    )
 )

@@ -9,27 +9,22 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from clearhead.data import (
-    PronounSentence,
-    WordTokenizer,
-    pronoun_sentences,
-    vocabulary,
-)
+from clearhead.data import PronounSentence, WordTokenizer, pronoun_sentences, vocabulary
 from clearhead.data.sentences import NounSplit
 from clearhead.data.tokenizer import MASK
 from clearhead.inference import pronoun_score
 from clearhead.models.config import TextConfig
 from clearhead.models.text import TextTransformer
 from clearhead.recording import AttentionRecord, intervene
-from clearhead.studies._panels import Curves
+from clearhead.studies import Curves, Measure, Summary, Trial, Values
 from clearhead.studies.measures.classifiers import recorded, untrained
-from clearhead.studies.table import Measure, Trial, Values
 from clearhead.training import TextTrainConfig, fit
 
 FIRST, SECOND, PRONOUN = 1, 4, 6  # the dog chased the ball because it was hungry .
@@ -50,8 +45,9 @@ KNOWN: Measure = [(model, "known", "place", "unseen") for model in MODELS]
 BY_MASK: Measure = [("asked at it", "cut_at_it", "noun", name) for name in MASKED]
 """Accuracy at "it" of the model trained to predict there, by masked noun"""
 
-BATCH_SIZE, RATE, RATE_BIDIRECTIONAL = 32, 7e-3, 2.5e-3
 TINY = torch.finfo(torch.float32).tiny
+
+Weights = Float[Tensor, "layers heads sentences"]
 
 
 @dataclass(frozen=True)
@@ -80,16 +76,15 @@ def pronoun_models(trial: Trial) -> dict[str, TextTransformer]:
     config = TextTrainConfig(
         model=causal,
         texts=settings["texts"],
-        batch_size=BATCH_SIZE,
+        batch_size=32,
         epochs=settings["epochs"],
-        learning_rate=RATE,
+        learning_rate=7e-3,
         seed=trial.seed,
-        precision="float32",
-        compile=False,
     )
     start = fit(config).result
-    changes = {"epochs": settings["epochs_on"], "learning_rate": RATE_BIDIRECTIONAL}
-    second = replace(config, model=bidirectional, **changes)
+    second = replace(
+        config, model=bidirectional, epochs=settings["epochs_on"], learning_rate=2.5e-3
+    )
     return {
         "causal": start,
         "asked at it": fit(second, model=start).result,
@@ -100,47 +95,40 @@ def pronoun_models(trial: Trial) -> dict[str, TextTransformer]:
 
 
 def resolve_pronouns(trial: Trial) -> Values:
-    """`pronoun_measures` of each model, by the keys of `MODELS`."""
-    num_sets = trial.settings["fours"]
-    return {
-        name: pronoun_measures(model, num_sets, trial.seed)
-        for name, model in pronoun_models(trial).items()
-    }
-
-
-def pronoun_measures(model: TextTransformer, num_sets: int, seed: int) -> Values:
-    """All measures of a model on `num_sets` counterbalanced sets of each noun split.
+    """All measures of each model, by the keys of `MODELS`, on sets of each noun split.
 
     `known`: accuracy on the referent's position; `at_it`, `at_answer`: share of sentences in which
     the referent has the larger weight (`referent_preferred`); `cut_at_it`: accuracy at "it", by the
-    noun that it cannot attend to.
+    noun that it cannot attend to. The setting `fours` is the number of counterbalanced sets.
     """
-    sentences = {split: pronoun_sentences(split, num_sets, seed) for split in SPLITS}
-    unseen = at_pronoun(model, sentences["unseen"])
-    masks = (None, unseen.distractor, unseen.referent)
-    return {
-        "known": {
-            "place": {
-                "unseen": pronoun_score(model, sentences["unseen"], "unseen", "place").accuracy
-            }
-        },
-        "at_it": _preferred(model, sentences, at_pronoun),
-        "at_answer": _preferred(model, sentences, at_answer),
-        "cut_at_it": {
-            "noun": {
-                name: referent_accuracy(model, unseen, mask)
-                for name, mask in zip(MASKED, masks, strict=True)
-            }
-        },
-    }
+    splits = {x: pronoun_sentences(x, trial.settings["fours"], trial.seed) for x in SPLITS}
+
+    def preferred(model: TextTransformer, batched: Any) -> Values:
+        batches = {split: batched(model, sentences) for split, sentences in splits.items()}
+        return {
+            split: {"named": referent_preferred(*noun_weights(model, batch)).tolist()}
+            for split, batch in batches.items()
+        }
+
+    def measured(model: TextTransformer) -> Values:
+        unseen = at_pronoun(model, splits["unseen"])
+        known = pronoun_score(model, splits["unseen"], "unseen", "place").accuracy
+        masks = dict(zip(MASKED, (None, unseen.distractor, unseen.referent), strict=True))
+        masked = {name: referent_accuracy(model, unseen, mask) for name, mask in masks.items()}
+        return {
+            "known": {"place": {"unseen": known}},
+            "at_it": preferred(model, at_pronoun),
+            "at_answer": preferred(model, at_answer),
+            "cut_at_it": {"noun": masked},
+        }
+
+    return {name: measured(model) for name, model in pronoun_models(trial).items()}
 
 
 def attention_accuracies(values: Values) -> list[float]:
     """`attention_accuracy` by model: at "it", in causal models at the word before the answer."""
-    return [
-        attention_accuracy(model, "at_answer" if "causal" in model else "at_it")(values)
-        for model in MODELS
-    ]
+    where = {x: "at_answer" if "causal" in x else "at_it" for x in MODELS}
+    return [attention_accuracy(model, place)(values) for model, place in where.items()]
 
 
 def attention_accuracy(model: str, where: str = "at_it") -> Callable[[Values], float]:
@@ -172,9 +160,7 @@ def at_answer(model: TextTransformer, items: Sequence[PronounSentence]) -> Prono
     return _batch(model, items, texts, position)
 
 
-def noun_weights(
-    model: TextTransformer, batch: PronounBatch
-) -> tuple[Float[Tensor, "layers heads sentences"], Float[Tensor, "layers heads sentences"]]:
+def noun_weights(model: TextTransformer, batch: PronounBatch) -> tuple[Weights, Weights]:
     """Weights of the query token on the referent and on the distractor."""
     records = recorded(model, batch.ids).records
     rows = torch.stack([x.stages(queries=batch.position).weights[:, :, 0] for x in records])
@@ -183,17 +169,13 @@ def noun_weights(
     return rows[:, :, sentences, batch.referent], rows[:, :, sentences, batch.distractor]
 
 
-def referent_preferred(
-    referent: Float[Tensor, "layers heads sentences"],
-    distractor: Float[Tensor, "layers heads sentences"],
-) -> Float[Tensor, "layers columns"]:
+def referent_preferred(referent: Weights, distractor: Weights) -> Float[Tensor, "layers columns"]:
     """Share of sentences in which the referent has the larger weight; equal ones count one half.
 
     A column for each head, and a last one for the mean of a layer's heads.
     """
-    one, other = (
-        torch.cat([x, x.mean(dim=1, keepdim=True)], dim=1) for x in (referent, distractor)
-    )
+    both = (referent, distractor)
+    one, other = (torch.cat([x, x.mean(dim=1, keepdim=True)], dim=1) for x in both)
     return ((one > other).double() + (one == other).double() / 2).mean(dim=2)
 
 
@@ -225,10 +207,7 @@ def without_keys(masked: Int[Tensor, " sentences"]) -> Callable[[AttentionRecord
 
 
 def _batch(
-    model: TextTransformer,
-    items: Sequence[PronounSentence],
-    texts: Sequence[str],
-    position: int,
+    model: TextTransformer, items: Sequence[PronounSentence], texts: Sequence[str], position: int
 ) -> PronounBatch:
     tokenizer = WordTokenizer(model.config.vocabulary)
     ids = torch.tensor([tokenizer.encode(text).ids for text in texts])
@@ -236,26 +215,15 @@ def _batch(
     return PronounBatch(ids, position, referent, distractor=FIRST + SECOND - referent)
 
 
-def _preferred(
-    model: TextTransformer,
-    sentences: Mapping[NounSplit, Sequence[PronounSentence]],
-    batched: Callable[[TextTransformer, Sequence[PronounSentence]], PronounBatch],
-) -> Values:
-    return {
-        split: {"named": referent_preferred(*noun_weights(model, batched(model, items))).tolist()}
-        for split, items in sentences.items()
-    }
-
-
 _shares = partial(Curves, join=False, scale=100, ylim=(0, 103), lines={50: "chance"})
-_by_model = partial(_shares, x=tuple(MODELS.values()), xlabel="model")
+_by_model = partial(_shares, xlabel="model", x=tuple(MODELS.values()))
 PANELS = (
-    _by_model(measure=KNOWN, ylabel="accuracy on the referent's position (%)"),
-    _by_model(measure=attention_accuracies, ylabel="referent has more weight (%)"),
-    _shares(
-        measure=BY_MASK,
-        x=tuple(MASKED.values()),
-        xlabel="masked for “it”",
-        ylabel="accuracy at “it” (%)",
-    ),
+    _by_model(KNOWN, "accuracy on the referent's position (%)"),
+    _by_model(attention_accuracies, "referent has more weight (%)"),
+    _shares(BY_MASK, "accuracy at “it” (%)", "masked for “it”", x=tuple(MASKED.values())),
+)
+SUMMARIES = (
+    Summary("Accuracy on the position, by model", KNOWN),
+    Summary("More weight on the referent", attention_accuracies),
+    Summary("Accuracy by masked noun", BY_MASK),
 )

@@ -10,14 +10,13 @@ from torch import Tensor
 from clearhead.data import CORRUPTIONS, ImageDataset, corrupt, normalize
 from clearhead.insight import Foreground, Grid
 from clearhead.insight.forward import probabilities
+from clearhead.insight.tokens import coordinates
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
-from clearhead.studies._panels import Curves, side_by_side
+from clearhead.studies import Curves, Summary, Trial, Values, side_by_side
 from clearhead.studies.measures.classifiers import recorded
-from clearhead.studies.measures.layers import grid_distances
-from clearhead.studies.measures.tasks import CommonDigits, common_digits
+from clearhead.studies.measures.tasks import COMMON, CommonDigits, common_digits
 from clearhead.studies.measures.trainings import floor_of, model_of, unseen_of
-from clearhead.studies.table import Trial, Values
 from clearhead.training.batches import generator_for
 
 BLANK = "noise on blank patches"
@@ -27,6 +26,7 @@ GRID = Grid(4, 4)  # that of the ViT, for all models
 LABELS = {"vit": "ViT", "uniform": "uniform attention", "cnn": "CNN"}
 """The models on digits"""
 
+Images = UInt8[Tensor, "images 1 28 28"]
 Weights = Float[Tensor, "images heads queries keys"]
 
 
@@ -48,9 +48,7 @@ def robustness(
     these that a model classifies wrongly, by model and corruption; `on_blank`, of models with
     attention: attention on blank patches with and without noise, in per cent.
     """
-    clean = {
-        name: _evaluated(model, dataset.images, dataset.labels) for name, model in models.items()
-    }
+    clean = {x: _evaluated(models[x], dataset.images, dataset.labels) for x in models}
     common = torch.stack([x.correct for x in clean.values()]).all(dim=0)
     blank = Foreground.of(dataset.images, GRID).background
     result: Values = {
@@ -88,9 +86,7 @@ def falls_and_twins(trial: Trial) -> Values:
     return floor_of(trial) | found | relevance_of_twins(model, images)
 
 
-def noisy_blanks(
-    images: UInt8[Tensor, "images 1 28 28"], name: str, generator: torch.Generator
-) -> UInt8[Tensor, "images 1 28 28"]:
+def noisy_blanks(images: Images, name: str, generator: torch.Generator) -> Images:
     """Impulse noise on the patches without ink alone."""
     blank = Foreground.of(images, GRID).background.view(-1, 1, GRID.rows, GRID.columns)
     height, width = images.shape[2] // GRID.rows, images.shape[3] // GRID.columns
@@ -111,12 +107,11 @@ def relevance_of_neighbours(model: VisionTransformer, dataset: ImageDataset) -> 
     """
     weights = _mean_weights(model, dataset.images)
     ink = Foreground.of(dataset.images, GRID)
-    distances = grid_distances(GRID.rows, GRID.columns, p=torch.inf)
-    pairs = (distances == 1) & ink.mask[:, :, None]
+    places = coordinates(GRID)
+    adjacent = torch.cdist(places, places, p=torch.inf) == 1
+    pairs = adjacent & ink.mask[:, :, None]
     kinds = {"inked": ink.mask, "blank": ink.background}
-    return {
-        name: 100 * float(weights[pairs & keys[:, None]].mean()) for name, keys in kinds.items()
-    }
+    return {x: 100 * float(weights[pairs & keys[:, None]].mean()) for x, keys in kinds.items()}
 
 
 def relevance_of_twins(model: VisionTransformer, images: CommonDigits) -> Values:
@@ -144,9 +139,7 @@ def fall_under(model: str, *corruptions: str) -> Callable[[Values], float]:
     return lambda values: sum(values["falls"][model][x] for x in corruptions) / len(corruptions)
 
 
-def _mean_weights(
-    model: VisionTransformer, images: UInt8[Tensor, "images 1 28 28"]
-) -> Float[Tensor, "images queries keys"]:
+def _mean_weights(model: VisionTransformer, images: Images) -> Float[Tensor, "images queries keys"]:
     records = recorded(model, normalize(images, model.config)).records
     return torch.stack([x.weights.double().mean(dim=1) for x in records]).mean(dim=0)
 
@@ -166,28 +159,37 @@ WEIGHTS: dict[str, Any] = {"ylim": (0, None), "lines": {6.25: "uniform"}}
 PANELS = (
     *(
         Curves(
-            measure=[("falls", name, x) for x in ALL_CORRUPTIONS],
+            [("falls", name, x) for x in ALL_CORRUPTIONS],
+            f"fall of {label} (points)",
+            "corruption",
             x=ALL_CORRUPTIONS,
             conditions=("digits",),
             join=False,
             ylim=(0, 100),
-            xlabel="corruption",
-            ylabel=f"fall of {label} (points)",
         )
         for name, label in LABELS.items()
     ),
     side_by_side(
         {"inked": "with ink", "blank": "blank"},
         "weight of a patch with ink (%)",
+        "adjacent patch",
         conditions=("digits",),
-        xlabel="adjacent patch",
         **WEIGHTS,
     ),
     side_by_side(
         {"twin": "same class", "others": "other class"},
         "weight of a digit that decides (%)",
-        conditions=("common digit",),
-        xlabel="digit in the other half",
+        "digit in the other half",
+        conditions=(COMMON,),
         **WEIGHTS,
+    ),
+)
+SUMMARIES = (
+    *(Summary(f"Accuracy on clean images (%), {LABELS[x]}", ("clean", x)) for x in LABELS),
+    Summary("Share of the images that all models classify correctly", "common"),
+    Summary(
+        "Fall under fifteen corruptions (points): ViT, uniform attention, CNN",
+        [fall_under(name, *CORRUPTIONS) for name in LABELS],
+        conditions=("digits",),
     ),
 )

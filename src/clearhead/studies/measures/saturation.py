@@ -1,7 +1,7 @@
 """How far a softmax is saturated, what is left of its gradient, and trainings without 1/√d_k."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
@@ -13,41 +13,23 @@ from clearhead import attention
 from clearhead.data import ImageDataset, normalize
 from clearhead.errors import DivergenceError
 from clearhead.insight.measures import entropy
-from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import capture
-from clearhead.studies._panels import Curves, Points
-from clearhead.studies.measures.classifiers import (
-    accuracy_on_unseen,
-    fit_classifier,
-    inputs_of,
-    recorded,
-    training_config,
-    training_digits,
-)
-from clearhead.studies.measures.scores import SCALES, WIDTH, classifier_with_scale
-from clearhead.studies.table import Measure, Trial, Values
-from clearhead.training import Callback, TrainConfig, TrainingState, initial_model
+from clearhead.studies import Curves, Points, Summary, Trial, Values
+from clearhead.studies.measures import classifiers
+from clearhead.studies.measures.classifiers import accuracy_on_unseen, inputs_of, recorded
+from clearhead.studies.measures.scores import HEAD_DIMS, SCALES, classifier_with_scale, config_with
+from clearhead.training import Callback, TrainConfig, TrainingState, fit, initial_model
 
 KEYS = 16  # as many as the digit classifier has
 NORMS = {"jacobian": "the softmax's Jacobian", "query_gradient": "∂weights/∂query"}
-AT_LARGEST: Measure = [
-    ("measured", scale, name, -1)
-    for scale in ("1/√d_k", "unscaled")
-    for norm in NORMS
-    for name in (norm, f"{norm}_median")
-]
-"""Mean and median norms of random scores at the largest d_k"""
-
 RATES = {"low": 0.3, "usual": 1.0, "high": 10.0}
 """Times the usual ones"""
 USUAL = {"adamw": (3e-3, 1e-2), "muon": (1e-2, 3e-2)}
 """Learning rate, and that of matrices"""
-BATCH_SIZE = 50
 PROBED = (5, 10, 20, 50, 100, 150, 200)
 """Steps after which gradients and entropies are measured, on `PROBE_DIGITS` training digits"""
 PROBE_DIGITS = 100
-PROBED_MEASURES = {"query_gradient": "norm of W_Q's gradient", "entropy": "entropy (nats)"}
 LOST_BELOW = 30.0
 """Accuracy (per cent, three times chance) below which a training counts as lost"""
 
@@ -156,30 +138,23 @@ def train_with_scale(trial: Trial) -> Values:
     For `first` ("small" or "unit") and "matched" see `initial_weights`. A loss of NaN counts as
     accuracy 0.
     """
-    settings, factor = trial.settings, RATES[trial.settings["rate"]]
-    learning_rate, matrix_learning_rate = USUAL[settings["optimizer"]]
-    config = training_config(
-        ViTConfig(
-            depth=2,
-            embed_dim=WIDTH,
-            num_heads=WIDTH // settings["head_dim"],
-            attention_scale="sqrt" if trial.condition == "sqrt" else "none",
-        ),
-        (learning_rate * factor, matrix_learning_rate * factor),
+    settings, optimizer = trial.settings, trial.settings["optimizer"]
+    rate, matrix_rate = (RATES[settings["rate"]] * x for x in USUAL[optimizer])
+    config: TrainConfig = classifiers.training_config(
+        config_with(settings["head_dim"], "sqrt" if trial.condition == "sqrt" else "none"),
+        (rate, matrix_rate),
         epochs=settings["epochs"],
-        batch_size=BATCH_SIZE,
-        optimizer=settings["optimizer"],
+        batch_size=50,
+        optimizer=optimizer,
         seed=trial.seed,
     )
-    digits = training_digits(settings["digits"], trial.seed)
-    initial = initial_weights(
-        config, unit=settings["first"] == "unit", matched=trial.condition == "matched"
-    )
+    digits = classifiers.training_digits(settings["digits"], trial.seed)
+    unit, matched = settings["first"] == "unit", trial.condition == "matched"
+    initial = initial_weights(config, unit=unit, matched=matched)
     probes, accuracy, diverged_after = Probes(digits), 0.0, -1
     try:
-        model = fit_classifier(config, digits, model=initial, callback=probes)
-        measured = accuracy_on_unseen(model, unseen=settings["unseen"], seed=trial.seed)
-        accuracy = measured["accuracy"]
+        model = fit(config, digits, model=initial, callback=probes).result
+        accuracy = accuracy_on_unseen(model, trial)["accuracy"]
     except DivergenceError:
         diverged_after = probes.steps
     return {
@@ -215,18 +190,17 @@ class Probes(Callback):
     """`gradients_and_entropies` on the same training digits, after the steps `PROBED`."""
 
     def __init__(self, digits: ImageDataset) -> None:
-        self.digits = digits
-        self.steps = 0
+        self.digits, self.steps = digits, 0
         self.values: list[Values] = []
 
     def on_step(self, state: TrainingState[Any], loss: float) -> None:
         """Measure, if it is time."""
         self.steps = state.step
         if state.step in PROBED:
-            model = cast("VisionTransformer", state.model)
-            images = normalize(self.digits.images[:PROBE_DIGITS], model.config)
-            measured = gradients_and_entropies(model, images, self.digits.labels[:PROBE_DIGITS])
-            self.values.append({"step": state.step, **measured})
+            model, digits = cast("VisionTransformer", state.model), self.digits
+            images = normalize(digits.images[:PROBE_DIGITS], model.config)
+            found = gradients_and_entropies(model, images, digits.labels[:PROBE_DIGITS])
+            self.values.append({"step": state.step, **found})
 
 
 def gradients_and_entropies(
@@ -242,62 +216,94 @@ def gradients_and_entropies(
     with capture(gradients=False) as recording:
         loss = F.cross_entropy(model(images), labels)
     gradients = torch.autograd.grad(loss, weights)
-    width = model.config.embed_dim
-    rows = [entropy(record.weights) for record in recording.records]
     return {
-        "query_gradient": [float(x[:width].norm()) for x in gradients],
-        "entropy": [x.mean(dim=(0, 2)).tolist() for x in rows],
+        "query_gradient": [float(x[: model.config.embed_dim].norm()) for x in gradients],
+        "entropy": [entropy(x.weights).mean(dim=(0, 2)).tolist() for x in recording.records],
     }
 
 
-def over_steps(measure: str, layer: int = 0) -> Callable[[Values], list[float]]:
-    """A probed measure of a layer after each of the steps `PROBED`, mean over heads.
+def over_steps(measure: str) -> Callable[[Values], list[float]]:
+    """A probed measure of the first layer after each of the steps `PROBED`, mean over heads.
 
     `IndexError`, so no such measure, if the training was shorter or diverged.
     """
 
     def values_of(values: Values) -> list[float]:
-        rows = [values["probes"][place][measure][layer] for place in range(len(PROBED))]
+        rows = [values["probes"][place][measure][0] for place in range(len(PROBED))]
         return torch.tensor(rows).reshape(len(rows), -1).mean(dim=1).tolist()
 
     return values_of
 
 
-def probe_curves(measure: str, ylabel: str, title: str, settings: Values) -> Curves:
-    """A probed measure of the first layer over the steps."""
-    return Curves(
-        measure=over_steps(measure),
-        settings=settings,
-        x=PROBED,
-        xscale="log",
-        yscale="log" if "gradient" in measure else "linear",
-        xlabel="steps",
-        ylabel=f"{ylabel}, first layer",
-        title=title,
-    )
-
-
 PANELS: tuple[Curves | Points, ...] = (
     *(
         Curves(
-            measure=curves_of(measure),
+            curves_of(measure),
+            f"{name}, mean over rows",
+            "d_k",
             group="measure",
             x="head_dims",
             xscale="log2",
             yscale="log",
-            xlabel="d_k",
-            ylabel=f"{name}, mean over rows",
         )
         for measure, name in (("largest", "largest weight"), *NORMS.items())
     ),
     Points(
-        measure="largest",
+        "largest",
+        "largest weight of trained classifiers",
+        "d_k",
         x="head_dim",
         group="scale",
         conditions=("trained",),
         xscale="log2",
-        xlabel="d_k",
-        ylabel="largest weight of trained classifiers",
         lines={1 / KEYS: "uniform weights"},
     ),
 )
+SUMMARIES = (
+    Summary(
+        f"Norms at d_k {HEAD_DIMS[-1]}, with 1/√d_k and unscaled: the Jacobian (mean, median row), "
+        "∂weights/∂query (mean, median row)",
+        [
+            ("measured", scale, name, -1)
+            for scale in ("1/√d_k", "unscaled")
+            for norm in NORMS
+            for name in (norm, f"{norm}_median")
+        ],
+    ),
+    Summary("Trained classifiers: mean largest weight", "largest", by="scale"),
+)
+
+
+def training_panels(rates: Values, deciding: Mapping[str, Values]) -> tuple[Curves | Points, ...]:
+    """Accuracy by rate, with the settings `rates`; probes over the steps, with `deciding` ones."""
+    probed = {"query_gradient": "norm of W_Q's gradient", "entropy": "entropy (nats)"}
+    return (
+        Points("accuracy", "accuracy on unseen digits (%)", "rate", x="rate", settings=rates),
+        *(
+            Curves(
+                over_steps(measure),
+                f"{ylabel}, first layer",
+                "steps",
+                x=PROBED,
+                settings=settings,
+                xscale="log",
+                yscale="log" if measure == "query_gradient" else "linear",
+                title=name,
+            )
+            for measure, ylabel in probed.items()
+            for name, settings in deciding.items()
+        ),
+    )
+
+
+def training_summaries(rates: Values, deciding: Mapping[str, Values]) -> tuple[Summary, ...]:
+    """Accuracies with the settings `deciding`, and lost trainings with `rates`."""
+    return (
+        *(Summary(f"Accuracy (%), {x}", "accuracy", settings=deciding[x]) for x in deciding),
+        Summary(
+            "Lost trainings at ten times the usual rate, variance 1",
+            lambda values: values["lost"] > 0,
+            settings=rates | {"rate": "high"},
+        ),
+        Summary("Trainings with a loss of NaN", lambda values: values["not_a_number_after"] >= 0),
+    )

@@ -14,9 +14,8 @@ from clearhead.attention import MultiHeadAttention
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import Recording
-from clearhead.studies._panels import Curves, Points
+from clearhead.studies import Curves, Points, Summary, Trial, Values
 from clearhead.studies.measures.classifiers import classifier_of, inputs_of, recorded
-from clearhead.studies.table import Trial, Values
 
 HEAD_DIMS = (4, 8, 16, 32, 64, 128, 256, 512)
 SCALES = {"unscaled": 0.0, "1/√d_k": -0.5, "1/d_k": -1.0}
@@ -27,6 +26,9 @@ WIDTH = 64
 SQRT, LEARNED = "trained sqrt", "trained learned"
 """Conditions: classifiers scaled by 1/√d_k, or by a learned factor for each head"""
 
+Vectors = Float[Tensor, "batch heads tokens head_dim"]
+"""Queries or keys"""
+
 
 def variances_of_random_scores(trial: Trial) -> Values:
     """Variance of the scaled scores: distribution → scale → one number for each d_k.
@@ -35,9 +37,7 @@ def variances_of_random_scores(trial: Trial) -> Values:
     """
     generator = torch.Generator().manual_seed(trial.seed)
     pairs, head_dims = trial.settings["pairs"], trial.settings["head_dims"]
-    variance: dict[str, dict[str, list[float]]] = {
-        distribution: {scale: [] for scale in SCALES} for distribution in DISTRIBUTIONS
-    }
+    variance: Values = {x: {scale: [] for scale in SCALES} for x in DISTRIBUTIONS}
     for distribution, head_dim in product(DISTRIBUTIONS, head_dims):
         shape = (pairs, 1, head_dim)
         query, key = (independent_components(distribution, shape, generator) for _ in range(2))
@@ -61,13 +61,14 @@ def independent_components(
 def classifier_with_scale(trial: Trial) -> VisionTransformer:
     """The model of a trial (see `classifier_of`), with d_k and scale as in its settings."""
     settings = trial.settings
-    config = ViTConfig(
-        embed_dim=WIDTH,
-        depth=2,
-        num_heads=WIDTH // settings.get("head_dim", WIDTH),
-        attention_scale=settings.get("scale", "sqrt"),
-    )
+    config = config_with(settings.get("head_dim", WIDTH), settings.get("scale", "sqrt"))
     return cast("VisionTransformer", classifier_of(trial, config))
+
+
+def config_with(head_dim: int, scale: str) -> ViTConfig:
+    """A small ViT with this dimension of a head and this factor of the scores."""
+    heads = WIDTH // head_dim
+    return ViTConfig(embed_dim=WIDTH, depth=2, num_heads=heads, attention_scale=scale)
 
 
 def variances_in_model(trial: Trial) -> Values:
@@ -106,25 +107,14 @@ def prediction_errors_and_range(values: Values) -> list[float]:
     return [statistics.median(errors), max(errors), min(heads["scaled"]), max(heads["scaled"])]
 
 
-def range_of_factors(values: Values) -> list[float]:
-    """Smallest and largest factor of a head over 1/√d_k."""
-    return [min(values["relative_scale"]), max(values["relative_scale"])]
-
-
-def score_variance(
-    query: Float[Tensor, "batch heads tokens head_dim"],
-    key: Float[Tensor, "batch heads tokens head_dim"],
-) -> Float[Tensor, " heads"]:
+def score_variance(query: Vectors, key: Vectors) -> Float[Tensor, " heads"]:
     """Over all pairs of a query and a key of one image, in float64."""
     scores = query.double() @ key.double().transpose(-2, -1)
     variances: Tensor = scores.transpose(0, 1).flatten(1).var(dim=1, correction=0)
     return variances
 
 
-def variance_if_unrelated(
-    query: Float[Tensor, "batch heads tokens head_dim"],
-    key: Float[Tensor, "batch heads tokens head_dim"],
-) -> Float[Tensor, " heads"]:
+def variance_if_unrelated(query: Vectors, key: Vectors) -> Float[Tensor, " heads"]:
     """tr(M_q M_k) - (m_q · m_k)², M and m the second moments and means of queries and keys.
 
     This is the variance of q·k if q and k are independent of each other, while the components of
@@ -137,9 +127,7 @@ def variance_if_unrelated(
     return total - (means * other_means).sum(dim=-1) ** 2
 
 
-def standardised(
-    x: Float[Tensor, "batch heads tokens head_dim"],
-) -> Float[Tensor, "batch heads tokens head_dim"]:
+def standardised(x: Vectors) -> Vectors:
     """Every component of every head with mean 0 and variance 1 over all images and tokens.
 
     A component that never varies stays 0.
@@ -155,22 +143,20 @@ def scale_factors(model: VisionTransformer) -> Float[Tensor, "layers heads"]:
     rows = []
     for layer in (x for x in model.modules() if isinstance(x, MultiHeadAttention)):
         factor = layer.head_dim**-0.5 if layer.scale is None else layer.scale
-        learned = layer.learned_scale
-        own = torch.full((layer.num_heads,), factor, dtype=torch.float64)
-        rows.append(own if learned is None else learned.detach().flatten().double())
+        if layer.learned_scale is not None:
+            factor = layer.learned_scale.detach().flatten().double()
+        rows.append(torch.ones(layer.num_heads, dtype=torch.float64) * factor)
     return torch.stack(rows)
 
 
-def head_variances(
-    recording: Recording, factors: Float[Tensor, "layers heads"]
-) -> dict[str, list[float]]:
+def head_variances(recording: Recording, factors: Float[Tensor, "layers heads"]) -> Values:
     """One number for each head of each layer.
 
     `scaled`: variance of the scores at the input of the softmax; `unscaled`: without the factor;
     `if_unrelated`: predicted for `unscaled` from moments alone; `per_component`: with every
     component of q and k standardised, over d_k.
     """
-    result: dict[str, list[float]] = defaultdict(list)
+    result: Values = defaultdict(list)
     for record, factor in zip(recording.records, factors, strict=True):
         # a learned factor is part of the recorded query
         in_query = factor / torch.as_tensor(record.scale, dtype=torch.float64)
@@ -186,31 +172,48 @@ def head_variances(
 
 PANELS = (
     Curves(
-        measure=variance_by_scale,
+        variance_by_scale,
+        "variance of the scores, independent components",
+        "d_k",
         group="measure",
         x="head_dims",
         xscale="log2",
         yscale="log",
-        xlabel="d_k",
-        ylabel="variance of the scores, independent components",
         title="theory: d_k, 1, 1/d_k",
     ),
     Points(
-        measure=("heads", "per_component"),
+        ("heads", "per_component"),
+        "variance of q·k / √d_k, each head",
+        "d_k",
         x="head_dim",
         conditions=(SQRT,),
         xscale="log2",
         yscale="log",
-        xlabel="d_k",
-        ylabel="variance of q·k / √d_k, each head",
         title="standardised components",
         lines={1: "independent components"},
     ),
     Points(
-        measure=("heads", "scaled"),
+        ("heads", "scaled"),
+        "variance of the scaled scores, each head",
+        "model, by d_k",
         group="head_dim",
         yscale="log",
-        xlabel="model, by d_k",
-        ylabel="variance of the scaled scores, each head",
+    ),
+)
+SUMMARIES = (
+    Summary(
+        "Departure of the median head from variance d_k, 1/√d_k (times)",
+        median_departure,
+        conditions=(SQRT,),
+        by="head_dim",
+    ),
+    Summary(
+        "Variance of q·k, predicted from means and covariances: median and largest error "
+        "(relative); scaled scores: smallest and largest variance of a head",
+        prediction_errors_and_range,
+    ),
+    Summary(
+        "Learned factor over 1/√d_k: range",
+        lambda values: [min(values["relative_scale"]), max(values["relative_scale"])],
     ),
 )

@@ -8,17 +8,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from clearhead.models.config import ViTConfig
-from clearhead.studies._panels import Curves, Points, side_by_side
+from clearhead.studies import Curves, Measure, Points, Summary, Trial, Values, side_by_side
 from clearhead.studies.measures.classifiers import COMPARED_MODELS, accuracy_on, accuracy_on_unseen
 from clearhead.studies.measures.tasks import COMMON, RECALL
-from clearhead.studies.measures.trainings import (
-    Training,
-    on_digits,
-    train,
-    trained,
-    unseen_of,
-)
-from clearhead.studies.table import Measure, Trial, Values, measured
+from clearhead.studies.measures.trainings import Training, on_digits, train, trained, unseen_of
+from clearhead.studies.table import measured
 
 WIDTHS, FEW_AND_MANY = (16, 32, 64), (1, 8)
 MIXERS = {"vit": "attention", "conv": "convolution between patches"}
@@ -62,7 +56,7 @@ def gap(first: str | int, second: str | int) -> Callable[[Values], float]:
 
 def accuracy_with_heads(trial: Trial, width: int = 64, num_heads: int | None = None) -> Values:
     """The accuracy of a digit classifier of a width, with so many heads (setting `heads`)."""
-    settings, rates = trial.settings, COMPARED_MODELS["vit"]
+    settings, (rate, matrix_rate) = trial.settings, COMPARED_MODELS["vit"].rates
     slower = min(1.0, 32 / width)  # halved for twice the width that the rates were tuned for
     training = Training(
         task="digits",
@@ -70,10 +64,10 @@ def accuracy_with_heads(trial: Trial, width: int = 64, num_heads: int | None = N
         examples=settings["digits"],
         epochs=settings["epochs"],
         batch_size=min(100, settings["digits"]),
-        rates=(slower * rates.learning_rate, slower * rates.matrix_learning_rate),
+        rates=(slower * rate, slower * matrix_rate),
     )
     model = train(training, trial.seed)
-    return accuracy_on_unseen(model, unseen=settings["unseen"], seed=trial.seed)
+    return accuracy_on_unseen(model, trial)
 
 
 def accuracies_by_width(trial: Trial) -> Values:
@@ -104,21 +98,21 @@ gain = gap(FEW_AND_MANY[1], FEW_AND_MANY[0])
 
 PANELS_BY_HEADS = (
     Points(
-        measure="accuracy",
+        "accuracy",
+        "accuracy on unseen digits (%)",
+        "heads (dimension of each)",
         x="heads",
         xscale="log2",
-        xlabel="heads (dimension of each)",
-        ylabel="accuracy on unseen digits (%)",
         title="line: means over the seeds that all numbers of heads have",
         ticks={heads: f"{heads}\n({64 // heads})" for heads in (1, 2, 4, 8, 16, 32)},
     ),
     Curves(
-        measure=lambda values: [gain(values[str(width)]) for width in WIDTHS],
-        conditions=("widths",),
+        lambda values: [gain(values[str(width)]) for width in WIDTHS],
+        "gain of 8 heads over 1 (points)",
+        "width",
         x=WIDTHS,
+        conditions=("widths",),
         xscale="log2",
-        xlabel="width",
-        ylabel="gain of 8 heads over 1 (points)",
     ),
     side_by_side(
         {"floor": "no attention", "one": "1 head", "with_attention": "4 heads"},
@@ -126,18 +120,19 @@ PANELS_BY_HEADS = (
         conditions=(COMMON, RECALL),
     ),
 )
+SUMMARIES_BY_HEADS = (Summary("Accuracy on unseen digits (%)", "accuracy", by="heads"),)
 PANELS_BY_MIXER = (
     Curves(
-        measure=lambda values: {
+        lambda values: {
             label: [100 - values[str(x)][name] for x in BUDGETS] for name, label in MIXERS.items()
         },
+        "error rate on unseen digits (%)",
+        "training steps",
         group="measure",
-        conditions=("digits",),
         x=BUDGETS,
+        conditions=("digits",),
         xscale="log",
         yscale="log",
-        xlabel="training steps",
-        ylabel="error rate on unseen digits (%)",
     ),
     side_by_side(
         {"floor": "no mixing", "conv": "convolution", "with_attention": "attention"},
@@ -145,4 +140,7 @@ PANELS_BY_MIXER = (
         conditions=(COMMON,),
         ylim=(0, 100),
     ),
+)
+SUMMARIES_BY_MIXER = (
+    Summary("Accuracy (%): no mixing, convolution, attention", ["floor", "conv", "with_attention"]),
 )

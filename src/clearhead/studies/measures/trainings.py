@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -25,24 +25,22 @@ from clearhead.data import ImageDataset, Split, cache_folder
 from clearhead.errors import CheckpointError
 from clearhead.models import TextTransformer, load
 from clearhead.models._build import MODELS
-from clearhead.models.config import ModelConfig, TextConfig
+from clearhead.models.config import ModelConfig
+from clearhead.studies import Cell, Hypothesis, Measure, Points, Summary, Trial, Values, difference
 from clearhead.studies._worker import note_training
-from clearhead.studies.hypotheses import difference
 from clearhead.studies.measures import tasks
 from clearhead.studies.measures.classifiers import (
     BATCH_SIZE,
     COMPARED_MODELS,
-    Config,
     accuracy_on,
     accuracy_on_unseen,
-    fit_classifier,
+    error_rate,
+    training_config,
     training_digits,
     unseen_digits,
 )
 from clearhead.studies.measures.tasks import COMMON, RECALL
-from clearhead.studies.study import Part
-from clearhead.studies.table import Cell, Measure, Trial, Values
-from clearhead.training import TextTrainConfig, TrainConfig, TrainingState, initial_model
+from clearhead.training import TextTrainConfig, TrainingState, fit, initial_model
 from clearhead.training.batches import generator_for
 from clearhead.training.distributed import ALONE
 from clearhead.training.optim import make_optimizers
@@ -53,14 +51,14 @@ CODE = ("attention", "data", "models", "training")
 FILES = ("classifiers", "tasks", "trainings")
 """Packages, and files beside this one, whose code is part of the digest"""
 
+STEPS = {100: 200, 1_000: 300, 10_000: 500}
+"""Steps of 100 digits, by number of training digits"""
 ON_DIGITS = {"digits": 3_000, "steps": 300}
 ON_COMMON = {"examples": 24_000, "epochs": 4}
 ON_RECALL = {"examples": 38_400}
 """Settings of the trainings that several claims share, by their task"""
 NEXT_ON_COMMON = ON_COMMON | {"rates": (1e-2, 2e-2)}
 """For the next registration, in place of `ON_COMMON`: at half the rates, more seeds learn it"""
-CLEARED = 20.0
-"""Points above the floor that a model with attention must have"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +85,7 @@ def on_digits(name: str, *, examples: int, steps: int, **changes: Any) -> Traini
         examples=examples,
         epochs=steps // (examples // batch_size),
         batch_size=batch_size,
-        rates=(compared.learning_rate, compared.matrix_learning_rate),
+        rates=compared.rates,
     )
 
 
@@ -164,36 +162,34 @@ def floor_of(trial: Trial, **others: Mapping[str, Any]) -> Values:
     return {key: accuracy_on_task(trial, model_of(trial, **x)) for key, x in models.items()}
 
 
-def part_on(
+def within(
     condition: str,
-    name: str,
     what: str,
+    unit: str,
     first: Measure,
     second: Measure | float,
-    unit: str,
     *,
     margin: float,
     spread: float | None = None,
-    label: str = "",
-) -> Part:
-    """A part about two measures of a condition's trials, or one and a constant.
-
-    The name of the part ends with the condition (or `label`); that of the hypothesis begins with
-    it. On the two tasks, an accuracy above the floor without attention is a premise.
-    """
+) -> Hypothesis:
+    """The difference of two measures of a condition's trials, or of one and a constant."""
     other = second if isinstance(second, float) else Cell(condition, second)
-    compared = difference(
-        f"{condition}: {what}", unit, Cell(condition, first), other, margin=margin, spread=spread
-    )
-    floor = difference(
-        f"{condition}: with attention, against the floor without",
+    cell = Cell(condition, first)
+    return difference(f"{condition}: {what}", unit, cell, other, margin=margin, spread=spread)
+
+
+FLOORS = {
+    task: within(
+        task,
+        "with attention, against the floor without",
         "percentage points",
-        Cell(condition, "with_attention"),
-        Cell(condition, "floor"),
-        margin=CLEARED,
+        "with_attention",
+        "floor",
+        margin=20.0,
     )
-    premises = (floor,) if condition in (COMMON, RECALL) else ()
-    return Part(f"{name} ({label or condition})", (compared,), premises)
+    for task in (COMMON, RECALL)
+}
+"""By task: the premise that its model needs attention"""
 
 
 def trained(training: Training, seed: int) -> Any:
@@ -213,29 +209,23 @@ def trained(training: Training, seed: int) -> Any:
 def accuracy_of_training(trial: Trial) -> Values:
     """Accuracy of the model that the condition names (`COMPARED_MODELS`), trained on digits."""
     model = trained(training_of(trial, trial.condition), trial.seed)
-    return accuracy_on_unseen(model, unseen=trial.settings["unseen"], seed=trial.seed)
+    return accuracy_on_unseen(model, trial)
 
 
 def train(training: Training, seed: int) -> Any:
     """Train the model, without the cache."""
-    common: dict[str, Any] = {
-        "epochs": training.epochs,
-        "batch_size": training.batch_size,
-        "optimizer": "muon",
-        "learning_rate": training.rates[0],
-        "matrix_learning_rate": training.rates[1],
-        "label_smoothing": 0.0,
-        "seed": seed,
-    }
-    if isinstance(training.model, TextConfig):
-        return _train_recall(training, TextTrainConfig(model=training.model, **common))
-    config = TrainConfig(model=cast("Config", training.model), **common)
-    initial = fan_in_weights(initial_model(config), seed) if training.fan_in else None
+    options = {"epochs": training.epochs, "batch_size": training.batch_size, "seed": seed}
+    config = training_config(training.model, training.rates, **options)
+    model = initial_model(config)
+    if training.fan_in:
+        fan_in_weights(model, seed)
+    if training.task == "recall":
+        return _train_recall(model, config, training.examples)
     if training.task == "digits":
         images = training_digits(training.examples, seed)
     else:
         images = tasks.common_digits("train", training.examples, seed).dataset
-    return fit_classifier(config, images, model=initial)
+    return fit(config, images, model=model).result
 
 
 def fan_in_weights(model: Any, seed: int) -> Any:
@@ -258,15 +248,12 @@ def digest(training: Training, seed: int) -> str:
     return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 
-def _train_recall(training: Training, config: TextTrainConfig) -> TextTransformer:
-    """Each text once; the loss is that of the queries."""
-    model: TextTransformer = initial_model(config)
-    if training.fan_in:
-        fan_in_weights(model, config.seed)
-    texts = tasks.recall_texts("train", training.examples, config.seed)
+def _train_recall(model: TextTransformer, config: TextTrainConfig, count: int) -> TextTransformer:
+    """Each of `count` texts once; the loss is that of the queries."""
+    texts = tasks.recall_texts("train", count, config.seed)
     labels = torch.full_like(texts.ids, NO_LABEL)
     labels[:, tasks.FIRST_QUERY :] = texts.answers
-    steps = training.examples // training.batch_size
+    steps = count // config.batch_size
     state = TrainingState(model, None, make_optimizers(model, config), steps)
     model.train()
     for batch in zip(*(x.split(config.batch_size) for x in (texts.ids, labels)), strict=True):
@@ -284,3 +271,24 @@ def _code() -> str:
     for path in sorted(files):
         total.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return total.hexdigest()
+
+
+PANELS_BY_DIGITS = (
+    Points(
+        error_rate,
+        "error rate on unseen digits (%)",
+        "training digits",
+        x="digits",
+        xscale="log",
+        yscale="log",
+        ticks={digits: f"{digits:,}" for digits in STEPS},
+    ),
+)
+SUMMARIES_BY_DIGITS = tuple(
+    Summary(
+        f"Accuracy on unseen digits (%), {steps} steps on {digits:,} training digits",
+        "accuracy",
+        settings={"digits": digits},
+    )
+    for digits, steps in STEPS.items()
+)
