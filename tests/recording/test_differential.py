@@ -50,7 +50,8 @@ class Differential(torch.nn.Module):
 
 
 def explicit(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1) @ v
+    scores: Tensor = q @ k.mT * q.shape[-1] ** -0.5
+    return scores.softmax(-1) @ v
 
 
 @pytest.mark.parametrize("heads", [1, 3])
