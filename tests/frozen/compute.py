@@ -485,6 +485,7 @@ def reported() -> Json:
     for layer in result["layers"]:
         del layer["weights"]
     result["digits"].clear()  # now has an entry for a single digit too
+    result["box"] = None  # now where the digit is, as predict has it
     result["proofs"] = [{"name": proof["name"]} for proof in result["proofs"]]  # rounding differs
     page = json.loads(json.dumps(facts(_explained())))
     renamed = {

@@ -171,6 +171,14 @@ def _repeated(digit: ndarray, random: Generator) -> ndarray:
     return small.repeat(step := int(random.integers(2, 12)), 0).repeat(step, 1)
 
 
+def _interpolated(digit: ndarray, random: Generator) -> ndarray:
+    """A coarse scan, enlarged by any factor and filter."""
+    small = Image.fromarray(crop(digit, random, side=int(random.integers(8, 24))))
+    factor, resampling = random.uniform(2, 12), int(random.integers(0, 4))
+    size = (round(factor * small.width), round(factor * small.height))
+    return np.asarray(small.resize(size, Image.Resampling(resampling)))
+
+
 DRAWN: dict[str, Scene] = {
     "number": partial(_printed, lines=1, length=4),
     "number with marks": partial(_printed, lines=1, length=5, marks=".,:-+AE?!"),
@@ -195,6 +203,7 @@ DRAWN: dict[str, Scene] = {
     "remains of a frame": _framed,
     "scan in uneven light": _sloped,
     "scan enlarged by whole pixels": _repeated,
+    "scan enlarged by interpolation": _interpolated,
     "smudged": _smudged,
 }
 KINDS = SCENES | NO_DIGITS | DRAWN

@@ -171,16 +171,19 @@ def test_on_a_phone_an_example_scrolls_to_the_patches_that_exchange_information(
     )  # below the header that stays
 
 
-def test_on_a_phone_an_open_case_is_beside_its_card(microscope: Microscope) -> None:
-    microscope.size(390, 844).show("gallery", case=2)
-    microscope.evaluate("() => scrollTo(0, 0)")
-    assert microscope.evaluate(VISIBLE, ".card[aria-pressed=true]")
-    assert microscope.evaluate(VISIBLE, ".content .lead")
-    last = microscope.page.locator(".card").last
-    last.click()
-    assert microscope.frames().state("case") == 6
-    assert microscope.evaluate(VISIBLE, ".card[aria-pressed=true]")
-    assert microscope.evaluate(VISIBLE, ".content .lead")
+def test_on_a_phone_an_open_case_begins_below_one_line_of_cards(microscope: Microscope) -> None:
+    place = """() => {
+      const [card, map] = [".card[aria-pressed=true]", ".content .digit-map"].map(
+        (one) => document.querySelector(one).getBoundingClientRect());
+      return [card.left, innerWidth - card.right, card.top, map.top / innerHeight];
+    }"""
+    microscope.size(390, 844)
+    for case in (1, 3, 6):
+        microscope.show("gallery").show("gallery", case=case)
+        microscope.evaluate("() => scrollTo(0, 0)")
+        *inside, top = microscope.evaluate(place)
+        assert min(inside) >= 0
+        assert top < 0.72
 
 
 def test_a_mechanism_plays_when_it_is_first_shown(microscope: Microscope) -> None:
@@ -290,6 +293,33 @@ def test_the_keyboard_reads_and_chooses_patches_and_entries(microscope: Microsco
         r"patch 8 attends to patch 2: .* percent",
         microscope.evaluate("() => document.activeElement.ariaLabel"),
     )
+
+
+@pytest.mark.parametrize(
+    ("step", "group", "down"), [("patches", ".sequence", 8), ("heads", ".head-grid", 4)]
+)
+def test_many_buttons_have_one_tab_stop_and_arrow_keys(
+    step: str, group: str, down: int, microscope: Microscope
+) -> None:
+    microscope.show(step, layer=3, head=1, query=3)
+    buttons = microscope.page.locator(f"{group} button")
+    (stop,) = (i for i in range(buttons.count()) if buttons.nth(i).get_attribute("tabindex") == "0")
+    buttons.nth(stop).focus()
+    microscope.press("ArrowDown", "ArrowRight")
+    focused = "(group) => [...document.querySelectorAll(group)].indexOf(document.activeElement)"
+    place = microscope.evaluate(focused, f"{group} button")
+    assert place == stop + down + 1
+    assert buttons.nth(stop).get_attribute("aria-pressed") == "true"
+    microscope.press("Enter")
+    assert buttons.nth(place).get_attribute("aria-pressed") == "true"
+    assert microscope.state("step") == step
+
+
+def test_switches_of_heads_name_their_head(microscope: Microscope) -> None:
+    microscope.show("join", layer=2)
+    for head in range(1, 5):
+        switch = microscope.page.get_by_role("switch", name=f"L2 H{head} in use", exact=True)
+        assert switch.count() == 1
 
 
 def test_the_result_is_hidden_until_the_question_is_answered_or_skipped(

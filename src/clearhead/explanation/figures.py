@@ -17,7 +17,6 @@ from clearhead.explanation.pictures import Explanation, LayerWeights, first_view
 from clearhead.explanation.tables import model_name, percent, picture_name, signed
 from clearhead.explanation.texts import TextExplanation
 from clearhead.insight.plots import (
-    OUTLINE,
     SIGNED_COLOURS,
     WEIGHT_COLOURS,
     bare,
@@ -125,7 +124,7 @@ def _draw_prediction(figure: SubFigure, explanation: Explanation, *, is_dim: boo
         label = f"{prediction.label}, {percent(prediction.probability)}"
     title = f"{picture_name(explanation)}, {model_name(explanation.model)}: {label}"
     figure.suptitle(title, parse_math=False, fontsize=10)
-    grid = explanation.grid
+    grid, picture = explanation.grid, explanation.pixels if explanation.is_ink else None
     panels = row[len(shown) :]
     for axes, (name, influence) in zip(panels, explanation.displayed.items(), strict=True):
         axes.set_title("Shapley values" if name == "shapley" else name, fontsize=8)
@@ -134,27 +133,16 @@ def _draw_prediction(figure: SubFigure, explanation: Explanation, *, is_dim: boo
             axes.text(0.5, 0.5, "not available", ha="center", va="center", fontsize=7)
             bare(axes)
         elif name in SIGNED:
-            _draw_signed(axes, values.reshape(grid.rows, grid.columns), explanation, name)
+            unit, factor = SIGNED[name]
+            numbers = factor * values.reshape(grid.rows, grid.columns)
+            limit = float(numbers.abs().max())
+            draw_signed(axes, numbers, limit, picture=picture)
+            axes.set_xlabel(f"{unit}: {signed(-limit)}\n(orange) to {signed(limit)}", fontsize=6)
         else:
             even = 1.0 / grid.num_tokens if is_dim else None
-            picture_below = explanation.pixels if explanation.is_ink else None
-            draw_weights(axes, grid.fold(values), picture=picture_below, uniform_weight=even)
+            draw_weights(axes, grid.fold(values), picture=picture, uniform_weight=even)
             axes.set_xlabel("share, scale below", fontsize=6)
     figure.supxlabel(NOTE, fontsize=7)
-
-
-def _draw_signed(axes: Axes, values: Tensor, explanation: Explanation, name: str) -> None:
-    unit, factor = SIGNED[name]
-    limit = float((factor * values).abs().max())
-    draw_signed(axes, factor * values, limit)
-    if explanation.is_ink:
-        _, height, width = explanation.pixels.shape
-        rows, columns = values.shape
-        across = (np.arange(width) + 0.5) * columns / width
-        down = (np.arange(height) + 0.5) * rows / height
-        ink = explanation.pixels[0].numpy()
-        axes.contour(across, down, ink, [127.5], colors=[OUTLINE], linewidths=1.0)
-    axes.set_xlabel(f"{unit}: {signed(-limit)}\n(orange) to {signed(limit)}", fontsize=6)
 
 
 def _draw_heads(

@@ -56,6 +56,7 @@ class ModelInput:
         parts: The digits in reading order if the picture seems to show several; `pixels` then have
             all of them as one, in case that they are pieces of one.
         segments: What is between two cuts, with their numbers, if the digit may be several.
+        is_coarse: Whether a digit has too few pixels to estimate its certainty, but is not a dot.
     """
 
     pixels: UInt8[Tensor, "channels height width"]
@@ -64,12 +65,7 @@ class ModelInput:
     box: Box | None = None
     parts: tuple["ModelInput", ...] = ()
     segments: tuple[tuple[int, int, "ModelInput"], ...] = ()
-
-    @property
-    def is_coarse(self) -> bool:
-        """Whether a digit has too few pixels to estimate its certainty, but is not a dot."""
-        left, top, right, bottom = self.box or (0, 0, SIDE, SIDE)
-        return max(right - left, bottom - top) <= MAX_COARSE and TOO_SMALL not in self.warnings
+    is_coarse: bool = False
 
     def __reduce__(self) -> tuple[object, ...]:
         # torch would send a tensor to another process through shared memory, in a file for each.
@@ -106,6 +102,8 @@ def prepare(image: ImageSource, config: ImageModelConfig, *, single: bool = Fals
     grey = to_grey(picture)
 
     def model_input(digit: Digit) -> ModelInput:
+        left, top, right, bottom = digit.box
+        is_small = digit.found and max(right - left, bottom - top) <= MAX_COARSE
         return ModelInput(
             torch.from_numpy(digit.pixels)[None],
             digit.warnings,
@@ -113,6 +111,7 @@ def prepare(image: ImageSource, config: ImageModelConfig, *, single: bool = Fals
             _box_in(picture, digit, grey.shape) if digit.found else None,
             tuple(map(model_input, digit.parts)),
             tuple((first, stop, model_input(part)) for first, stop, part in digit.segments),
+            is_small and TOO_SMALL not in digit.warnings,
         )
 
     return model_input(extract_digit(grey) if single else digit_and_parts(grey))

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -22,13 +22,7 @@ from clearhead.insight._layerwise import (
     tokentm,
 )
 from clearhead.insight.coalitions import shapley
-from clearhead.insight.forward import (
-    Score,
-    batches,
-    check_score,
-    device_of,
-    probabilities,
-)
+from clearhead.insight.forward import Score, batches, device_of, probabilities
 from clearhead.insight.metrics import subset_falls
 from clearhead.insight.perturbation import Baseline, default_baseline
 from clearhead.insight.propagation import Readout, max_flow, read_out, rollout, square_weights
@@ -121,7 +115,7 @@ def attribute(
             model has no parts that the method needs.
     """
     check_choice("method", method, METHODS)
-    check_score(score)
+    check_choice("score", score, get_args(Score))
     grid = grid or grid_of(model)
     grid.patch_shape(images)
     if classes is None:

@@ -10,15 +10,15 @@ halves the number of coalitions.
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
 from scipy import stats
 from torch import Tensor, nn
 
-from clearhead.errors import ConfigError, InputError
-from clearhead.insight.forward import Model, Score, check_score, model_logits
+from clearhead.errors import ConfigError, InputError, check_choice
+from clearhead.insight.forward import Model, Score, model_logits
 from clearhead.insight.perturbation import Baseline, default_baseline, kept_scores
 from clearhead.insight.tokens import Grid, grid_of
 
@@ -137,7 +137,7 @@ def shapley(
         raise ConfigError("give the grid of patches of a function: grid=Grid(rows, columns)")
     grid = grid or grid_of(cast(nn.Module, model))
     baseline = baseline or default_baseline(model)
-    check_score(score)
+    check_choice("score", score, get_args(Score))
     if num_permutations < 2:
         raise ConfigError(f"num_permutations must be at least 2, got {num_permutations}")
     owners = _owners(players, grid)

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from clearhead.errors import ConfigError, InputError, check_choice
+from clearhead.errors import ConfigError, InputError
 from clearhead.inference import evaluation_mode
 
 # Returns logits, or an object that has them as `.logits`.
@@ -35,11 +35,6 @@ def class_scores(
         others = logits.scatter(1, classes[:, None], -torch.inf).logsumexp(1)
         return class_scores(logits, classes, "logit") - others
     return class_scores(logits.softmax(1), classes, "logit")
-
-
-def check_score(score: str) -> None:
-    """Raise `ConfigError` for another name."""
-    check_choice("score", score, get_args(Score))
 
 
 def probabilities(

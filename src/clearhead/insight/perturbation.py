@@ -7,6 +7,7 @@ Occlusion, deletion and insertion, Shapley values and the metrics of maps are al
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, Self, get_args
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -35,8 +36,8 @@ class Baseline:
         kind: "constant" is `value`; "mean" is each channel's mean over the image itself; "blur" is
             the image under a Gaussian filter, from which RISE inserts natural images, because it
             adds no edges; "linear" is ROAD's noisy linear imputation, in which each removed pixel
-            is the weighted mean of its eight neighbours plus noise, the same for every image, so
-            that the shape of what is removed hardly shows (Rong et al. 2022, arXiv 2202.00449).
+            is the weighted mean of its eight neighbours plus noise, so that the shape of what is
+            removed hardly shows (Rong et al. 2022, arXiv 2202.00449); equal images get equal noise.
         value: One value, or one for each channel, as the model input has it (normalised).
         sigma: Standard deviation of the Gaussian filter in pixels.
         noise: Standard deviation of the noise of "linear", in units of the model input.
@@ -89,13 +90,12 @@ class Baseline:
         pixels = grid.to_pixels(kept, images).to(images.device)
         if self.kind != "linear":
             return torch.where(pixels, images[:, None], self.of(images)[:, None])
-        generator = torch.Generator().manual_seed(0)
-        noise = self.noise * torch.randn(images.shape[1:], generator=generator).to(images)
+        noise = self.noise * torch.stack([_noise(image) for image in images])
         filled = [
             torch.stack([_imputed(image, subset[0]) for subset in subsets])
             for image, subsets in zip(images, pixels, strict=True)
         ]
-        return torch.where(pixels, images[:, None], torch.stack(filled) + noise)
+        return torch.where(pixels, images[:, None], torch.stack(filled) + noise[:, None])
 
     def of(
         self, images: Float[Tensor, "batch channels height width"]
@@ -164,6 +164,19 @@ def kept_scores(
             scores.append(class_scores(logits, repeated, score))
     # in order: subsets are split into batches only where there is one image at a time
     return torch.cat(scores).view(kept.shape[:2])
+
+
+def _noise(
+    image: Float[Tensor, "channels height width"],
+) -> Float[Tensor, "channels height width"]:
+    """Standard normal numbers, whose seed is a checksum of the image.
+
+    With one seed for a batch they would depend on the other images, and if they were the same for
+    every image, they would not average out.
+    """
+    seed = crc32(image.detach().cpu().double().numpy().tobytes())
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(image.shape, generator=generator).to(image)
 
 
 @cache

@@ -1,7 +1,7 @@
 """Attention through all layers: rollout and maximum flow."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float
@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_flow
 from torch import Tensor
 
-from clearhead.errors import ConfigError, InputError
+from clearhead.errors import ConfigError, InputError, check_choice
 from clearhead.insight.weights import Records, Weights, name_of, records_of
 from clearhead.recording import AttentionRecord
 
@@ -116,8 +116,7 @@ def _mixed_with_residual(
     for name, share in (("residual", residual), ("discard_ratio", discard_ratio)):
         if not 0.0 <= share < 1.0:
             raise ConfigError(f"{name} must be at least 0 and below 1, got {share}")
-    if head_fusion not in FUSIONS:
-        raise ConfigError(f'head_fusion must be "mean", "max" or "min", got {head_fusion!r}')
+    check_choice("head_fusion", head_fusion, get_args(HeadFusion))
     _check_one_pass(layers)
     first: Tensor | None = None
     for layer in records_of(layers):

@@ -130,10 +130,3 @@ def test_enlarging_stays_within_0_and_1() -> None:
     larger = resize_area(values, 17, 23)
     assert larger.shape == (17, 23)
     assert (larger.min(), larger.max()) == (0, 1)
-
-
-def test_repeated_pixels_of_an_enlarged_scan_are_one() -> None:
-    enlarged = RAMP.repeat(12, axis=0).repeat(12, axis=1)
-    np.testing.assert_array_equal(to_grey(Image.fromarray(enlarged)), np.float32(EXPECTED))
-    enlarged[5, 5] ^= 1
-    assert to_grey(Image.fromarray(enlarged)).shape == (12 * HEIGHT, 12 * WIDTH)

@@ -1,7 +1,9 @@
-// Pictures as arrays: decoding, luminance, averages over areas, and resizing as Pillow does.
+// Pictures as arrays: decoding, luminance, and averages over areas.
 
 import type { Size } from "../engine/config";
-import { grid, longer, mapped, median, thinned, transposed, type Grid } from "./pixels";
+import { grid, mapped, median, type Grid } from "./pixels";
+import { resizeBicubic } from "./resize";
+import { atOwnSize } from "./resolution";
 
 /** As ImageData: red, green, blue and alpha of each pixel, 0 to 255. */
 export interface Pixels {
@@ -14,7 +16,6 @@ export interface Pixels {
 const MAX_UNIFORM_STD = 0.1; // standard deviation below which the visible part counts as one colour
 const DRAFT_PIXELS = 4_000_000; // larger JPEGs are decoded at a half, a quarter or an eighth of their size
 const GREY_SIDE = 1024; // larger pictures are averaged down by a whole factor when they become grey
-const MAX_SCAN = 32; // pixels on the longer side of a scan that may have been enlarged
 const STRIP = 1 << 20; // pixels that are copied at once
 
 /** The pixels of a picture, averaged down as in Python. */
@@ -99,7 +100,7 @@ export function toGrey({ width, height, data }: Pixels): Grid {
     alpha[i] = data[at + 3] / 255;
     isOpaque &&= data[at + 3] === 255;
   }
-  if (isOpaque) return inOwnSize(grey);
+  if (isOpaque) return atOwnSize(grey);
   const shown = grey.values.filter((_, i) => alpha[i] > 0.5);
   if (shown.length === 0) return mapped(grey, () => 1);
   const mean = shown.reduce((sum, value) => sum + value, 0) / shown.length;
@@ -107,87 +108,7 @@ export function toGrey({ width, height, data }: Pixels): Grid {
   const coverage = alpha.reduce((sum, value) => sum + value, 0) / alpha.length;
   const isUniform = std < MAX_UNIFORM_STD || coverage < MAX_UNIFORM_STD;
   const background = isUniform ? (mean < 0.5 ? 1 : 0) : median(shown);
-  return inOwnSize(mapped(grey, (value, i) => value * alpha[i] + background * (1 - alpha[i])));
-}
-
-/** A small scan that was enlarged by repeating each pixel, as it was. */
-function inOwnSize(grey: Grid): Grid {
-  const gcd = (a: number, b: number): number => (b ? gcd(b, a % b) : a);
-  let step = gcd(grey.width, grey.height);
-  for (const { width, height, values } of [grey, transposed(grey)]) {
-    if (longer(grey) > step * MAX_SCAN || step === 1) return grey;
-    let isUniform = true;
-    for (let y = 1; y < height; y++) {
-      const before = values.subarray((y - 1) * width, y * width);
-      if (values.subarray(y * width, (y + 1) * width).every((value, x) => value === before[x])) continue;
-      isUniform = false;
-      step = gcd(y, step);
-    }
-    if (isUniform) return grey;
-  }
-  return longer(grey) <= step * MAX_SCAN ? thinned(grey, step) : grey;
-}
-
-/** Area averages where the image shrinks; bicubic, clipped to 0 … 1, where it grows. */
-export function resizeArea(image: Grid, height: number, width: number): Grid {
-  if (height > image.height || width > image.width) {
-    const larger = resizeBicubic(image, height, width, [0, 0, image.width, image.height]);
-    return mapped(larger, (value) => Math.min(1, Math.max(0, value)));
-  }
-  return separable(image, areaWeights(image.width, width), areaWeights(image.height, height));
-}
-
-/** Weights of successive inputs, from `first` on, for each output. */
-type Weights = { first: number; weights: Float64Array }[];
-
-function areaWeights(inputs: number, outputs: number): Weights {
-  const size = inputs / outputs;
-  return Array.from({ length: outputs }, (_, i) => {
-    const [low, high] = [i * size, (i + 1) * size];
-    const first = Math.floor(low);
-    const count = Math.min(inputs, Math.ceil(high - 1e-9)) - first;
-    return { first, weights: Float64Array.from({ length: count }, (_, j) => (Math.min(high, first + j + 1) - Math.max(low, first + j)) / size) };
-  });
-}
-
-/** Pillow's bicubic filter (a = −0.5), which averages where the image shrinks; `box` is left, top, right, bottom. */
-function resizeBicubic(image: Grid, height: number, width: number, [left, top, right, bottom]: number[]): Grid {
-  return separable(image, cubicWeights(image.width, width, left, right), cubicWeights(image.height, height, top, bottom));
-}
-
-function cubicWeights(inputs: number, outputs: number, low: number, high: number): Weights {
-  const scale = (high - low) / outputs;
-  const stretch = Math.max(scale, 1);
-  return Array.from({ length: outputs }, (_, i) => {
-    const centre = low + (i + 0.5) * scale;
-    const first = Math.max(0, Math.floor(centre - 2 * stretch + 0.5));
-    const stop = Math.min(inputs, Math.floor(centre + 2 * stretch + 0.5));
-    const weights = Float64Array.from({ length: stop - first }, (_, j) => cubic((first + j - centre + 0.5) / stretch));
-    const sum = weights.reduce((all, value) => all + value, 0);
-    return { first, weights: weights.map((value) => value / sum) };
-  });
-}
-
-function cubic(x: number): number {
-  const size = Math.abs(x);
-  if (size < 1) return (1.5 * size - 2.5) * size * size + 1;
-  return size < 2 ? ((-0.5 * size + 2.5) * size - 4) * size + 2 : 0;
-}
-
-function separable(image: Grid, across: Weights, down: Weights): Grid {
-  return transposed(resizedRows(transposed(resizedRows(image, across)), down));
-}
-
-function resizedRows({ width, height, values }: Grid, across: Weights): Grid {
-  const result = grid(across.length, height);
-  for (let y = 0; y < height; y++) {
-    across.forEach(({ first, weights }, x) => {
-      let sum = 0;
-      for (let j = 0; j < weights.length; j++) sum += weights[j] * values[y * width + first + j];
-      result.values[y * across.length + x] = sum;
-    });
-  }
-  return result;
+  return atOwnSize(mapped(grey, (value, i) => value * alpha[i] + background * (1 - alpha[i])));
 }
 
 /** A picture scaled until it covers the size, and cropped at its centre: bytes, channel by channel. */

@@ -40,22 +40,16 @@ export function inputsOf(pixels: Pixels, model: Model): Input[] {
   const { width, height } = pixels.of ?? pixels;
   if (config.readsDigits) {
     const grey = toGrey(pixels);
-    return predicted(placed(digitAndParts(grey), width / grey.width, height / grey.height), model).map(({ input }) => input);
+    return predicted(digitAndParts(grey), model).map(({ input }) => placed(input, width / grey.width, height / grey.height));
   }
   const box: Box = [0, 0, width, height];
   return [{ pixels: fitted(pixels, config.imageShape, config.inChannels), warnings: [], box }];
 }
 
-/** With boxes in pixels of the whole picture. */
-function placed(digit: Digit, across: number, down: number): Digit {
-  const [left, top, right, bottom] = digit.box;
-  const inner = (one: Digit): Digit => placed(one, across, down);
-  return {
-    ...digit,
-    box: [Math.floor(left * across), Math.floor(top * down), Math.ceil(right * across), Math.ceil(bottom * down)],
-    parts: digit.parts.map(inner),
-    segments: digit.segments.map((segment) => ({ ...segment, digit: inner(segment.digit) })),
-  };
+/** With the box in pixels of the whole picture. */
+function placed(input: Input, across: number, down: number): Input {
+  const [left, top, right, bottom] = input.box;
+  return { ...input, box: [Math.floor(left * across), Math.floor(top * down), Math.ceil(right * across), Math.ceil(bottom * down)] };
 }
 
 function predicted(digit: Digit, model: Model): Predicted[] {

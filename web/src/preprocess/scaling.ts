@@ -3,7 +3,7 @@
 
 import type { Size } from "../engine/config";
 import { boxOf, cropped, grid, highest, longer, made, mapped, maskOf, padded, rounded, sideOf, sliding, strokeWidth, type Grid } from "./pixels";
-import { resizeArea } from "./image";
+import { resizeArea } from "./resize";
 
 export const SIDE = 28;
 const INK_SIDE = 20;

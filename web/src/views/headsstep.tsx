@@ -6,6 +6,7 @@ import { argmax } from "../engine/arithmetic";
 import { measureHead, type Measures } from "../engine/influence";
 import { logOdds } from "../engine/predict";
 import { Table, TableButton, Toggle } from "../parts/controls";
+import { gridEvents, moved } from "../parts/matrix";
 import { Term } from "../parts/term";
 import { toggled } from "../state/state";
 import { current, store } from "../state/store";
@@ -41,7 +42,21 @@ export function HeadsStep() {
       text="Each square is one head: rows are queries, columns are keys, bright is a large weight. A head has a role only if it attends to something more than untrained heads ever do."
     >
       <div class="heads">
-        <div class="head-grid" style={{ "--heads": numHeads }} role="group" aria-label="Heads">
+        <div
+          class="head-grid"
+          style={{ "--heads": numHeads }}
+          role="group"
+          aria-label="Heads. Arrow keys move between them"
+          {...gridEvents({
+            name: "place",
+            isPicker: true,
+            choose: (place) => store.pickHead(Math.floor(place / numHeads), place % numHeads),
+            next: (event, place) => {
+              const to = moved(event, [Math.floor(place / numHeads), place % numHeads], depth, numHeads);
+              return to && to[0] * numHeads + to[1];
+            },
+          })}
+        >
           {run.layers.map((_, row) => (
             <div class="head-row" key={row}>
               <span class="layer-name">L{row + 1}</span>
@@ -51,7 +66,8 @@ export function HeadsStep() {
                   key={head}
                   class={`head-card ${place === now.place ? "now" : ""} ${isOff ? "removed" : ""}`}
                   aria-pressed={place === now.place}
-                  onClick={() => store.pickHead(layer, head)}
+                  data-place={place}
+                  tabIndex={place === now.place ? 0 : -1}
                 >
                   {isOff ? <span class="none" /> : <WeightThumb weights={weights} tokens={tokens} />}
                   <span class="caption">

@@ -13,6 +13,7 @@ import { VectorStrip } from "../parts/bars";
 import { Term } from "../parts/term";
 import { Slider, TableButton, Toggle, usePlayer } from "../parts/controls";
 import { Formula } from "../parts/formula";
+import { gridEvents, moved } from "../parts/matrix";
 import { toggled } from "../state/state";
 import { current, store } from "../state/store";
 import { Change, Effect, Frame, Try } from "./frame";
@@ -111,6 +112,16 @@ export function PatchesStep() {
   const chosen = query - numPrefixTokens;
   const numBlank = blank.filter(Boolean).length;
   const half = Math.ceil(patches / 2);
+  const events = gridEvents({
+    name: "piece",
+    isPicker: true,
+    choose: (patch) => store.set({ query: patch + numPrefixTokens }),
+    next: (event, patch) => {
+      const across = patch < player.at ? half : columns;
+      const to = moved(event, [Math.floor(patch / across), patch % across], Math.ceil(patches / across), across);
+      return to && Math.min(patches - 1, to[0] * across + to[1]);
+    },
+  });
   return (
     <Frame
       title={`${patches} pieces instead of one picture`}
@@ -139,7 +150,7 @@ export function PatchesStep() {
         </>
       }
     >
-      <div class="sequence" style={{ "--rows": rows, "--columns": columns, "--slots": half }}>
+      <div class="sequence" style={{ "--rows": rows, "--columns": columns, "--slots": half }} role="group" aria-label="Pieces. Arrow keys move between them" {...events}>
         <span class="emptied small">{player.at === patches && `All ${patches} are in the list.`}</span>
         {Array.from({ length: patches }, (_, patch) => {
           const isOut = patch < player.at;
@@ -154,7 +165,8 @@ export function PatchesStep() {
               style={{ "--x": patch % across, "--y": Math.floor(patch / across) }}
               aria-label={`Patch ${patch + 1}${blank[patch] ? ", blank" : ""}${isNoisy ? ", with noise" : ""}`}
               aria-pressed={patch === chosen}
-              onClick={() => store.set({ query: patch + numPrefixTokens })}
+              data-piece={patch}
+              tabIndex={patch === Math.max(0, chosen) ? 0 : -1}
             >
               <InkCanvas ink={pixels} values={pixels.join()} config={{ ...config, imageShape: patchShape }} />
               <span class="number">{patch + 1}</span>

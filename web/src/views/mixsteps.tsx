@@ -180,6 +180,7 @@ export function JoinStep() {
               <span>{headName(layer, head)}</span>
               {isRemoved ? <span class="vector none" /> : <VectorCanvas values={context} domain={largestSize(...contexts) || 1} />}
               <Toggle on={!isRemoved} toggle={() => store.set({ removed: toggled(removed, place) })}>
+                <span class="hidden">{headName(layer, head)} </span>
                 {isRemoved ? "removed" : "in use"}
               </Toggle>
             </div>

@@ -9,7 +9,6 @@ import re
 import stat
 import warnings
 from io import BytesIO
-from math import gcd
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 
+from clearhead.data.preprocessing.resolution import at_own_size
 from clearhead.errors import ImageError
 
 SUFFIXES = (
@@ -40,7 +40,6 @@ MAX_COEFFICIENTS = 120_000_000  # which a JPEG of several scans holds in memory,
 MAX_READS = 500_000  # of blocks and tags, which are decoded one by one in Python
 DRAFT_PIXELS = 4_000_000
 REDUCED_BY = "reduced_by"  # in the `info` of an image that was decoded at a fraction of its size
-MAX_SCAN = 32  # pixels on the longer side of a scan that may have been enlarged
 GREY_SIDE = 1024  # larger images are averaged down by a whole factor when they become grey
 MAX_UNIFORM_STD = 0.1  # standard deviation below which the visible part counts as one colour
 
@@ -303,19 +302,12 @@ def to_grey(image: Image.Image) -> Grey:
 
     Returns:
         float32 in [0, 1], at most 2047 pixels on a side: larger images are averaged down. A scan of
-        at most 32 pixels that was enlarged by repeating each pixel has its own size again.
+        at most 32 pixels that was enlarged has its own size again.
 
     Raises:
         ImageError: If pixels are NaN or infinite.
     """
-    grey = _luminance(image)
-    step = gcd(*grey.shape)  # the largest possible factor of the enlargement
-    for rows in (grey, grey.T):
-        places = np.flatnonzero((rows[1:] != rows[:-1]).any(axis=1)) + 1
-        step = gcd(step, *places.tolist())
-        if not places.size or max(grey.shape) > step * MAX_SCAN:
-            return grey
-    return np.ascontiguousarray(grey[::step, ::step])
+    return at_own_size(_luminance(image))
 
 
 def _luminance(image: Image.Image) -> Grey:

@@ -122,9 +122,17 @@ def draw_weights(
             )
 
 
-def draw_signed(axes: Axes, numbers: Float[Tensor, "rows columns"], limit: float) -> None:
-    """Draw a map or matrix of signed numbers, from -limit to limit."""
+def draw_signed(
+    axes: Axes,
+    numbers: Float[Tensor, "rows columns"],
+    limit: float,
+    *,
+    picture: Picture | None = None,
+) -> None:
+    """Draw a map or matrix of signed numbers, from -limit to limit, with the outline of strokes."""
     _draw_image(axes, numbers, SIGNED_COLOURS, signed_norm(limit))
+    if picture is not None:
+        _draw_outline(axes, unit_pixels(picture)[0], *numbers.shape)
 
 
 def draw_picture(axes: Axes, picture: Picture) -> None:
@@ -269,6 +277,11 @@ def _draw_strokes(axes: Axes, pixels: np.ndarray, rows: int, columns: int) -> No
             )
     colours = np.dstack([np.broadcast_to(to_rgb(WHITE), (height, width, 3)), pixels])
     axes.imshow(colours, extent=(0, columns, rows, 0), interpolation="nearest")
+    _draw_outline(axes, pixels, rows, columns)
+
+
+def _draw_outline(axes: Axes, pixels: np.ndarray, rows: int, columns: int) -> None:
+    height, width = pixels.shape
     if pixels.max() > 0.5 > pixels.min():
         x = (np.arange(width) + 0.5) * columns / width
         y = (np.arange(height) + 0.5) * rows / height

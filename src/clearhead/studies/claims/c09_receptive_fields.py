@@ -12,6 +12,7 @@ from clearhead.studies.table import Measure
 
 IMAGES = {"images": 50, "unseen": 1_000}
 TRAINING = {"digits": PerBudget(quick=4_000, full=6_000), "epochs": PerBudget(quick=2, full=3)}
+AS_THEY_ARE = ("ViT untrained", "CNN untrained", "shipped trained")
 TRAINED = {"ViT trained": "small ViTs", "shipped trained": "samples of the shipped model"}
 SHARE, HALF, QUARTER = "share of the image", 0.5, 0.25  # "globally" means at least half of it
 FIRST, LAST = ("seen", 0), ("seen", -1)
@@ -47,7 +48,7 @@ STUDY = Study(
     measure="Share of pixels with any gradient, and with 4.55 % of the largest or more (root mean "
     "square over digits and random directions), for the middle unit of each layer.",
     grid=(
-        Grid(layers.UNTRAINED, layers.fields_of_classifier, IMAGES),
+        Grid(AS_THEY_ARE, layers.fields_of_classifier, IMAGES),
         Grid(("ViT trained", "CNN trained"), layers.fields_of_classifier, IMAGES | TRAINING),
     ),
     parts=parts(

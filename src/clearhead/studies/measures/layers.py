@@ -33,8 +33,6 @@ RIDGE = 1e-3  # of the probes, relative to the number of examples
 PROBED = 1_000  # images that a probe is fitted on
 
 VIT, CNN = ViTConfig(embed_dim=32, depth=6), CNNConfig(widths=(8, 16, 32))
-UNTRAINED = ("ViT untrained", "CNN untrained", "shipped trained")
-"""Conditions of `fields_of_classifier` that train nothing"""
 
 Field = Float[Tensor, "height width"]
 

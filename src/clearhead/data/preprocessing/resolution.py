@@ -1,0 +1,101 @@
+"""Scans that were enlarged, by repeating pixels or by interpolation, at their own size again.
+
+The strokes of a coarse scan have soft edges as wide as themselves, and often touch the border. If
+the scan was enlarged, it would be taken for a photo, whose paper is estimated around the strokes.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Int
+from numpy import ndarray
+
+from clearhead.data.preprocessing.pixels import Grey, downsample
+from clearhead.data.preprocessing.scaling import resize_area
+
+MIN_SCAN, MAX_SCAN = 7, 32  # pixels on the longer side of a scan that may have been enlarged
+TESTED_SIDE = 64  # of the longer side (up to twice that) at which interpolation is tested
+MIN_RANGE = 0.35  # of grey; less may be paper and its light
+MAX_STEP = 0.6  # between neighbours, relative to the range: twice enlarged, an edge has two steps
+MIN_CHANGES = 0.5  # of the edges of blocks along an axis; fewer may be those of a drawn bar
+MAX_DEVIATION = 0.15  # from the interpolation of a scan, relative to the range
+
+
+def at_own_size(grey: Grey) -> Grey:
+    """A scan of 7 to 32 pixels that was enlarged at least twice, as it was.
+
+    Args:
+        grey: Luminance in [0, 1].
+
+    Returns:
+        A pixel of each block that has one value; or the smallest scan whose bicubic interpolation
+        is the image but for 15 % of its range. This includes images made by bilinear and Lanczos
+        filters. Any other image unchanged.
+    """
+    scan = _repeated(grey)
+    return scan if scan is not None else _interpolated(grey)
+
+
+def _sizes(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    """Heights and widths of scans that may have been enlarged to this shape."""
+    longer = max(shape)
+    for side in range(MIN_SCAN, min(MAX_SCAN, longer // 2) + 1):
+        high, wide = (max(1, round(length * side / longer)) for length in shape)
+        yield high, wide
+
+
+def _repeated(grey: Grey) -> Grey | None:
+    """The scan whose pixels were repeated, by whole or other factors; None if it is none."""
+    changes = [np.flatnonzero((x[1:] != x[:-1]).any(axis=1)) + 1 for x in (grey, grey.T)]
+    limit = min(MAX_SCAN, max(grey.shape) // 2)
+    if not all(0 < len(places) < limit for places in changes):
+        return None
+    for size in _sizes(grey.shape):
+        blocks = [length / count for length, count in zip(grey.shape, size, strict=True)]
+        share = max(len(x) / max(1, n - 1) for x, n in zip(changes, size, strict=True))
+        if share >= MIN_CHANGES and all(map(_are_edges, changes, blocks)):
+            middles = ((np.arange(n) + 0.5) * b for n, b in zip(size, blocks, strict=True))
+            return grey[np.ix_(*(x.astype(int) for x in middles))]
+    return None
+
+
+def _are_edges(places: Int[ndarray, " places"], block: float) -> bool:
+    """Whether blocks of this length end at these places, in one of the usual ways to round."""
+    numbers = np.rint(places / block)
+    ends = numbers * block
+    return bool(((np.ceil(ends - 0.5) <= places) & (places <= np.ceil(ends))).all())
+
+
+def _interpolated(grey: Grey) -> Grey:
+    """The scan that was enlarged by a smooth filter."""
+    image = downsample(grey, TESTED_SIDE)
+    span = float(np.ptp(image))
+    sizes = list(_sizes(image.shape))
+    if span < MIN_RANGE or not sizes or _steepest(image) > MAX_STEP * span:
+        return grey
+    high, wide = image.shape
+
+    def deviates(scan: Grey) -> bool:
+        larger = resize_area(scan, high, wide)
+        return bool(np.abs(larger - image).max() > MAX_DEVIATION * span)
+
+    finest = (max(1, 3 * side // 2) for side in sizes[-1])
+    if deviates(resize_area(image, *finest)):  # most images, without a search
+        return grey
+    scans = (_sampled(_sampled(image, rows).T, columns).T for rows, columns in sizes)
+    return next((scan for scan in scans if not deviates(scan)), grey)
+
+
+def _steepest(image: Grey) -> float:
+    """The largest difference between neighbours in a column or a row."""
+    steps = (np.abs(x[1:] - x[:-1]) for x in (image, image.T) if len(x) > 1)
+    return max((float(x.max()) for x in steps), default=0.0)
+
+
+def _sampled(values: Grey, count: int) -> Grey:
+    """Linear interpolation in the middles of as many bands of rows."""
+    places = np.clip((np.arange(count) + 0.5) * len(values) / count - 0.5, 0, len(values) - 1)
+    above = np.minimum(places.astype(int), max(0, len(values) - 2))
+    weight = (places - above).astype(np.float32)[:, None]
+    below = np.minimum(above + 1, len(values) - 1)
+    return np.asarray((1 - weight) * values[above] + weight * values[below])
