@@ -11,7 +11,7 @@ HANGING = """
 import pathlib, subprocess
 
 def test_hangs():
-    child = subprocess.Popen(["sleep", "900"])
+    child = subprocess.Popen(["sleep", "60"])
     pathlib.Path({pid!r}).write_text(str(child.pid))
     child.wait()
 """

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
@@ -258,6 +258,44 @@ def test_gradients_flow_through_a_recorded_graph() -> None:
     (gradient,) = torch.autograd.grad(output.square().sum(), weight)
     torch.testing.assert_close(gradient, expected)
     recording.verify()
+
+
+def test_a_backward_pass_inside_the_block_is_no_attention() -> None:
+    model = Model()
+    compiled = torch.compile(model, backend="aot_eager")
+    with ch.capture() as recording:
+        compiled(X).square().sum().backward()
+    recording.verify()
+    assert recording.names == ("blocks.0", "blocks.1")
+
+
+class Disabled(nn.Module):
+    """Calls a graph that the compiler leaves out."""
+
+    def __init__(self, fused: bool) -> None:
+        super().__init__()
+        self.before, self.graph = Attend(), fx.symbolic_trace(Attend(fused))
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def left_out(self, x: Tensor) -> Tensor:
+        result: Tensor = self.graph(x)
+        return result
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.left_out(self.before(x) + x)
+        return result
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_graph_that_the_compiler_leaves_out_is_recorded(fused: bool) -> None:
+    model = Disabled(fused)
+    expected, plain = recorded(model)
+    recording, output = recorded(torch.compile(model, backend="eager"))
+    torch.testing.assert_close(output, plain)
+    assert recording.names == expected.names == ("before", "graph")
+    assert_same(recording, expected)
+    called, _ = recorded(torch.compiler.disable(model.graph))
+    assert len(called) == 1
 
 
 def test_our_function_is_recorded() -> None:

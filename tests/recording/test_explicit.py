@@ -16,6 +16,7 @@ from clearhead.recording import AttentionRecord
 from .reference import (
     BIAS,
     MASK,
+    Stages,
     additive,
     array,
     assert_close,
@@ -215,12 +216,41 @@ def test_a_mask_per_batch_entry_and_a_bias_per_head() -> None:
     assert_stages(record, attention(Q, K, V, bias.masked_fill(~masks, -INF)))
 
 
-def test_soft_caps_of_scores() -> None:
-    record = record_of(lambda q, k, v: ((q @ k.mT * SCALE / 3).tanh() * 3).softmax(-1) @ v)
-    masked = 3 * np.tanh(PLAIN.scaled / 3)
-    assert_close(record.scores, PLAIN.scores)
-    assert_close(record.masked, masked)
-    assert_close(record.weights, softmax(masked))
+CAP = torch.tensor(3.0, dtype=torch.float64)
+CAPS = torch.tensor([2.0, 3.0, 4.0], dtype=torch.float64)[:, None, None]
+
+# Capped scores of scores, the factor before the cap, and the cap.
+SOFT_CAPS: dict[str, tuple[Callable[[Tensor], Tensor], float, Any]] = {
+    "scaled": (lambda x: (x * SCALE / 3.0).tanh() * 3.0, SCALE, 3.0),
+    "scaled by division": (lambda x: 3 * torch.tanh(x / 11**0.5 / 3), SCALE, 3.0),
+    "cap first": (lambda x: (x / 3.0 * SCALE).tanh() * 3.0, SCALE, 3.0),
+    "without a scale": (lambda x: (x / 3.0).tanh() * 3.0, 1.0, 3.0),
+    "multiplied": (lambda x: (x * SCALE * (1 / 3)).tanh() / (1 / 3), SCALE, 3.0),
+    "in place": (lambda x: x.mul_(SCALE).div_(3.0).tanh_().mul_(3.0), SCALE, 3.0),
+    "tensor": (lambda x: (x * SCALE / CAP).tanh() * CAP, SCALE, 3.0),
+    "each head": (lambda x: (x * SCALE / CAPS).tanh() * CAPS, SCALE, array(CAPS)),
+    "changed layout": (lambda x: (x * SCALE / 3.0).flatten(0, 1).tanh().view_as(x) * 3, SCALE, 3.0),
+}
+
+
+@pytest.mark.parametrize(("capped", "scale", "cap"), SOFT_CAPS.values(), ids=SOFT_CAPS)
+@pytest.mark.parametrize("masked", [False, True])
+def test_soft_caps_of_scores(
+    capped: Callable[[Tensor], Tensor], scale: float, cap: Any, masked: bool
+) -> None:
+    mask = INFINITE if masked else torch.zeros(5, 7, dtype=torch.float64)
+    record = record_of(lambda q, k, v: (capped(q @ k.mT) + mask).softmax(-1) @ v)
+    scaled = PLAIN.scores * scale
+    stages = cap * np.tanh(scaled / cap) + array(mask)
+    assert_stages(
+        record, Stages(PLAIN.scores, scaled, stages, softmax(stages), softmax(stages) @ array(V))
+    )
+
+
+def test_a_tanh_that_is_no_cap_leaves_the_scale() -> None:
+    record = record_of(lambda q, k, v: (10 * (q @ k.mT * SCALE).tanh()).softmax(-1) @ v)
+    assert_close(record.scaled, PLAIN.scaled)
+    assert_close(record.masked, 10 * np.tanh(PLAIN.scaled))
 
 
 def divided_by_sum(x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 
 import clearhead as ch
 
@@ -334,6 +334,47 @@ def test_an_intervention_also_changes_layers_that_are_computed_again(reentrant: 
     found = gradient()
     model.reentrant = None
     torch.testing.assert_close(found, gradient())
+
+
+class Pipeline(nn.Module):
+    """Layers that `checkpoint_sequential` runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*(Layer() for _ in range(5)))
+
+    def forward(self, x: Tensor, reentrant: bool | None = None) -> Tensor:
+        return run_in_segments(self.layers, x, reentrant)
+
+
+def run_in_segments(layers: Any, x: Tensor, reentrant: bool | None) -> Tensor:
+    if reentrant is None:
+        for layer in layers:
+            x = layer(x)
+        return x
+    result: Tensor = checkpoint_sequential(layers, 2, x, use_reentrant=reentrant)
+    return result
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_layers_that_checkpoint_sequential_runs_have_their_paths(reentrant: bool) -> None:
+    model, x = Pipeline(), torch.randn(2, 5, 12, requires_grad=True)
+    layers = model.layers
+    runs: dict[str, Callable[[], Tensor]] = {
+        "layers.": lambda: model(x, reentrant),
+        "": lambda: run_in_segments(layers, x, reentrant),
+    }
+    for prefix, run in runs.items():
+        with ch.capture() as recording:
+            run().sum().backward()
+        assert recording.names == tuple(f"{prefix}{i}.attn" for i in range(5))
+        loss = run().sum()
+        with ch.capture() as recording:
+            loss.backward()
+        assert set(recording.names) == {"0.attn", "1.attn"}
+    with ch.capture() as recording:  # a list, with functions
+        run_in_segments([layers[0], torch.cos, layers[1]], x, reentrant)
+    assert recording.names == ("0.attn", "2.attn")
 
 
 class Shared(nn.Module):

@@ -340,7 +340,7 @@ def test_a_thread_that_outlives_the_block_computes_as_without_it() -> None:
     results: list[Any] = []
 
     def waiting(
-        q: Tensor, k: Tensor, v: Tensor, softmax_scale: Any = None, causal: bool = False
+        q: Tensor, k: Tensor, v: Tensor, softmax_scale: Any = None, dropout_p: float = 0.0
     ) -> Any:
         running.set()
         assert ended.wait(10)
@@ -349,7 +349,7 @@ def test_a_thread_that_outlives_the_block_computes_as_without_it() -> None:
     vars(sys.modules["flash_attn"])["flash_attn_func"] = waiting
 
     def work() -> None:
-        results.append(vars(sys.modules["flash_attn"])["flash_attn_func"](Q, Q, Q))  # ends late
+        results.append(vars(sys.modules["flash_attn"])["flash_attn_func"](Q, Q, Q, dropout_p=0.5))
         results.append(torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(Q, Q, Q))
 
     with ch.capture() as recording:

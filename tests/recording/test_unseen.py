@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 import clearhead as ch
@@ -317,6 +318,43 @@ def test_gates_of_several_layers_are_not_taken_for_attention(code: Any, chosen: 
     assert recording.names == ("attention",)
 
 
+class Deformable(nn.Module):
+    """Each query alone determines positions, where values are sampled, and their weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights, self.positions = (nn.Linear(13, n).double() for n in (4, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = self.weights(x).softmax(-1).flatten(0, 1)[:, None]  # batch, 1, queries, points
+        positions = self.positions(x).tanh().unflatten(-1, (4, 2)).flatten(0, 1)
+        values = x.mT.reshape(6, 13, 1, 5)
+        parts = F.grid_sample(values, positions, align_corners=False).split(2, -1)
+        sampled = torch.stack([y.clone() for y in parts], -2).flatten(-2)
+        result: Tensor = (sampled * weights).sum(-1).mT.reshape(x.shape)
+        return result
+
+
+class Stack(nn.Module):
+    def __init__(self, layers: nn.ModuleList) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, q: Tensor) -> Tensor:
+        x: Tensor = self.layers[0](q, q, q)
+        for layer in list(self.layers)[1:]:
+            x = layer(x)
+        return x
+
+
+def test_deformable_attention_is_named_in_each_layer() -> None:
+    attention = Attention(lambda q, k, v: F.scaled_dot_product_attention(Q, K, V))
+    model = nn.ModuleList([attention, Deformable(), Deformable()])
+    with pytest.warns(UserWarning, match="deformable"), ch.capture() as recording:
+        Stack(model)(Q)
+    assert [text.partition(": ")[0] for text in recording.unseen] == ["layers.1", "layers.2"]
+
+
 def test_a_learned_matrix_of_transitions_is_not_taken_for_attention() -> None:
     transitions, state = nn.Parameter(normal(5, 5)), normal(2, 5).softmax(-1)
     with ch.capture() as recording:
@@ -530,3 +568,34 @@ def test_a_thread_that_outlives_the_block_is_recorded_until_its_end() -> None:
     thread.join()
     assert len(recording.verify()) == 1
     assert outputs[0].equal(outputs[1])
+
+
+class Waiting(TorchDispatchMode):
+    """Operations that begin inside the block, and end after it."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.running, self.ended = threading.Event(), threading.Event()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.running.set()
+        assert self.ended.wait(10)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("code", [F.scaled_dot_product_attention, explicit])
+def test_a_call_that_ends_after_the_block_is_not_recorded(code: Code) -> None:
+    waiting, outputs = Waiting(), []
+
+    def run() -> None:
+        with waiting:
+            outputs.append(code(Q, K, V))
+
+    with ch.capture() as recording:
+        explicit(Q, K, V)
+        thread = threading.Thread(target=run)
+        thread.start()
+        assert waiting.running.wait(10)
+    waiting.ended.set()
+    thread.join()
+    assert len(recording.verify()) == len(outputs) == 1

@@ -7,7 +7,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from torch import Tensor, nn
+from torch import nn
 
 from clearhead.recording._record import AttentionRecord
 from clearhead.recording._torch_internals import graph_task
@@ -76,35 +76,6 @@ class CallNumbers:
 ATTENTION_LAYER = re.compile("attention|attn", re.IGNORECASE)
 
 
-class Part(NamedTuple):
-    """A record that may be a part of an attention: the sizes of its matrix, query and value."""
-
-    name: str
-    queries: int
-    keys: int
-    query: Tensor
-    key: Tensor
-    value: Tensor
-
-    def is_beside(self, other: "Part") -> bool:
-        """Whether both queries are different parts of one tensor, such as single heads.
-
-        Not the two halves of differential attention: all heads and tokens, other keys, the same
-        values.
-        """
-        one, two = self.query, other.query
-        try:
-            same = one.untyped_storage()._cdata == two.untyped_storage()._cdata
-            same_values = self.value.data_ptr() == other.value.data_ptr()
-            same_keys = self.key.data_ptr() == other.key.data_ptr()
-        except (RuntimeError, NotImplementedError):  # tensors without a storage
-            return False
-        is_whole = one.shape[-3] > 1 and self.queries == other.queries == self.keys
-        if same_values and not same_keys and is_whole:
-            return False
-        return same and one.storage_offset() != two.storage_offset()
-
-
 class PartsOfCalls:
     """Finds records that are parts of one attention: single heads, blocks of tokens, or landmarks.
 
@@ -116,8 +87,8 @@ class PartsOfCalls:
     def __init__(self) -> None:
         self._call: FrameType | None = None  # kept, so that no other call is taken for it
         self._module: nn.Module | None = None
-        self._records: list[Part] = []
-        self._parts: dict[str, list[str]] = {}
+        self._records: list[AttentionRecord] = []
+        self._parts: dict[str, tuple[str, ...]] = {}
 
     def add(
         self, call: FrameType | None, module: nn.Module | None, record: AttentionRecord
@@ -127,22 +98,54 @@ class PartsOfCalls:
             return
         if call is not self._call or module is not self._module:  # graphs call several modules
             self._call, self._module, self._records = call, module, []
-        query, key, value = record.query, record.key, record.value
-        part = Part(record.name, query.shape[-2], value.shape[-2], query, key, value)
-        is_beside = any(map(part.is_beside, self._records))
-        self._records.append(part)
-        queries, sizes = {x.queries for x in self._records}, {x[1:3] for x in self._records}
-        is_named = ATTENTION_LAYER.search(type(module).__name__) is not None
-        if is_beside or (is_named and (len(sizes) > 2 or len(queries) > 1)):
-            self._parts[self._records[0].name] = []
-        if (names := self._parts.get(self._records[0].name)) is not None:
-            names[:] = [x.name for x in self._records]
+        first = self._records[0].name if self._records else record.name
+        is_part = first in self._parts or self._is_part(record)
+        self._records.append(record)
+        if is_part:
+            self._parts[first] = tuple(x.name for x in self._records)
+
+    def _is_part(self, record: AttentionRecord) -> bool:
+        others = self._records
+        if not others:
+            return False
+        linked = [record]
+        for one in linked:
+            linked += [x for x in others if x not in linked and _are_linked(one, x)]
+        if any(_is_beside(record, x) for x in others if x not in linked):
+            return True
+        sizes = {(x.query.shape[-2], x.value.shape[-2]) for x in (record, *others)}
+        is_named = ATTENTION_LAYER.search(type(self._module).__name__) is not None
+        return is_named and (len(sizes) > 2 or len({queries for queries, _ in sizes}) > 1)
 
     def by_path(self) -> dict[str, tuple[str, ...]]:
         """The names of the parts, by the path of the module."""
-        return {path: tuple(names) for path, names in self._parts.items()}
+        return dict(self._parts)
 
     def clear(self) -> None:
         """Release the call."""
         self._call = self._module = None
         self._records = []
+
+
+def _has_same(one: AttentionRecord, other: AttentionRecord, name: str) -> bool:
+    """Whether a tensor of both begins at the same place in memory."""
+    try:
+        same: bool = getattr(one, name).data_ptr() == getattr(other, name).data_ptr()
+    except (RuntimeError, NotImplementedError):  # tensors without a storage
+        return False
+    return same
+
+
+def _are_linked(one: AttentionRecord, other: AttentionRecord) -> bool:
+    """Whether weights differ in their values only, or are halves of differential attention."""
+    same_keys = _has_same(one, other, "key")
+    return _has_same(one, other, "query" if same_keys else "value")
+
+
+def _is_beside(one: AttentionRecord, other: AttentionRecord) -> bool:
+    """Whether both queries are different parts of one tensor, such as single heads."""
+    try:
+        same = one.query.untyped_storage()._cdata == other.query.untyped_storage()._cdata
+    except (RuntimeError, NotImplementedError):  # tensors without a storage
+        return False
+    return same and one.query.storage_offset() != other.query.storage_offset()

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from functools import cache
 from types import FrameType
@@ -20,6 +21,7 @@ from clearhead.recording._torch_internals import (
     checkpoint_of,
     graph_task,
     is_of_inductor,
+    sequence_of,
 )
 
 OPAQUE = re.compile(r"attention|attn|fmha|flash|multi_head|multihead", re.IGNORECASE)
@@ -52,12 +54,10 @@ SCRIPTED_FUNCTION = "its scripted function {} has a softmax, which cannot be int
 PACKAGED = "it calls a package of AOTInductor, which cannot be intercepted"
 
 
+@call_while_compiling
 def reject_compiled() -> NoReturn:
     """Raise, from within the compiler."""
     raise CaptureError(COMPILED)
-
-
-call_while_compiling(reject_compiled)
 
 
 @cache
@@ -69,7 +69,8 @@ def is_opaque(name: str) -> bool:
 def reject_opaque(name: str, function: Any) -> None:
     """Raise `CaptureError` if this call is an opaque attention kernel."""
     where = str(function) if isinstance(function, OPERATORS) else name
-    if name in OPAQUE_LAYERS or is_opaque(where):
+    is_forward = not name.endswith("_backward")  # in graphs that were compiled with it
+    if name in OPAQUE_LAYERS or (is_forward and is_opaque(where)):
         raise CaptureError(
             f"{where} computes attention in an opaque kernel; choose another implementation: "
             'attn_implementation="sdpa" or "eager" in transformers, '
@@ -142,6 +143,7 @@ class CallSites:
         self._outside = outside
         self.roots: dict[int, tuple[nn.Module, bool]] = {}  # and whether their paths were read here
         self.not_intercepted: dict[str, str] = {}
+        self._sequences: dict[int, tuple[list[Any], nn.Module]] = {}
 
     def here(self) -> CallSite:
         """The innermost running module, by its path from the outermost that contains it."""
@@ -169,6 +171,10 @@ class CallSites:
                     segment, is_repeated = checkpoint_of(of_method)
                     repeated = segment if is_repeated else None
                     segments += [] if is_repeated or segment is None else [segment]
+                functions = sequence_of(of_method)
+                if functions is not None and modules:
+                    sequence = self._sequence(functions)
+                    modules[id(sequence)] = sequence
             elif not (in_graph and isinstance(owner, fx.GraphModule)):
                 modules[id(owner)] = owner
                 call = of_method if len(modules) == 1 else call
@@ -204,6 +210,7 @@ class CallSites:
         """Release the models and the frame."""
         self._outside = None
         self.roots.clear()
+        self._sequences.clear()
 
     def _methods(self, frame: FrameType | None) -> Iterator[tuple[FrameType, nn.Module | None]]:
         """The running methods of modules, innermost first, and functions of checkpointing."""
@@ -217,6 +224,13 @@ class CallSites:
             elif code.co_filename == CHECKPOINTING:
                 yield frame, None
             frame = frame.f_back
+
+    def _sequence(self, functions: list[Any]) -> nn.Module:
+        """A module of which these are the children, numbered as in `nn.Sequential`."""
+        if id(functions) not in self._sequences:
+            children = {str(i): x for i, x in enumerate(functions) if isinstance(x, nn.Module)}
+            self._sequences[id(functions)] = functions, nn.Sequential(OrderedDict(children))
+        return self._sequences[id(functions)][1]
 
     def _path_in(self, root: nn.Module, module: nn.Module) -> str | None:
         """The path of a module in another; None if it is not part of it."""

@@ -1,28 +1,29 @@
 """Attention inside compiled graphs, through an operator that the graph calls with its tensors."""
 
+import operator
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import takewhile
 from threading import local
-from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any, Literal
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
+from torch.utils._pytree import tree_map
 
 from clearhead.errors import CaptureError
-from clearhead.recording import _history
 from clearhead.recording._call_site import reject_compiled, reject_opaque
-from clearhead.recording._history import EXPONENTIAL, OTHER_EXPONENTIAL, OTHER_WEIGHTS
-from clearhead.recording._products import FUNCTIONS, MULTIPLY, OTHER_FUNCTIONS
+from clearhead.recording._explicit import OperationTracker
+from clearhead.recording._history import SOFTMAX
 from clearhead.recording._record_of_call import FusedCall
 from clearhead.recording._torch_internals import (
     DisableInterception,
     call_while_compiling,
     compiled_module_path,
-    is_compiler_running,
     is_of_inductor,
     pop_mode,
     push_mode,
@@ -44,11 +45,6 @@ ACTIVE = _Active()
 """The active modes of each thread."""
 
 CHECKED = "checked by clearhead"
-PRODUCTS = FUNCTIONS | OTHER_FUNCTIONS
-SOFTMAX = _history.SOFTMAX | _history.LOG_SOFTMAX | {"softmin", "gumbel_softmax"}
-WEIGHTS = SOFTMAX | EXPONENTIAL | OTHER_EXPONENTIAL | OTHER_WEIGHTS
-PAIRED = MULTIPLY | {"addcmul"}
-ADD = frozenset("add add_ iadd __add__ __iadd__".split())
 
 
 class _Outputs:
@@ -116,107 +112,117 @@ def traced_call(
     kwargs: dict[str, Any],
 ) -> Any:
     """A call as the compiler traces it: attention is followed by the operator that records it."""
-    if _is_fused(function):
+    kind, method = _kind_of_call(function)
+    if kind == "attention":
         return _recorded(recorder.level, function(*args, **kwargs), *args, **kwargs)
-    if _is_layer(function) and not _is_exporting():
+    if kind == "layer":
         push_mode(recorder)
         result = LAYER(*args, **kwargs)
         pop_mode()
         return result
-    if method := _checked(function):
-        return getattr(args[0], method)(*args[1:], **kwargs)
-    result = function(*args, **kwargs)
-    if not _is_exporting():
+    result = getattr(args[0], method)(*args[1:], **kwargs) if method else function(*args, **kwargs)
+    if kind != "exported":
         _reject_unseen()
-    elif _is_softmax(function):
-        reject_compiled()
     return result
 
 
+@call_while_compiling
+def _kind_of_call(function: Callable[..., Any]) -> tuple[str, str]:
+    """What a call is, and the name of a tensor's method written in Python.
+
+    The compiler traces these methods by name only.
+    """
+    name = str(getattr(function, "__name__", ""))
+    is_exporting = torch.compiler.is_exporting()
+    if _is_fused(function) and not is_exporting:
+        return "attention", ""
+    if function is F.multi_head_attention_forward and not is_exporting:
+        return "layer", ""
+    try:
+        reject_opaque(name, function)
+    except CaptureError:
+        reject_compiled()
+    if is_exporting and name in SOFTMAX:
+        reject_compiled()
+    method = name if getattr(function, "__module__", "") == "torch._tensor" else ""
+    return "exported" if is_exporting else "", method
+
+
+class GraphTracker:
+    """Follows the calls of a graph as those of eager mode, on tensors without data."""
+
+    def __init__(self) -> None:
+        self._tracker = OperationTracker(lambda: None)
+        self._tensors: dict[int, tuple[Any, Tensor]] = {}  # by the examples of the graph
+
+    def is_attention(self, node: fx.Node) -> bool:
+        """Whether a call completes attention, or an attention that cannot be followed."""
+        if node.op not in ("call_function", "call_method"):
+            return False
+        with DisableInterception():
+            args, kwargs = fx.node.map_arg((node.args, node.kwargs), self._value)
+            result, name = self._value(node), _name(node)
+            if name in ("softmin", "gumbel_softmax"):
+                name, args, kwargs = "softmax", args[:1], {"dim": kwargs.get("dim", -1)}
+            _, attention = self._tracker.call(name, lambda *_, **__: result, args, kwargs)
+        softmaxes = self._tracker.softmaxes
+        return attention is not None or any(
+            x.refusal or (x.multiplied and x.unseen() is not None) for x in softmaxes
+        )
+
+    def _value(self, node: fx.Node) -> Any:
+        return tree_map(self._without_data, node.meta.get("example_value"))
+
+    def _without_data(self, x: Any) -> Any:
+        if not isinstance(x, Tensor):
+            return _hint(x)
+        if id(x) not in self._tensors:
+            y = torch.empty([_hint(n) for n in x.shape], dtype=x.dtype, device="meta")
+            is_parameter = isinstance(x, nn.Parameter)
+            self._tensors[id(x)] = x, nn.Parameter(y, False) if is_parameter else y
+        return self._tensors[id(x)][1]
+
+
+def _hint(x: Any) -> Any:
+    """The size in the call that is traced; no guards of the graph depend on it."""
+    return (x.node.hint or 2) if isinstance(x, torch.SymInt) else x
+
+
+TRACKERS: WeakKeyDictionary[fx.Graph, GraphTracker] = WeakKeyDictionary()
+
+
+@call_while_compiling
 def _reject_unseen() -> None:
     """Raise if a new operation of the graph is attention that cannot be recorded there."""
-    for node in takewhile(lambda x: CHECKED not in x.meta, reversed(traced_graph().nodes)):
-        if _is_explicit(node) or _contains_attention(node):
+    graph = traced_graph()
+    tracker = TRACKERS.setdefault(graph, GraphTracker())
+    new = list(takewhile(lambda x: CHECKED not in x.meta, reversed(graph.nodes)))
+    for node in reversed(new):
+        if tracker.is_attention(node) or _contains_attention(node):
             reject_compiled()
         node.meta[CHECKED] = True
-
-
-def _is_explicit(node: fx.Node) -> bool:
-    """Whether a call multiplies weights with activations: attention as separate operations."""
-    name, activations = _name(node), [x for x in node.all_input_nodes if not _is_parameter(x)]
-    if len(activations) < 2 or (name not in PRODUCTS and name not in PAIRED):
-        return False
-    names = WEIGHTS if name in PRODUCTS else SOFTMAX
-    weights = {x for y in activations for x in _behind(y, _adds) if _name(x) in names}
-    for x in weights:
-        dims = (y.dim() for y in map(_example, (x, *activations)) if isinstance(y, Tensor))
-        if _name(x) in OTHER_WEIGHTS and min(dims, default=0) < 3:
-            continue
-        if (name in PRODUCTS and _name(x) in SOFTMAX) or any(map(_is_score, _behind(x))):
-            return True
-    return False
 
 
 def _contains_attention(node: fx.Node) -> bool:
     """Whether a call has a graph of its own, such as a checkpointed layer, with attention in it."""
     bodies = [body for x in node.all_input_nodes if (body := traced_body(x)) is not None]
-    graphs = (x.graph for body in bodies for x in body.modules() if isinstance(x, fx.GraphModule))
-    return any(_is_fused(x.target) or _is_explicit(x) for graph in graphs for x in graph.nodes)
-
-
-def _behind(node: fx.Node, stop: Callable[[fx.Node], bool] = lambda _: False) -> Iterator[fx.Node]:
-    """The calls that a tensor is computed by, up to products."""
-    nodes = dict.fromkeys([node])
-    remaining = [node]
-    for x in remaining:
-        yield x
-        if _name(x) not in PRODUCTS and not _is_fused(x.target) and not stop(x):
-            inputs = dict.fromkeys(y for y in x.all_input_nodes if not _is_index(y))
-            remaining += [y for y in inputs if y not in nodes]
-            nodes |= inputs
-
-
-def _is_index(node: fx.Node) -> bool:
-    x = _example(node)
-    return isinstance(x, Tensor) and not x.is_floating_point()
-
-
-def _adds(node: fx.Node) -> bool:
-    """Whether it adds two tensors, as weights are not, but a residual stream is."""
-    return _name(node) in ADD and len(node.all_input_nodes) > 1
-
-
-def _is_score(node: fx.Node) -> bool:
-    """Whether it is a product of activations, or a sum of elementwise ones."""
-    name, inputs = _name(node), node.all_input_nodes
-    if name in ("sum", "mean"):
-        return (
-            _name(inputs[0]) in PAIRED
-            and sum(not _is_parameter(x) for x in inputs[0].all_input_nodes) > 1
-        )
-    return name in PRODUCTS and sum(not _is_parameter(x) for x in inputs) > 1
-
-
-def _is_parameter(node: fx.Node) -> bool:
-    """Whether a tensor is computed from parameters alone."""
-    remaining, known = [node], {node}
-    while remaining:
-        x = remaining.pop()
-        if not x.all_input_nodes and not isinstance(_example(x), nn.Parameter):
-            return False
-        remaining += [y for y in x.all_input_nodes if y not in known]
-        known.update(x.all_input_nodes)
-    return True
-
-
-def _example(node: fx.Node) -> Any:
-    return node.meta.get("example_value")
+    graphs = [x.graph for body in bodies for x in body.modules() if isinstance(x, fx.GraphModule)]
+    trackers = [(GraphTracker(), graph) for graph in graphs]
+    return any(
+        _is_fused(node.target) or tracker.is_attention(node)
+        for tracker, graph in trackers
+        for node in graph.nodes
+    )
 
 
 def _name(node: fx.Node) -> str:
-    """The name of the called function or method."""
+    """The name of the called function, as in eager mode."""
     target = node.target
-    return target if isinstance(target, str) else str(getattr(target, "__name__", ""))
+    if target is getattr:
+        return str(node.args[1])
+    name = target if isinstance(target, str) else str(getattr(target, "__name__", ""))
+    name = name.partition(".")[0]  # without the overload that operators carry
+    return f"__{name}__" if getattr(operator, name, None) is target else name
 
 
 def _recorded(
@@ -231,36 +237,36 @@ def _recorded(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    if dropout_p > 0.0 or _is_exporting():  # its random numbers cannot be repeated
+    if dropout_p > 0.0:  # its random numbers cannot be repeated
         reject_compiled()
-    # graphs of CUDA write their outputs to the same memory again
-    number, copied = _number(), range(5) if query.is_cuda else _from_inputs()
+    number, copied, path = _place()
+    if query.is_cuda:  # graphs of CUDA write their outputs to the same memory again
+        copied = tuple(range(5))
     tensors = [x if x is None else x.detach() for x in (query, key, value, attn_mask, output)]
     previous = OUTPUTS.mark if number else None
-    options = (is_causal, scale, enable_gqa, _path(), level, list(copied), previous)
+    options = (is_causal, scale, enable_gqa, path, level, list(copied), previous)
     OUTPUTS.mark = torch.ops.clearhead.record.default(*tensors, *options)
     setattr(OUTPUTS, f"call_{number}", tensors)
     return output
 
 
-def _number() -> int:
-    """How many calls the graph that is being traced records so far."""
-    return sum(node.target is torch.ops.clearhead.record.default for node in traced_graph().nodes)
+@call_while_compiling
+def _place() -> tuple[int, tuple[int, ...], str]:
+    """Of the last call: its number in the graph, tensors that inputs may share, and its module.
 
-
-def _from_inputs() -> tuple[int, ...]:
-    """Which arguments of the last call share memory with inputs, such as caches."""
+    The arguments share memory with inputs of the graph, such as caches.
+    """
     graph = traced_graph()
+    number = sum(node.target is torch.ops.clearhead.record.default for node in graph.nodes)
     inputs = {_memory(node) for node in graph.nodes if node.op in ("placeholder", "get_attr")}
     call = next(node for node in reversed(graph.nodes) if _is_fused(node.target))
     arguments: Any = FusedCall(*call.args, **call.kwargs)[:4]
-    return tuple(
-        i for i, node in enumerate(arguments) if node is not None and _memory(node) in inputs
-    )
+    copied = (i for i, x in enumerate(arguments) if x is not None and _memory(x) in inputs)
+    return number, tuple(copied), _path()
 
 
 def _memory(node: fx.Node) -> int | None:
-    x = _example(node)
+    x = node.meta.get("example_value")
     return x.untyped_storage()._cdata if isinstance(x, Tensor) else None
 
 
@@ -277,89 +283,25 @@ def _is_fused(function: Any) -> bool:
     return name.partition(".")[0] == "scaled_dot_product_attention"
 
 
-def _is_exporting() -> bool:  # called by the compiler, as `is_traced` is
-    return torch.compiler.is_exporting()
-
-
-def _is_softmax(function: Any) -> bool:
-    return getattr(function, "__name__", "") in SOFTMAX
-
-
-def _checked(function: Any) -> str:
-    """The name of a tensor's method written in Python, which the compiler traces by name only."""
-    name = str(getattr(function, "__name__", ""))
-    try:
-        reject_opaque(name, function)
-    except CaptureError:
-        reject_compiled()
-    return name if getattr(function, "__module__", "") == "torch._tensor" else ""
-
-
-def _is_layer(function: Any) -> bool:
-    return function is F.multi_head_attention_forward
-
-
 # The function without its check for overrides, so that attention inside it is recorded.
 LAYER = without_override_check(F.multi_head_attention_forward)
 # Its error messages refer to tensors, which a full graph cannot.
 LAYER.__globals__["_check_key_padding_mask"] = lambda *_: None
-call_while_compiling(_is_layer)
-call_while_compiling(_reject_unseen)
-call_while_compiling(_path)
-call_while_compiling(_number)
-call_while_compiling(_from_inputs)
-call_while_compiling(_is_exporting)
-call_while_compiling(_is_fused)
-call_while_compiling(_is_softmax)
-call_while_compiling(_checked)
 
 
-GRAPHS: dict[int, CodeType] = {}
-"""The functions of compiled graphs that have called an intercepted function, by identity."""
-
-
-def kind_of_caller() -> Literal["compiler", "graph", ""]:
-    """Whether an intercepted function is called while it is traced, or by a function of `GRAPHS`.
-
-    It is called before `torch.compiler.is_compiling`: in graphs compiled while the mode itself
-    calls that, all attributes of a tensor have the value of the first one.
-    """
-    handler = sys._getframe(1)
-    if handler.f_code.co_name == "invoke_and_store_as_constant":
-        return "compiler"
-    return "graph" if handler.f_back and id(handler.f_back.f_code) in GRAPHS else ""
-
-
-call_while_compiling(kind_of_caller)
-
-
-def in_compiled_graph() -> bool:
-    """Whether the intercepted function is called by the compiler, or by a graph that it made."""
-    if is_compiler_running():
-        return True
+@call_while_compiling
+def called_by_graph() -> bool:
+    """Whether the intercepted function is called by a compiled graph, which records by itself."""
     frame: FrameType | None = sys._getframe(2)
-    while frame is not None and _module(frame) in DISPATCHERS:
+    while frame is not None and frame.f_globals.get("__name__") in DISPATCHERS:
         frame = frame.f_back
-    if frame is None or not _is_generated(frame):
-        return False
-    code, outer = frame.f_code, frame
-    while id(code) not in GRAPHS:
-        if outer.f_code.co_filename.endswith("_dynamo/eval_frame.py"):
-            GRAPHS[id(code)] = code
-        elif outer.f_back is None:
-            return False
-        else:
-            outer = outer.f_back
-    return True
+    return frame is not None and (is_of_inductor(frame) or _records(frame))
 
 
-def _is_generated(frame: FrameType) -> bool:
-    made_by_fx = frame.f_code.co_filename.startswith("<eval_with_key>")
-    return made_by_fx or is_of_inductor(frame)
-
-
-def _module(frame: FrameType) -> str:
-    return frame.f_globals.get("__name__") or ""
+def _records(frame: FrameType) -> bool:
+    """Whether a function is that of a graph with the operator that records."""
+    code = frame.f_code
+    return code.co_filename.startswith("<eval_with_key>") and "clearhead" in code.co_names
 
 
 # Modules between the caller and an intercepted function.

@@ -44,6 +44,7 @@ from clearhead.recording._torch_internals import graph_task
 
 PAIRED = products.MULTIPLY | {"addcmul"}
 MAX_HISTORY = 64
+DEFORMABLE = "its weights depend on the query alone, and values are sampled (deformable attention)"
 
 
 class OperationTracker:
@@ -60,6 +61,14 @@ class OperationTracker:
         self._other_scores: WeakTable[Tensor, str] = WeakTable()  # of functions not followed
         self._features: WeakTable[Tensor, bool] = WeakTable()  # that a linear layer computes
         self._other_weights: WeakTable[Tensor, Softmax] = WeakTable()  # of scores of unknown origin
+        self._choices: WeakTable[Tensor, Softmax] = WeakTable()  # weights of features alone
+        self._samples: WeakTable[Tensor, bool] = WeakTable()  # of values, at positions between them
+        # and the functions whose results are still of that kind
+        self._carried: list[tuple[WeakTable[Tensor, Any], frozenset[str]]] = [
+            (self._normalisers, LAYOUT | {"__getitem__"}),
+            (self._features, FEATURES),
+            *((x, CARRIED) for x in (self._other_weights, self._choices, self._samples)),
+        ]
         self.softmaxes: list[Softmax] = []
 
     def factor(self, x: Tensor) -> Factor:
@@ -95,12 +104,12 @@ class OperationTracker:
         if followed is None:
             result = function(*args, **kwargs)
             self._track_factor(name, args, result)
-            self._follow_features(name, args, kwargs, result)
+            self._carry(name, args, kwargs, result)
             return result, self._not_followed(name, args, kwargs, result)
         history = self._histories.of(followed)
         step = step_of_call(name, function, args, kwargs, followed)
         result = function(*args, **kwargs)
-        self._follow_features(name, args, kwargs, result)
+        self._carry(name, args, kwargs, result)
         if history is not None and not self._normalised(name, history, args, kwargs, result):
             self._track(step, history, followed, args, result)
             self._track_factor(name, args, result)
@@ -229,8 +238,8 @@ class OperationTracker:
             softmax.origin = origin
         if name == "_sparse_softmax":
             softmax.refusal = "its scores are a sparse tensor"
-        elif history is None and not is_choice:
-            self._other_weights.put(result, softmax)
+        elif history is None:
+            (self._choices if is_choice else self._other_weights).put(result, softmax)
         if history is None or softmax.refusal:
             return
         form: Any = "logarithms" if name in LOG_SOFTMAX else "weights"
@@ -278,19 +287,9 @@ class OperationTracker:
     def _not_followed(
         self, name: str, args: Sequence[Any], kwargs: dict[str, Any], result: Any
     ) -> TrackedAttention | None:
-        """Follow normalisers, exponentials · values, and scores and weights of unknown origin."""
+        """Follow exponentials · values, and scores and weights of unknown origin."""
         self._follow_other_scores(name, args, kwargs, result)
         x = args[0] if args else None
-        if self._normalisers and (name in LAYOUT or name == "__getitem__"):
-            normaliser = self._normalisers.of(x)
-            if normaliser is not None:
-                self._normalisers.put(result, normaliser)
-        if self._other_weights and name in CARRIED:
-            parts = x if isinstance(x, list | tuple) else (x,)
-            softmax = next(filter(None, map(self._other_weights.of, parts)), None)
-            for part in result if isinstance(result, list | tuple) else (result,):
-                if softmax is not None and isinstance(part, Tensor):
-                    self._other_weights.put(part, softmax)
         if not self._sums:
             return None
         undivided, divisor = self._sums.of(x), self._normaliser(name, args)
@@ -301,18 +300,20 @@ class OperationTracker:
         tracked = replace(undivided, history=history)
         return self._completed(tracked) if history.is_completed_by(tracked.values) else None
 
-    def _follow_features(
-        self, name: str, args: Sequence[Any], kwargs: dict[str, Any], result: Any
-    ) -> None:
-        """Note numbers that a linear layer computes for each token, as gates choose by."""
+    def _carry(self, name: str, args: Sequence[Any], kwargs: dict[str, Any], result: Any) -> None:
+        """Note what kind of numbers a result has: features, samples, or those of its argument."""
         if name == "linear":
             weight = args[1] if len(args) > 1 else kwargs["weight"]
-            known: Any = isinstance(weight, nn.Parameter) and result.shape[-1] > 1
-        else:
-            known = name in FEATURES and args and self._features.of(args[0])
-        for part in result if known and isinstance(result, list | tuple) else (result,):
-            if known and isinstance(part, Tensor):
-                self._features.put(part, True)
+            if isinstance(weight, nn.Parameter) and result.shape[-1] > 1:
+                self._features.put(result, True)
+        elif name == "grid_sample":
+            self._samples.put(result, True)
+        x = args[0] if args else None
+        for table, names in self._carried:
+            if table and name in names:
+                known = next(filter(None, map(table.of, _parts(x))), None)
+                for part in _parts(result) if known is not None else ():
+                    table.put(part, known)
 
     def _follow_other_scores(
         self, name: str, args: Sequence[Any], kwargs: dict[str, Any], result: Any
@@ -320,6 +321,9 @@ class OperationTracker:
         """Note scores by functions that are not followed, and uses of their softmax."""
         if name in PAIRED:
             pair = _activations(args, kwargs)
+            if self._samples and any(map(self._samples.of, pair)):
+                for choice in filter(None, map(self._choices.of, pair)):
+                    choice.refusal = DEFORMABLE
             if len(pair) > 1 and result.dim() > 1:
                 self._pairs.put(result, "a sum of elementwise products")
                 for x in pair:
@@ -348,17 +352,13 @@ class OperationTracker:
             self._note_other_scores(name, result)
 
     def _note_other_scores(self, origin: str, result: Any) -> None:
-        for part in result if isinstance(result, list | tuple) else (result,):
-            if isinstance(part, Tensor) and part.is_floating_point() and part.shape[-1:] != (1,):
+        for part in _parts(result):
+            if part.is_floating_point() and part.shape[-1:] != (1,):
                 self._other_scores.put(part, origin)
 
     def _followed(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Iterator[Tensor]:
-        if not self._histories:
-            return
-        for arg in (*args, *kwargs.values()):
-            for x in arg if isinstance(arg, list | tuple) else (arg,):
-                if isinstance(x, Tensor) and self._histories.of(x) is not None:
-                    yield x
+        for arg in (*args, *kwargs.values()) if self._histories else ():
+            yield from (x for x in _parts(arg) if self._histories.of(x) is not None)
 
     def _track(
         self,
@@ -412,10 +412,15 @@ class OperationTracker:
                 return
 
 
+def _parts(x: Any) -> list[Tensor]:
+    """A tensor, or those of a list."""
+    return [y for y in (x if isinstance(x, list | tuple) else (x,)) if isinstance(y, Tensor)]
+
+
 def _activations(args: Sequence[Any], kwargs: dict[str, Any]) -> list[Tensor]:
     """The tensors among the arguments, and in lists, that are no parameters."""
-    parts = (x if isinstance(x, list | tuple) else (x,) for x in (*args, *kwargs.values()))
-    return [x for x in chain(*parts) if isinstance(x, Tensor) and not isinstance(x, nn.Parameter)]
+    parts = chain.from_iterable(map(_parts, (*args, *kwargs.values())))
+    return [x for x in parts if not isinstance(x, nn.Parameter)]
 
 
 def _is_whole(args: Sequence[Any]) -> bool:

@@ -23,14 +23,7 @@ from clearhead.recording._call_site import (
     reject_compiled,
     reject_opaque,
 )
-from clearhead.recording._compiled import (
-    ACTIVE,
-    GRAPHS,
-    OUTPUTS,
-    in_compiled_graph,
-    kind_of_caller,
-    traced_call,
-)
+from clearhead.recording._compiled import ACTIVE, OUTPUTS, called_by_graph, traced_call
 from clearhead.recording._explicit import OperationTracker
 from clearhead.recording._kernel_calls import Reader, kernel_record
 from clearhead.recording._kernels import WRAPPERS, Kernel
@@ -39,8 +32,8 @@ from clearhead.recording._record_of_call import FusedCall, explicit_record, fuse
 from clearhead.recording._torch_internals import (
     DisableInterception,
     OperatorOverload,
-    function_modes,
     is_batched,
+    is_compiler_running,
     remove_mode,
     skip_while_compiling,
     without_override_check,
@@ -96,12 +89,13 @@ class InterceptionMode(TorchFunctionMode):
     ) -> Any:
         """Make the call, and record it if it computes attention."""
         kwargs = kwargs or {}
-        caller = kind_of_caller()
-        if caller == "compiler" or (not caller and torch.compiler.is_compiling()):
+        if called_by_graph():
+            return func(*args, **kwargs)
+        if torch.compiler.is_compiling():
             if not self.records_compiled:
                 reject_compiled()
             return traced_call(self, func, args, kwargs)
-        if caller == "graph" or not self._is_open or in_compiled_graph():
+        if not self._is_open or is_compiler_running():
             return func(*args, **kwargs)
         WRAPPERS.update()
         name = _name(func)
@@ -133,7 +127,6 @@ class InterceptionMode(TorchFunctionMode):
         if self in ACTIVE.recorders:  # not where another thread ends the block
             ACTIVE.recorders.remove(self)
         vars(OUTPUTS).clear()
-        GRAPHS.clear()
         WRAPPERS.remove()
         remove_mode(self)
         if error is not None and not isinstance(error, CaptureError) and COMPILED in str(error):
@@ -144,7 +137,7 @@ class InterceptionMode(TorchFunctionMode):
     @contextmanager
     def resumed(self) -> Iterator[None]:
         """Intercept the calls inside a function that this mode was called with."""
-        if self._in_kernel or self in function_modes():
+        if self._in_kernel:
             yield
             return
         super().__enter__()  # type: ignore[no-untyped-call]
@@ -198,8 +191,7 @@ class InterceptionMode(TorchFunctionMode):
     def compiled_call(self, call: FusedCall, output: Tensor, path: str, running: Running) -> None:
         """Record a call that a compiled graph made in a module at this path of the graph's root."""
         site = self.call_sites.within(running, path)
-        function = torch.nn.functional.scaled_dot_product_attention
-        self._emit(fused_record(call, None, function, output, site), output, site)
+        self._emit(fused_record(call, output, site), output, site)
 
     def scripted_call(
         self, called: Any, function: Callable[..., Any], *args: Any, **kwargs: Any
@@ -239,7 +231,7 @@ class InterceptionMode(TorchFunctionMode):
             raise CaptureError(NESTED)
         output = func(*args, **kwargs)
         site = self.call_sites.here()
-        return self._emit(fused_record(call, state, func, output, site), output, site)
+        return self._emit(fused_record(call, output, site, func, state), output, site)
 
     def _emit(self, record: AttentionRecord, output: Tensor, site: CallSite) -> Tensor:
         if is_batched(record.query):

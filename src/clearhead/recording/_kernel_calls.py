@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from clearhead.attention import masked
-from clearhead.attention.stages import default_scale
 from clearhead.errors import CaptureError
 from clearhead.recording._call_site import CallSite
 from clearhead.recording._layout import PLACEHOLDER, Layout, Step, lowest_precision
-from clearhead.recording._record import AttentionRecord
+from clearhead.recording._record import AttentionRecord, with_fields
+from clearhead.recording._record_of_call import FusedCall, fused_record
 
 
 class KernelCall(NamedTuple):
@@ -164,25 +164,20 @@ def _flex(
 def kernel_record(call: KernelCall, raw_output: Tensor, site: CallSite) -> AttentionRecord:
     """The record of a call, whose output has four axes."""
     layout = Layout((0, 2, 1, 3) if call.tokens_first else None)
-    query, key, value = map(layout.canonical, call[:3])
-    mask, steps = call.attn_mask, []
+    query, key, value, output = map(layout.canonical, (*call[:3], raw_output))
+    mask, steps, shares_heads = call.attn_mask, [], query.shape[1] != key.shape[1]
     if call.softcap:
         steps.append(Step("softcap", _capped, (PLACEHOLDER, call.softcap)))
         if mask is not None:
             steps.append(Step("mask", masked, (PLACEHOLDER, mask)))
-    return AttentionRecord(
-        name=site.path,
-        query=query,
-        key=key,
-        value=value,
-        attn_mask=None if steps else mask,
-        is_causal=call.is_causal,
-        scale=default_scale(query.shape[-1]) if call.scale is None else call.scale,
-        enable_gqa=query.shape[-3] != key.shape[-3],
+    arguments = (None if steps else mask, 0.0, call.is_causal, call.scale, shares_heads)
+    record = fused_record(FusedCall(query, key, value, *arguments), output, site)
+    return with_fields(
+        record,
         pre_softmax=tuple(steps),
         raw_output=raw_output,
         layout=layout,
-        precision=lowest_precision(query.dtype, raw_output.dtype, call.precision),
+        precision=lowest_precision(query.dtype, output.dtype, call.precision),
     )
 
 

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import thread as futures_thread
 from contextlib import ExitStack
 from functools import cached_property, lru_cache, partial, update_wrapper, wraps
-from opcode import opmap
 from threading import Lock, Thread
 from types import CodeType, FunctionType
 from typing import Any
@@ -90,23 +89,13 @@ def _is_default(value: Any, parameter: inspect.Parameter | None) -> bool:
     return value is default or (not isinstance(value, Tensor) and bool(value == default))
 
 
-def _entry(*args: Any, _clearhead_kernel: Callable[..., Any], **kwargs: Any) -> Any:
-    """The code of a wrapped function."""
-    return _clearhead_kernel(*args, **kwargs)
-
-
 def _entry_with(variables: tuple[str, ...]) -> CodeType:
-    """The entry's code for a function with these variables of a closure."""
-    code = _entry.__code__
-    if not variables:
-        return code.replace()
-    copy = bytes([opmap["COPY_FREE_VARS"], len(variables)])  # else reading the locals crashes
-    no_line = b"\xf8"  # of this instruction
-    return code.replace(
-        co_freevars=variables,
-        co_code=copy + code.co_code,
-        co_linetable=no_line + code.co_linetable,
-    )
+    """The code of a wrapped function that has these variables of a closure."""
+    names, call = ", ".join(variables), "_clearhead_kernel(*args, **kwargs)"
+    entry = f"lambda *args, _clearhead_kernel, **kwargs: {call} if True else ({names})"
+    source = f"lambda {names}: {entry}"
+    function: FunctionType = eval(compile(source, __file__, "eval"))(*variables)  # noqa: S307
+    return function.__code__.replace(co_freevars=variables)
 
 
 @lru_cache  # compiled code is found by the entry's code again
@@ -192,8 +181,7 @@ class _Wrappers:
     def __init__(self) -> None:
         self._lock = Lock()
         self._count = 0
-        self._replaced: list[tuple[dict[Any, Any], Any, Any]] = []
-        self._kernels: list[Kernel] = []
+        self._removals = ExitStack()
         self._num_modules = 0
 
     def install(self) -> None:
@@ -203,16 +191,15 @@ class _Wrappers:
                 return
             self._install_kernels()
             # else graphs call a kernel for whole layers, which they do not pass to modes
-            self._replaced.append((vars(mha), "_is_fastpath_enabled", mha.get_fastpath_enabled()))
+            self._removals.callback(mha.set_fastpath_enabled, mha.get_fastpath_enabled())
             mha.set_fastpath_enabled(False)
             for bodies in custom_operator_bodies():
-                for device, body in bodies.items():
-                    self._replaced.append((bodies, device, body))
-                    bodies[device] = _visible(body)
+                self._removals.callback(bodies.update, dict(bodies))
+                bodies.update({device: _visible(body) for device, body in bodies.items()})
             for scripted, call in SCRIPTED_CALLS.items():
-                setattr(scripted, "__call__", _noted(call))  # noqa: B010
-            Thread.start = _start  # type: ignore[method-assign, assignment]
-            ThreadPoolExecutor.submit = _submit  # type: ignore[method-assign]
+                self._replace(scripted, "__call__", call, _noted(call))
+            self._replace(Thread, "start", START, _start)
+            self._replace(ThreadPoolExecutor, "submit", SUBMIT, _submit)
 
     def update(self) -> None:
         """Find the functions of packages that were imported inside the block."""
@@ -221,24 +208,21 @@ class _Wrappers:
                 if self._count:
                     self._install_kernels()
 
-    def _install_kernels(self) -> None:
-        self._num_modules = len(sys.modules)
-        for kernel in _loaded_kernels():
-            kernel.install()
-            self._kernels.append(kernel)
-
     def remove(self) -> None:
         with self._lock:
             self._count -= 1
             if not self._count:
-                for namespace, name, function in self._replaced:
-                    namespace[name] = function
-                self._replaced.clear()
-                while self._kernels:
-                    self._kernels.pop().remove()
-                for scripted, call in SCRIPTED_CALLS.items():
-                    setattr(scripted, "__call__", call)  # noqa: B010
-                Thread.start, ThreadPoolExecutor.submit = START, SUBMIT  # type: ignore[method-assign]
+                self._removals.close()
+
+    def _install_kernels(self) -> None:
+        self._num_modules = len(sys.modules)
+        for kernel in _loaded_kernels():
+            kernel.install()
+            self._removals.callback(kernel.remove)
+
+    def _replace(self, owner: type, name: str, old: Any, new: Any) -> None:
+        self._removals.callback(setattr, owner, name, old)
+        setattr(owner, name, new)
 
 
 SCRIPTED_CALLS = {scripted: scripted.__call__ for scripted in (jit.ScriptFunction, SCRIPT_METHOD)}

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from clearhead.recording._products import Order, permuted
+
 
 class HeadAxes(NamedTuple):
     """The axis of the heads, where it is not the third from the end.
@@ -60,22 +62,24 @@ HEADS_THIRD_FROM_END = HeadAxes()
 class Layout:
     """A permutation of the axes (None: unchanged), followed by the separation of the heads.
 
-    `order` gives the model's axis for each axis of the result.
+    `order` gives the model's axis for each axis of the result; None there is a new axis.
     """
 
-    order: tuple[int, ...] | None = None
+    order: Order = None
     heads: HeadAxes = HEADS_THIRD_FROM_END
 
     def canonical(self, x: Tensor) -> Tensor:
         """From the model's layout."""
-        return self.heads.separate(x if self.order is None else x.permute(self.order))
+        return self.heads.separate(permuted(x, self.order))
+
+    def restored(self, x: Tensor, dims: int) -> Tensor:
+        """Back to the model's layout, which has this many axes."""
+        x = self.heads.restore(x, dims)
+        return x if self.order is None else x.permute([self.order.index(i) for i in range(dims)])
 
     def original(self, x: Tensor, like: Tensor) -> Tensor:
         """Back to the model's layout, with the shape of `like`."""
-        x = self.heads.restore(x, like.dim())
-        if self.order is not None:
-            x = x.permute([self.order.index(axis) for axis in range(like.dim())])
-        return x.reshape(like.shape)
+        return self.restored(x, like.dim()).reshape(like.shape)
 
 
 def with_axes(x: Tensor, dims: int) -> Tensor:

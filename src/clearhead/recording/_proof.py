@@ -185,14 +185,19 @@ def _masked_keys(record: AttentionRecord, stages: AttentionStages, batch: slice 
     """Which keys each query is masked from, read from the mask and not from the weights."""
     masked = stages.masked == -math.inf
     if stages.masked.shape == stages.scaled.shape:  # unless keys were added (attention sinks)
-        added = stages.masked - stages.scaled  # or filled in
-        masked = masked | (torch.minimum(added, stages.masked) <= MASK_THRESHOLD)
+        masked = masked | hidden(stages.masked, stages.scaled)
     mask = record.full_mask()
     if mask is None or record.pre_softmax:
         return masked
     ignored = ~mask if mask.dtype == torch.bool else mask <= MASK_THRESHOLD
     ignored = ignored.expand(record.shape)
     return masked | (ignored if batch is None else ignored[batch])
+
+
+def hidden(masked: Tensor, scaled: Tensor) -> Tensor:
+    """Which scores a mask of large negative numbers was added to, or replaced by; no soft cap."""
+    changed = torch.minimum(masked, masked - scaled) <= MASK_THRESHOLD
+    return changed & (masked <= MASK_THRESHOLD / 2.0)
 
 
 def _term_size(record: AttentionRecord, weights: Tensor, batch: slice | None) -> Tensor:

@@ -308,24 +308,24 @@ def interception_disabled(x: Tensor) -> Iterator[None]:
         yield
 
 
+TENSORS = ("query", "key", "value", "attn_mask", "scale", "raw_output")
+
+
 def _versions_now(record: AttentionRecord) -> Versions:
     steps = (x for step in (*record.pre_softmax, *record.post_softmax) for x in step.tensors())
-    fixed = (record.query, record.key, record.value, record.attn_mask, record.raw_output)
-    kept = (x for x in (*fixed, *steps) if x is not None)
-    return tuple((x, version_of(x)) for x in kept if not x.is_inference())
+    kept = [x for name in TENSORS if isinstance(x := getattr(record, name), Tensor)]
+    return tuple((x, version_of(x)) for x in (*kept, *steps) if not x.is_inference())
 
 
 def map_tensors(record: AttentionRecord, change: Callable[[Tensor], Tensor]) -> AttentionRecord:
     """The record with a function applied to each tensor, and the versions of the results."""
-    fields: dict[str, Any] = {
-        name: change(x)
-        for name in ("query", "key", "value", "attn_mask", "scale", "raw_output")
-        if isinstance(x := getattr(record, name), Tensor)
-    }
+    changed = with_fields(record)
+    fields = vars(changed)
+    fields |= {name: change(x) for name in TENSORS if isinstance(x := fields[name], Tensor)}
     for name in ("pre_softmax", "post_softmax"):
-        fields[name] = tuple(step.changed(change) for step in getattr(record, name))
-    changed = with_fields(record, **fields)
-    return with_fields(changed, versions=_versions_now(changed))
+        fields[name] = tuple([step.changed(change) for step in fields[name]])
+    fields["versions"] = _versions_now(changed)
+    return changed
 
 
 def with_fields(record: AttentionRecord, **fields: Any) -> AttentionRecord:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.overrides import has_torch_function_unary
 
 from clearhead.attention.masks import plain_mask
@@ -30,7 +31,7 @@ from clearhead.recording._layout import (
     with_axes,
     with_random_state,
 )
-from clearhead.recording._products import Factor, Order, Product, divided, factor_of_call, permuted
+from clearhead.recording._products import Factor, Order, Product, divided, factor_of_call
 from clearhead.recording._record import AttentionRecord
 
 
@@ -55,10 +56,10 @@ def read_call(args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[FusedCall, T
 
 def fused_record(
     call: FusedCall,
-    state: Tensor | None,
-    function: Callable[..., Tensor],
     output: Tensor,
     call_site: CallSite,
+    function: Callable[..., Tensor] = F.scaled_dot_product_attention,
+    state: Tensor | None = None,
 ) -> AttentionRecord:
     """The record of a fused call, with its arguments unchanged."""
     dims = output.dim()
@@ -190,19 +191,34 @@ def _rearranges(steps: Iterable[Step]) -> bool:
 
 
 def _leading_scale(product: Product, history: History) -> tuple[Factor, list[Step]]:
-    """The constant factors at the start, and the remaining steps."""
-    scale: Factor = 1.0
-    remaining = []
+    """The constant factors at the start, and the remaining steps.
+
+    In a soft cap, c · tanh(x / c), the factor 1 / c is no part of the scale.
+    """
+    factors: list[tuple[Factor, Step]] = []
+    moves: list[Step] = []
     steps = iter(step for step in history.pre_softmax if step.name not in UNCHANGING)
     for step in steps:
         factor = _factor(step, product, history)
         if factor is not None:
-            scale = scale * factor
-            continue
-        remaining.append(step)
-        if not step.is_layout_only:
-            break
-    return scale, [*remaining, *steps]
+            factors.append((factor, step))
+        elif step.is_layout_only:
+            moves.append(step)
+        else:
+            rest = [step, *steps]
+            after = [x for x in rest[1:] if not x.is_layout_only and len(step.args) == 1]
+            cap = _factor(after[0], product, history) if after else None
+            inverse = [i for i, x in enumerate(factors) if cap is not None and _is_one(x[0] * cap)]
+            moves += [factors.pop(i)[1] for i in inverse[-1:]]
+            moves += rest
+    scale: Factor = 1.0
+    for factor, _ in factors:
+        scale = scale * factor
+    return scale, moves
+
+
+def _is_one(x: Factor) -> bool:
+    return bool((torch.as_tensor(x) - 1.0).abs().amax() < 1e-2)
 
 
 def _factor(step: Step, product: Product, history: History) -> Factor | None:
@@ -236,8 +252,8 @@ def _before_softmax(
     steps: list[Step], product: Product, history: History, heads: HeadAxes
 ) -> tuple[Step, ...]:
     """From canonical scaled scores to the canonical input of the softmax."""
-    last = _order_of_weights(product, history)
-    return _in_layout_of_model(_inverse(product.order), steps, last, product.dims, heads)
+    last = Layout(_order_of_weights(product, history), heads)
+    return _in_layout_of_model(Layout(product.order, heads), steps, last, product.dims)
 
 
 def _after_softmax(
@@ -245,49 +261,26 @@ def _after_softmax(
 ) -> tuple[Step, ...]:
     """From canonical weights to the canonical weights that multiply the values."""
     history = tracked.history
-    first = _inverse(_order_of_weights(product, history))
+    first = Layout(_order_of_weights(product, history), heads)
     steps = [step for step in history.post_softmax if step.name not in UNCHANGING]
-    return _in_layout_of_model(first, steps, tracked.values.first_order, history.dims, heads)
+    return _in_layout_of_model(
+        first, steps, Layout(tracked.values.first_order, heads), history.dims
+    )
 
 
 def _order_of_weights(product: Product, history: History) -> Order:
     """The permutation that makes the result of the softmax canonical, its axis last."""
     if not _rearranges(history.pre_softmax):
         return product.order
-    return _last(history.dim, history.dims)
+    order = (*(axis for axis in range(history.dims) if axis != history.dim), history.dim)
+    return None if history.dim == history.dims - 1 else order
 
 
 def _in_layout_of_model(
-    first: Order, steps: list[Step], last: Order, dims: int, heads: HeadAxes
+    first: Layout, steps: list[Step], last: Layout, dims: int
 ) -> tuple[Step, ...]:
-    """The steps between two permutations; input and output have a separate head axis."""
-    if not steps and _composed(first, last) is None:
+    """The steps between two changes of the layout, from canonical axes and back."""
+    if not steps and first == last:
         return ()
-    return (
-        _move(partial(heads.restore, dims=dims)),
-        *([_move(partial(permuted, order=first))] if first is not None else []),
-        *steps,
-        *([_move(partial(permuted, order=last))] if last is not None else []),
-        _move(heads.separate),
-    )
-
-
-def _move(function: Callable[[Tensor], Tensor]) -> Step:
-    return Step("permute", function)
-
-
-def _last(dim: int, dims: int) -> Order:
-    """The permutation that puts one axis last."""
-    return None if dim == dims - 1 else (*(axis for axis in range(dims) if axis != dim), dim)
-
-
-def _inverse(order: Order) -> Order:
-    return None if order is None else tuple(order.index(axis) for axis in range(len(order)))
-
-
-def _composed(first: Order, last: Order) -> Order:
-    """One permutation after another; None where they cancel."""
-    if first is None or last is None:
-        return first or last
-    both = tuple(None if axis is None else first[axis] for axis in last)
-    return None if both == tuple(range(len(both))) else both
+    before = Step("permute", partial(first.restored, dims=dims))
+    return (before, *steps, Step("permute", last.canonical))

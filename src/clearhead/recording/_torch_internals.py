@@ -96,6 +96,13 @@ def checkpoint_of(frame: FrameType) -> tuple[Any, bool]:
     return None, False
 
 
+def sequence_of(frame: FrameType) -> list[Any] | None:
+    """The modules and functions of which `checkpoint_sequential` runs some; else None."""
+    known = frame.f_code.co_name == "forward" and frame.f_code.co_filename == CHECKPOINTING
+    functions: list[Any] | None = frame.f_locals.get("functions") if known else None
+    return functions
+
+
 def is_batched(x: Tensor) -> bool:
     """Whether a tensor is one entry of a batch of `torch.vmap`."""
     functorch = torch._C._functorch
@@ -106,12 +113,13 @@ def is_batched(x: Tensor) -> bool:
     return False
 
 
-def call_while_compiling(function: Callable[..., Any]) -> None:
-    """Make the compiler call a function, where it only traces any other.
+def call_while_compiling(function: Function) -> Function:
+    """A decorator: the compiler calls the function, where it only traces any other.
 
     The same as `torch.compiler.assume_constant_result`, without importing the compiler (2 s).
     """
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
 
 
 def skip_while_compiling(function: Function) -> Function:

@@ -1,3 +1,7 @@
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -5,12 +9,14 @@ from scipy.spatial.distance import cdist
 
 from clearhead.data import ImageDataset, load_dataset, normalize
 from clearhead.models import build
+from clearhead.studies.measures import classifiers
 from clearhead.studies.measures.classifiers import (
     COMPARED_MODELS,
     accuracy_on_unseen,
     nearest_neighbours_accuracy,
     unseen_digits,
 )
+from clearhead.training import TrainConfig
 from tests.studies.random_models import trial
 
 
@@ -94,3 +100,24 @@ def test_votes_are_those_of_the_three_smallest_distances() -> None:
 
     assert found == pytest.approx(100 * np.mean(np.array(expected) == unseen.labels.numpy()))
     assert found > 85
+
+
+@pytest.mark.usefixtures("mnist_train")
+def test_the_plain_set_up_is_adamw_at_a_rate_of_0_001_without_warm_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    configs: list[TrainConfig] = []
+
+    def fit(config: TrainConfig, _: ImageDataset) -> SimpleNamespace:
+        configs.append(config)
+        return SimpleNamespace(result=None)
+
+    monkeypatch.setattr(classifiers, "fit", fit)
+    monkeypatch.setattr(classifiers, "accuracy_on_unseen", lambda *_: {})
+    for condition in ("right", "plain"):
+        classifiers.accuracy_in_set_up(trial(condition, size="3 k", digits=100, epochs=1))
+    right, plain = configs
+    changes: Any = {"optimizer": "adamw", "learning_rate": 1e-3, "warmup": 0.0}
+    assert plain == replace(right, **changes)
+    assert right.optimizer == "muon"
+    assert right.warmup > 0
