@@ -57,13 +57,12 @@ def test_a_bilinear_scan_of_8_pixels_has_its_values_again(side: int) -> None:
         assert np.abs(found - np.asarray(scan) / 255).max() < 0.1
 
 
-@pytest.mark.parametrize("resampling", FILTERS, ids=lambda x: x.name)
-def test_an_interpolated_scan_is_about_as_small_as_it_was(resampling: Image.Resampling) -> None:
-    for number, digit in enumerate(digits(12)):
-        side = (8, 12, 16, 24)[number % 4]
-        scan = scan_of(digit, side, side)
-        found = to_grey(scan.resize((200, 200), resampling))
-        assert 0.75 * side <= found.shape[0] <= 1.5 * side
+@pytest.mark.parametrize("resampling", FILTERS[:2], ids=lambda x: x.name)
+@pytest.mark.parametrize("side", [8, 12, 16, 24])
+def test_an_interpolated_scan_has_its_size_again(resampling: Image.Resampling, side: int) -> None:
+    scans = (scan_of(digit, side, side) for digit in digits(12))
+    found = [to_grey(scan.resize((200, 200), resampling)).shape for scan in scans]
+    assert found.count((side, side)) >= 10
 
 
 def test_sharp_images_scans_and_paper_are_unchanged() -> None:

@@ -126,7 +126,7 @@ function strokes(grey: Grid, background: Grid, dark: boolean, isFree: boolean): 
   });
   let first = 0;
   for (let turn = 0; turn < 3; turn++) {
-    const found = scaled(signal, outside);
+    const found = scaled(signal, outside, isFree);
     first = Math.max(first, found?.contrast ?? 0);
     if (!found || found.contrast < MIN_FADING * first) return null;
     const { values } = found;
@@ -177,12 +177,12 @@ function isDarkOnLight(grey: Grid): [boolean, boolean] {
  * A difference scaled so that paper with its noise is 0, and the inside of a stroke 1; null if nothing stands out. It is
  * then measured without what is beside the paper: a desk has a grain.
  */
-function scaled(signal: Grid, outside: Grid): { values: Grid; contrast: number } | null {
+function scaled(signal: Grid, outside: Grid, isNoisy: boolean): { values: Grid; contrast: number } | null {
   const step = Math.max(1, Math.floor(longer(signal) / 128));
   const [values, beside] = [thinned(signal, step).values, thinned(outside, step).values];
   const share = sum(beside) / beside.length;
   const onPaper = share > 0 && share < MAX_OUTSIDE ? values.filter((_, i) => !beside[i]) : null;
-  const found = levels(values.sort()) ?? (onPaper && levels(onPaper.sort()));
+  const found = levels(values.sort(), isNoisy) ?? (onPaper && levels(onPaper.sort(), isNoisy));
   if (!found) return null;
   const { paper, floor, contrast } = found;
   const range = Math.fround(contrast - floor);
@@ -191,7 +191,7 @@ function scaled(signal: Grid, outside: Grid): { values: Grid; contrast: number }
 }
 
 /** The level of paper, and above it that of its noise and that of strokes; null without strokes. */
-function levels(ordered: Float32Array): { paper: number; floor: number; contrast: number } | null {
+function levels(ordered: Float32Array, isNoisy: boolean): { paper: number; floor: number; contrast: number } | null {
   const middle = (quantile(ordered, 0.02) + quantile(ordered, 0.998)) / 2;
   const around = ordered.subarray(0, ordered.length - above(ordered, middle).length);
   const paper = quantile(around, 0.5);
@@ -201,7 +201,7 @@ function levels(ordered: Float32Array): { paper: number; floor: number; contrast
   if (!stroke.length) return null;
   const half = (paper + quantile(stroke, 0.9)) / 2;
   const contrast = quantile(above(stroke, half, true), 0.8) - paper;
-  if (contrast < Math.max(MIN_CONTRAST, MIN_SIGNAL * noise)) return null;
+  if (contrast < MIN_CONTRAST || (contrast < MIN_SIGNAL * noise && (isNoisy || contrast < 0.5))) return null;
   // The soft edges of an enlarged scan are no noise.
   return { paper, floor: Math.max(Math.min(3 * noise, 0.2 * contrast), GREY_LEVEL), contrast };
 }

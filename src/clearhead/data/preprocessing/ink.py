@@ -181,7 +181,7 @@ def _strokes(grey: Grey, background: Grey, dark: bool, is_free: bool) -> Ink | N
     outside = background < 0.75 * level
     first = 0.0
     for _ in range(3):
-        values, contrast = _scaled(signal, outside)
+        values, contrast = _scaled(signal, outside, is_free)
         first = max(first, contrast)
         if contrast == 0 or contrast < MIN_FADING * first:
             return None
@@ -223,7 +223,7 @@ def is_dark_on_light(grey: Grey) -> tuple[bool, bool]:
     return by_share, bool((dark**2).sum() >= (light**2).sum())
 
 
-def _scaled(signal: Grey, outside: Mask) -> tuple[Grey, float]:
+def _scaled(signal: Grey, outside: Mask, is_noisy: bool) -> tuple[Grey, float]:
     """A difference scaled so that paper with its noise is 0, and the inside of a stroke 1.
 
     If nothing stands out, it is measured without what is beside the paper: a desk has a grain.
@@ -235,14 +235,14 @@ def _scaled(signal: Grey, outside: Mask) -> tuple[Grey, float]:
     sample, beside = signal[::step, ::step], outside[::step, ::step]
     samples = [sample, sample[~beside]] if 0 < beside.mean() < MAX_OUTSIDE else [sample]
     for values in samples:
-        paper, floor, contrast = _levels(np.sort(values, axis=None))
+        paper, floor, contrast = _levels(np.sort(values, axis=None), is_noisy)
         if contrast > 0:
             scaled = (signal - paper - floor) / (contrast - floor)
             return np.asarray(np.clip(scaled, 0, 1), dtype=np.float32), contrast
     return signal, 0.0
 
 
-def _levels(ordered: Float[ndarray, " pixels"]) -> tuple[float, float, float]:
+def _levels(ordered: Float[ndarray, " pixels"], is_noisy: bool) -> tuple[float, float, float]:
     """The level of paper, and above it that of its noise and that of strokes (0 without any)."""
     middle = (quantile(ordered, 0.02) + quantile(ordered, 0.998)) / 2
     around = ordered[: np.searchsorted(ordered, middle, "right")]
@@ -253,7 +253,7 @@ def _levels(ordered: Float[ndarray, " pixels"]) -> tuple[float, float, float]:
         return paper, noise, 0.0
     half = (paper + quantile(stroke, 0.9)) / 2
     contrast = quantile(stroke[np.searchsorted(stroke, half) :], 0.8) - paper
-    if contrast < max(MIN_CONTRAST, MIN_SIGNAL * noise):
+    if contrast < MIN_CONTRAST or (contrast < MIN_SIGNAL * noise and (is_noisy or contrast < 0.5)):
         return paper, noise, 0.0
     # The soft edges of an enlarged scan are no noise.
     return paper, max(min(3 * noise, 0.2 * contrast), GREY_LEVEL), contrast
