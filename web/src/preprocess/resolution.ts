@@ -1,4 +1,4 @@
-// Scans that were enlarged, by repeating pixels or by interpolation, at their own size again, as in
+// Enlarged scans, by repeated pixels or by interpolation, reduced to their original size, as in
 // clearhead.data.preprocessing.resolution.
 
 import { downsample, highest, longer, lowest, made, rounded, transposed, type Grid } from "./pixels";
@@ -7,12 +7,12 @@ import { resizeArea, sampled } from "./resize";
 const [MIN_SCAN, MAX_SCAN] = [7, 32]; // pixels on the longer side of a scan that may have been enlarged
 const TESTED_SIDE = 64; // of the longer side (up to twice that) at which interpolation is tested
 const MIN_RANGE = 0.35; // of grey; less may be paper and its light
-const MAX_STEP = 0.6; // between neighbours, relative to the range: twice enlarged, an edge has two steps
-const MIN_CHANGES = 0.5; // of the edges of blocks along an axis; fewer may be those of a drawn bar
+const MAX_STEP = 0.6; // between neighbours, relative to the range; enlarged by 2, an edge has two steps
+const MIN_CHANGES = 0.5; // share of the block edges along an axis with a change; fewer may be of a bar
 const MAX_DEVIATION = 0.15; // from the interpolation of a scan, relative to the range
 
-/** A scan of 7 to 32 pixels that was enlarged at least twice, as it was; any other image unchanged. */
-export function atOwnSize(grey: Grid): Grid {
+/** The original of a scan of 7 to 32 pixels that was enlarged by a factor of at least 2; any other image unchanged. */
+export function atOriginalSize(grey: Grid): Grid {
   return repeated(grey) ?? interpolated(grey);
 }
 
@@ -25,7 +25,7 @@ function sizesOf(image: Grid): [number, number][] {
   });
 }
 
-/** The scan whose pixels were repeated, by whole or other factors. */
+/** The scan if the image repeats its pixels, by an integer factor or not. */
 function repeated(grey: Grid): Grid | undefined {
   const changes = [grey, transposed(grey)].map(changedRows);
   const limit = Math.min(MAX_SCAN, Math.floor(longer(grey) / 2));
@@ -52,7 +52,7 @@ function changedRows({ width, height, values }: Grid): number[] {
   return places;
 }
 
-/** Whether blocks of this length end at these places, in one of the usual ways to round. */
+/** Whether these are ends of blocks of this length, rounded in one of the usual ways. */
 function areEdges(places: number[], block: number): boolean {
   return places.every((place) => {
     const end = rounded(place / block) * block;
@@ -60,7 +60,7 @@ function areEdges(places: number[], block: number): boolean {
   });
 }
 
-/** The scan that was enlarged by a smooth filter. */
+/** The scan if the image interpolates it by a smooth filter; else the image itself. */
 function interpolated(grey: Grid): Grid {
   const image = downsample(grey, TESTED_SIDE);
   const span = highest(image.values) - lowest(image.values);
@@ -71,7 +71,7 @@ function interpolated(grey: Grid): Grid {
     return larger.values.some((value, i) => Math.abs(value - image.values[i]) > MAX_DEVIATION * span);
   };
   const [high, wide] = sizes[sizes.length - 1].map((side) => Math.max(1, Math.floor((3 * side) / 2)));
-  if (deviates(resizeArea(image, high, wide))) return grey; // most images, without a search
+  if (deviates(resizeArea(image, high, wide))) return grey; // true of most images, which need no search
   for (const [rows, columns] of sizes) {
     const scan = sampled(image, rows, columns);
     if (!deviates(scan)) return scan;
