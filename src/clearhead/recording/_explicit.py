@@ -420,7 +420,7 @@ def _parts(x: Any) -> list[Tensor]:
 
 
 def _activations(args: Sequence[Any], kwargs: dict[str, Any]) -> list[Tensor]:
-    """The tensors among the arguments, and in lists, that are no parameters."""
+    """The tensors among the arguments, and in lists, that are not parameters."""
     parts = chain.from_iterable(map(_parts, (*args, *kwargs.values())))
     return [x for x in parts if not isinstance(x, nn.Parameter)]
 
