@@ -1,4 +1,4 @@
-"""Scans that were enlarged are found at their own size; other images are left as they are."""
+"""Enlarged scans are reduced to their original size; other images are left as they are."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from PIL import Image, ImageFilter
 
 from clearhead import load, predict
 from clearhead.data import load_dataset, to_grey
-from clearhead.data.preprocessing.resolution import at_own_size
+from clearhead.data.preprocessing.resolution import at_original_size
 from clearhead.data.preprocessing.scaling import resize_area
 
 FILTERS = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
@@ -74,16 +74,16 @@ def test_sharp_images_scans_and_paper_are_unchanged() -> None:
         soft = sharp.filter(ImageFilter.GaussianBlur(1.5))
         for unchanged in (image, sharp, soft):
             grey = np.asarray(unchanged) / np.float32(255)
-            assert at_own_size(grey) is grey
-    assert at_own_size(paper) is paper
-    assert at_own_size(blank) is blank
+            assert at_original_size(grey) is grey
+    assert at_original_size(paper) is paper
+    assert at_original_size(blank) is blank
 
 
 def test_a_small_digit_on_a_large_soft_sheet_keeps_its_pixels() -> None:
     for digit in digits(6):
         sheet = np.full((400, 300), 0.9, dtype=np.float32)
         sheet[100:128, 200:228] -= digit / np.float32(300)
-        assert at_own_size(sheet) is sheet
+        assert at_original_size(sheet) is sheet
 
 
 @pytest.mark.parametrize("resampling", FILTERS, ids=lambda x: x.name)

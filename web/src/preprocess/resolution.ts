@@ -1,4 +1,4 @@
-// Scans that were enlarged, by repeating pixels or by interpolation, at their own size again, as in
+// Scans that were enlarged, by repeating pixels or by interpolation, at their original size again, as in
 // clearhead.data.preprocessing.resolution.
 
 import { downsample, highest, longer, lowest, made, rounded, transposed, type Grid } from "./pixels";
@@ -7,13 +7,13 @@ import { resizeArea, sampled } from "./resize";
 const [MIN_SCAN, MAX_SCAN] = [7, 32]; // pixels on the longer side of a scan that may have been enlarged
 const TESTED_SIDE = 64; // of the longer side (up to twice that) at which interpolation is tested
 const MIN_RANGE = 0.35; // of grey; less may be paper and its light
-const MAX_STEP = 0.6; // between neighbours, relative to the range: twice enlarged, an edge has two steps
+const MAX_STEP = 0.6; // between neighbours, relative to the range: enlarged by a factor of 2, an edge has two steps
 const MIN_CHANGES = 0.5; // of the edges of blocks along an axis; fewer may be those of a drawn bar
 const MAX_DEVIATION = 0.15; // from the interpolation of a scan, relative to the range
 const GREY_LEVEL = 1 / 255;
 
-/** A scan of 7 to 32 pixels that was enlarged at least twice, as it was; any other image unchanged. */
-export function atOwnSize(grey: Grid): Grid {
+/** A scan of 7 to 32 pixels that was enlarged by a factor of at least 2, at its original size; any other image unchanged. */
+export function atOriginalSize(grey: Grid): Grid {
   return repeated(grey) ?? interpolated(grey);
 }
 

@@ -1,4 +1,4 @@
-"""Scans that were enlarged, by repeating pixels or by interpolation, at their own size again.
+"""Scans that were enlarged, by repeating pixels or by interpolation, at their original size again.
 
 The strokes of a coarse scan have soft edges as wide as themselves, and often touch the border. If
 the scan was enlarged, it would be taken for a photo, whose paper is estimated around the strokes.
@@ -16,14 +16,14 @@ from clearhead.data.preprocessing.scaling import resize_area
 MIN_SCAN, MAX_SCAN = 7, 32  # pixels on the longer side of a scan that may have been enlarged
 TESTED_SIDE = 64  # of the longer side (up to twice that) at which interpolation is tested
 MIN_RANGE = 0.35  # of grey; less may be paper and its light
-MAX_STEP = 0.6  # between neighbours, relative to the range: twice enlarged, an edge has two steps
+MAX_STEP = 0.6  # between neighbours, relative to the range: enlarged by a factor of 2, an edge has two steps
 MIN_CHANGES = 0.5  # of the edges of blocks along an axis; fewer may be those of a drawn bar
 MAX_DEVIATION = 0.15  # from the interpolation of a scan, relative to the range
 GREY_LEVEL = 1 / 255
 
 
-def at_own_size(grey: Grey) -> Grey:
-    """A scan of 7 to 32 pixels that was enlarged at least twice, as it was.
+def at_original_size(grey: Grey) -> Grey:
+    """A scan of 7 to 32 pixels that was enlarged by a factor of at least 2, at its original size.
 
     Args:
         grey: Luminance in [0, 1].
