@@ -133,6 +133,41 @@ def test_keys_and_values_of_all_steps_take_the_memory_of_the_last() -> None:
     assert [x.shape[-1] for x in recording.records] == [7, 8, 9, 10, 11]
 
 
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: hf_model("T5ForConditionalGeneration", **T5, decoder_start_token_id=0),
+        lambda: hf_model("BloomForCausalLM", hidden_size=24, n_layer=2, n_head=3),
+        lambda: bart("BartForConditionalGeneration", **BART),
+    ],
+    ids=["relative positions", "ALiBi", "padding"],
+)
+def test_masks_and_biases_of_all_steps_take_the_memory_of_the_last(
+    build: Callable[[], Any], implementation: str
+) -> None:
+    model = build()
+    with ch.capture(gradients=True) as separate:  # without sharing
+        model.set_attn_implementation(implementation)
+        generate(model)
+    with ch.capture() as recording:
+        generate(model)
+    storages: dict[str, set[int]] = {}
+    for name, record in recording.items():
+        expected = separate[name].weights
+        torch.testing.assert_close(record.weights, expected, atol=0, rtol=0, equal_nan=True)
+        path, _, call = name.partition("#")
+        if call and "encoder.block" not in path:  # the first step has other rows
+            tensors = [
+                record.attn_mask,
+                *(x for step in record.pre_softmax for x in step.tensors()),
+            ]
+            data = {x.untyped_storage().data_ptr() for x in tensors if x is not None and x.dim()}
+            storages.setdefault(path, set()).update(data)
+    assert storages
+    assert all(len(of) <= 2 for of in storages.values())
+
+
 def test_a_static_cache_is_recorded_from_copies() -> None:
     model = llama()
     expected = reference(model, "attentions")

@@ -63,6 +63,29 @@ class SharedCaches:
             key, value = (x[..., :count, :] for x in (newest.key, newest.value))
             versions = (*record.versions, *_versions(newest, of_cache=True))
             self._records[name] = replace(record, key=key, value=value, versions=versions)
+        for new, old in pairwise([growth.newest, *reversed(growth.counts)]):
+            self._records[old] = _with_shared_masks(self._records[old], self._records[new])
+
+
+def _with_shared_masks(record: AttentionRecord, next_step: AttentionRecord) -> AttentionRecord:
+    """The record with views of the masks of the next step, where its own are parts of these.
+
+    Masks of keys begin with the one before; biases of relative positions end with it.
+    """
+    if record.is_modified or next_step.is_modified:
+        return record
+    views: dict[int, Tensor] = {}
+    for new, old in zip(_masks(next_step), _masks(record), strict=False):
+        count = old.shape[-1] if old.dim() else 0
+        if count and new.dim() and new.shape[-1] >= count:
+            parts = (new[..., :count], new[..., new.shape[-1] - count :])
+            views |= {id(old): part for part in parts if _equal(part, old)}
+    return map_tensors(record, lambda x: views.get(id(x), x)) if views else record
+
+
+def _masks(record: AttentionRecord) -> list[Tensor]:
+    mask = () if record.attn_mask is None else (record.attn_mask,)
+    return [*mask, *(x for step in record.pre_softmax for x in step.tensors())]
 
 
 def base_name(name: str) -> str:
@@ -87,8 +110,13 @@ def _extends(record: AttentionRecord, before: AttentionRecord) -> bool:
 
 
 def _equal(one: Tensor, other: Tensor) -> bool:
+    """Whether both are the same; NaN, as in padded tokens of some models, equals NaN."""
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
     try:
-        return one.shape == other.shape and one.dtype == other.dtype and torch.equal(one, other)
+        return torch.equal(one, other) or bool(
+            torch.isclose(one, other, rtol=0.0, atol=0.0, equal_nan=True).all()
+        )
     except RuntimeError:  # meta, fake and traced tensors have no values
         return False
 
