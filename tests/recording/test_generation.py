@@ -122,6 +122,22 @@ def test_an_encoder_is_left_out() -> None:
     assert not any(".encoder." in name for name in recording.generated())
 
 
+def test_two_attentions_of_a_module_in_each_step_share_their_keys_and_values() -> None:
+    model = llama("DiffLlamaForCausalLM").eval()
+    with ch.capture(gradients=True) as separate:  # without sharing
+        generate(model)
+    with ch.capture() as recording:
+        generate(model)
+    for name in ("key", "value", "weights", "output"):
+        for one, other in zip(recording.records, separate.records, strict=True):
+            assert torch.equal(getattr(one, name), getattr(other, name))
+    last = [x for x in recording.records if x.name.startswith("model.layers.1")]
+    assert len(last) == 2 * NEW
+    for name in ("key", "value"):
+        assert len({getattr(x, name).untyped_storage().data_ptr() for x in last[2:]}) <= 2
+    recording.verify()
+
+
 def test_keys_and_values_of_all_steps_take_the_memory_of_the_last() -> None:
     model = llama()
     model.set_attn_implementation("sdpa")
