@@ -52,7 +52,7 @@ def write_all_atomic(contents: Mapping[Path, bytes]) -> None:
 
 
 def append_to_disk(path: Path, content: bytes) -> None:
-    """Append to a file, also on the disk; raises `StorageError`. A kill may leave a part of it."""
+    """Append to a file and flush it to disk; raises `StorageError`. A kill may leave a part."""
     try:
         _write_to_disk(path, content, "ab")
     except OSError as error:

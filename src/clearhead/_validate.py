@@ -1,9 +1,10 @@
-"""Validation of settings; the rule of a dataclass's field stands in its annotation.
+"""Validation of settings by rules, which are in the annotations of a dataclass's fields.
 
-epochs: Annotated[int, integer(1)] = 10
+Example:
+    epochs: Annotated[int, integer(1)] = 10
 
-def __post_init__(self) -> None:
-    validate(self)
+    def __post_init__(self) -> None:
+        validate(self)
 """
 
 import math
@@ -30,7 +31,7 @@ class Rule(NamedTuple):
 
 
 def validate(config: object, **rules: Rule) -> None:
-    """Raise `ConfigError` if a field of `config` breaks its rule, from its annotation or given."""
+    """Raise `ConfigError` if a field breaks its rule, in `rules` or else its annotation."""
     kind: Any = type(config)
     for name, rule in (_annotated_rules(kind) | rules).items():
         check(name, getattr(config, name), rule)
@@ -44,7 +45,10 @@ def check(name: str, value: object, rule: Rule) -> None:
 
 @cache
 def _annotated_rules(kind: type) -> dict[str, Rule]:
-    """The rules of fields; one that a subclass declares with another default keeps its rule."""
+    """The rules of a class's fields by name.
+
+    A field that a subclass declares again without a rule, for another default, keeps its rule.
+    """
     return {
         name: rule
         for base in reversed(kind.__mro__)

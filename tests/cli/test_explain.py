@@ -119,7 +119,7 @@ def test_each_of_several_digits_gets_a_page(
     assert [Path(x).name for x in first["files"]] == files
     two.save(pictures / "two-digit-1.png")
     assert call(pictures / "two-digit-1.png", pictures / "more/two.png", "--out", "x.html") == 2
-    assert "x-two-digit-1.html would be written over itself" in capsys.readouterr().err
+    assert "x-two-digit-1.html would be overwritten" in capsys.readouterr().err
     assert names(Path.cwd()) == []
 
 
@@ -198,6 +198,6 @@ def test_errors_are_one_line(
 def test_a_picture_is_never_overwritten(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (pictures / "seven.png").read_bytes()
     assert call(pictures / "seven.png", "--png", "--out", pictures / "seven.html") == 2
-    assert "would be written over itself; give another --out" in capsys.readouterr().err
+    assert "would be overwritten; give another --out" in capsys.readouterr().err
     assert (pictures / "seven.png").read_bytes() == before
     assert not (pictures / "seven.html").exists()

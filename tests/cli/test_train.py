@@ -142,7 +142,7 @@ def test_a_second_ctrl_c_stops_at_once(
         ),
         (
             "tiny --data x --model.num-classes 5",
-            "--model.num-classes has no effect; it is that of the images",
+            "--model.num-classes has no effect; it is taken from the images",
         ),
         ("quick --matrix-learning-rate 1", ""),
     ],

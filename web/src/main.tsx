@@ -44,7 +44,7 @@ function start(): void {
   effect(() => {
     document.documentElement.toggleAttribute("data-settled", store.settled.value);
   });
-  Object.assign(globalThis, { clearhead: { store } }); // for the tests, and for the curious
+  Object.assign(globalThis, { clearhead: { store } }); // for the tests, and for the browser's console
   render(<App />, document.getElementById("app") as HTMLElement);
 }
 

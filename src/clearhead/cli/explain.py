@@ -87,7 +87,7 @@ class Options:
 
 
 DEFAULTS = Options()
-DIGIT = re.compile(r"(?<=.)-digit-[0-9]+$")  # in the names of files for one of several digits
+DIGIT_SUFFIX = re.compile(r"(?<=.)-digit-[0-9]+$")  # of files for one of several digits
 
 
 def explain(
@@ -216,7 +216,7 @@ def _explain_pictures(
 
 def _is_written(name: str, images: tuple[str, ...]) -> bool:
     """Whether a picture found in a folder is a figure that an earlier call has written."""
-    stem = DIGIT.sub("", Path(name).stem)
+    stem = DIGIT_SUFFIX.sub("", Path(name).stem)
     return stem.endswith("-explained") and name not in images
 
 
@@ -235,13 +235,13 @@ def _pages(names: Sequence[str], out: Path | None, formats: list[str]) -> list[P
     written = {page.with_suffix(x).absolute() for page in pages for x in (page.suffix, *suffixes)}
     given = [Path(name).absolute() for name in names]
     of_digits = {
-        path: path.with_stem(DIGIT.sub("", path.stem))
+        path: path.with_stem(DIGIT_SUFFIX.sub("", path.stem))
         for path in (*given, *(page.absolute() for page in pages))
-        if DIGIT.search(path.stem)
+        if DIGIT_SUFFIX.search(path.stem)
     }
     clashes = written.intersection(given) | {x for x, page in of_digits.items() if page in written}
     if clashes:
-        raise ConfigError(f"{min(clashes)} would be written over itself; give another --out")
+        raise ConfigError(f"{min(clashes)} would be overwritten; give another --out")
     return pages
 
 

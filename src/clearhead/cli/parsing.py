@@ -152,7 +152,7 @@ KINDS: dict[Any, tuple[Callable[[str], Any], str, str]] = {
 
 @REGISTRY.primitive_rule
 def _primitive(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-    """Help and errors without Python's types; `None` is no value of an optional option."""
+    """Help and errors without Python's types; `None` is not a value of an optional option."""
     kind = info.type
     if NoneType in get_args(kind):
         kind = reduce(or_, (part for part in get_args(kind) if part is not NoneType))

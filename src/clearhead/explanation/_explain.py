@@ -76,8 +76,8 @@ def explain(
         word: texts only: the query word. By default the pronoun, or else every word.
 
     Returns:
-        An `Explanation` of a picture, which has one of each digit if there are several, or a
-        `TextExplanation`.
+        An `Explanation` of a picture, whose `digits` explain each digit if there are several; or
+        a `TextExplanation`.
 
     Raises:
         ImageError: the picture cannot be decoded.
@@ -134,7 +134,7 @@ def write_report(
             with another suffix.
 
     Returns:
-        The paths of all files, the page first; digit by digit, if there are several.
+        The paths of all files, the page first; for several digits, those of each in turn.
 
     Raises:
         ConfigError: the path or a format has an unknown suffix.

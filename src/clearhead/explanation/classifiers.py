@@ -30,7 +30,7 @@ class ImageInput:
         pixels: the same before normalisation, for display.
         is_ink: whether pixels are light ink on a dark background, as in MNIST.
         warnings: what makes a prediction doubtful, such as "low contrast".
-        prediction: the prediction where it is made already; by default that of the model's logits.
+        prediction: the prediction, if preprocessing has made it; else it is made from the logits.
         digits: the single digits if the picture shows several, in reading order.
     """
 

@@ -32,7 +32,7 @@ from clearhead.data import PictureRef, list_pictures
 from clearhead.errors import ConfigError, StorageError, require, setting
 from clearhead.inference._names import EngineChoice
 from clearhead.inference._predict import check_image_model
-from clearhead.inference._prepare import NUM_WORKERS
+from clearhead.inference._prepare import NUM_WORKERS_RULE
 from clearhead.inference._runners import (
     Classifier,
     RunnerName,
@@ -116,7 +116,7 @@ def predict_to_file(
         InputError: If the model is not one of Clearhead's.
     """
     check_image_model(model, "predict_to_file")
-    check("num_workers", num_workers, NUM_WORKERS)
+    check("num_workers", num_workers, NUM_WORKERS_RULE)
     out = Path(out)
     write = writer_for(out)
     if engine != "torch":
@@ -187,7 +187,7 @@ class _Job:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """The folder, for this process alone; at the end it is kept if it has a job."""
+        """Lock the folder; afterwards it is removed unless it holds an unfinished job."""
         try:
             with locked(self.folder):
                 try:
@@ -218,7 +218,7 @@ class _Job:
         write_atomic(self.settings, json.dumps(settings | {"count": self.count}, indent=2).encode())
 
     def resume(self) -> int:
-        """The number of rows of earlier runs; one that a kill has cut is removed."""
+        """Remove an incomplete last row, which a kill may have left; returns the number of rows."""
         self.rows.touch()
         size = sum(map(len, self.checked_rows()))
         os.truncate(self.rows, size)
@@ -246,11 +246,11 @@ class _Job:
                 yield row
 
     def changed(self) -> StorageError:
-        """The error for rows that are not those of this job."""
+        """The error if the rows are not those of this job."""
         return StorageError(f"{self.rows} was changed; {setting('restart', True)} starts again")
 
     def remove_files(self) -> None:
-        """The settings first: without them, the rest is no job."""
+        """Remove the settings first: without them, the other files are ignored."""
         for file in (self.settings, self.inputs, self.rows):
             file.unlink(missing_ok=True)
 

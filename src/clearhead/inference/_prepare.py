@@ -38,7 +38,7 @@ POOL_AFTER = 1.0  # seconds of preprocessing; it takes about as many until the p
 MAX_COARSE = 10  # pixels on the longer side of the ink
 CHUNK, CHUNKS_AHEAD = 8, 3  # files that a process gets at once; chunks per process
 
-NUM_WORKERS = optional(integer(0))
+NUM_WORKERS_RULE = optional(integer(0))
 
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels; the last two are exclusive."""
@@ -144,7 +144,7 @@ def prepare_each(
             preprocessed in this process. By default, once this has taken a second, one for each
             core of the CPU.
     """
-    check("num_workers", num_workers, NUM_WORKERS)
+    check("num_workers", num_workers, NUM_WORKERS_RULE)
     prepared = partial(_prepared, config=config, single=single)
     seconds = 0.0 if num_workers else POOL_AFTER
     for is_file, group in groupby(images, lambda image: isinstance(image, str | Path)):

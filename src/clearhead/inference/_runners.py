@@ -1,8 +1,8 @@
 """Where the pictures of a job are classified: in processes of this machine, or on Ray.
 
 A unit of work is some consecutive pictures, each a line of `PictureRef.to_line`; its result is one
-line of JSON for each, with an error if the picture cannot be read, or ends the process that reads
-it. Results have the order of the units.
+line of JSON for each, with an error if the picture cannot be read, or crashes the process that
+reads it. Results have the order of the units.
 """
 
 import json
@@ -140,7 +140,7 @@ def run_in_processes(
 
 
 def _one_by_one(unit: bytes, pool: "_Pool") -> bytes:
-    """The rows of a unit that may have ended a process."""
+    """The rows of a unit that may have crashed a process."""
     rows = []
     for line in unit.splitlines(keepends=True):
         try:

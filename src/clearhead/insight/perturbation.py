@@ -171,8 +171,8 @@ def _noise(
 ) -> Float[Tensor, "channels height width"]:
     """Standard normal numbers, whose seed is a checksum of the image.
 
-    With one seed for a batch they would depend on the other images, and if they were the same for
-    every image, they would not average out.
+    With one seed for a batch, they would depend on the other images. If they were the same for
+    every image, they would not average out over images.
     """
     seed = crc32(image.detach().cpu().double().numpy().tobytes())
     generator = torch.Generator().manual_seed(seed)

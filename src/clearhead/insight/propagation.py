@@ -139,8 +139,16 @@ def read_out(
 ) -> Float[Tensor, "*batch tokens"]:
     """The row of the tokens from which the model computes its output.
 
-    One token (mostly the class token, 0), or the mean of some, or of all ("mean") as in a model
-    with mean pooling. Where pooling chooses tokens, they differ between images.
+    Args:
+        matrix: A row for each output token, and a column for each input token.
+        readout: One token (mostly the class token, 0); several, or "mean" for all, whose rows are
+            averaged; or True for those of each image, where pooling chooses tokens.
+
+    Returns:
+        The row, or the mean of the rows, of each image.
+
+    Raises:
+        InputError: If `readout` names a token that does not exist, or none.
     """
     shares = readout_mask(matrix, readout).to(matrix)
     shares = shares / shares.sum(dim=-1, keepdim=True)

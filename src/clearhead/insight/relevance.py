@@ -205,7 +205,7 @@ def weight_gradient(
 def readout_tokens(
     gradient: Float[Tensor, "batch heads queries value_dim"],
 ) -> Bool[Tensor, "batch queries"]:
-    """True for the tokens of each image that have a gradient; for all where none has one."""
+    """True for the tokens of each image with a gradient; for all tokens if none has one."""
     nonzero = (gradient != 0).any(dim=-1).any(dim=1)
     return nonzero | ~nonzero.any(dim=1, keepdim=True)
 
@@ -233,7 +233,7 @@ def pixel_gradient(
 ) -> Float[Tensor, "batch channels height width"]:
     """The gradient of the logit of each image's class with respect to its pixels.
 
-    Meanwhile no parameter requires gradients, so that only what depends on the image does.
+    Gradients of parameters are disabled meanwhile, so that only what depends on the image has one.
     """
     with evaluation_mode(model), _frozen(model), torch.inference_mode(False), torch.enable_grad():
         pixels = images.detach().clone().requires_grad_()
@@ -259,7 +259,7 @@ def gradients_on(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _frozen(model: nn.Module) -> Iterator[None]:
-    """No parameter requires gradients."""
+    """No parameter requires gradients inside the block."""
     parameters = [x for x in model.parameters() if x.requires_grad]
     for parameter in parameters:
         parameter.requires_grad_(False)

@@ -41,7 +41,7 @@ def load_timm(name: str) -> Any:
     elif not name.startswith("hf-hub:") and not timm.is_model(name.split(".")[0]):
         near = get_close_matches(name, timm.list_models(), n=1)
         hint = f"; did you mean timm:{near[0]}?" if near else ""
-        raise ConfigError(f"timm knows no model {name!r} and there is no such folder{hint}")
+        raise ConfigError(f"timm has no model {name!r} and there is no such folder{hint}")
     with loading_weights(source, TIMM_FOLDER, is_local=is_local) as reachable:
         return _create(timm, name, source, reachable=reachable)
 

@@ -111,7 +111,7 @@ class PartsOfCalls:
         linked = [record]
         for one in linked:
             linked += [x for x in others if x not in linked and _are_linked(one, x)]
-        if any(_is_beside(record, x) for x in others if x not in linked):
+        if any(_have_parts_of_query(record, x) for x in others if x not in linked):
             return True
         sizes = {(x.query.shape[-2], x.value.shape[-2]) for x in (record, *others)}
         is_named = ATTENTION_LAYER.search(type(self._module).__name__) is not None
@@ -137,12 +137,12 @@ def _has_same(one: AttentionRecord, other: AttentionRecord, name: str) -> bool:
 
 
 def _are_linked(one: AttentionRecord, other: AttentionRecord) -> bool:
-    """Whether weights differ in their values only, or are halves of differential attention."""
+    """Whether both have one query and key, or one value as the halves of differential attention."""
     same_keys = _has_same(one, other, "key")
     return _has_same(one, other, "query" if same_keys else "value")
 
 
-def _is_beside(one: AttentionRecord, other: AttentionRecord) -> bool:
+def _have_parts_of_query(one: AttentionRecord, other: AttentionRecord) -> bool:
     """Whether both queries are different parts of one tensor, such as single heads."""
     try:
         same = one.query.untyped_storage()._cdata == other.query.untyped_storage()._cdata

@@ -56,7 +56,7 @@ PACKAGED = "it calls a package of AOTInductor, which cannot be intercepted"
 
 @call_while_compiling
 def reject_compiled() -> NoReturn:
-    """Raise, from within the compiler."""
+    """Raise `CaptureError` while a graph is compiled."""
     raise CaptureError(COMPILED)
 
 
@@ -69,7 +69,7 @@ def is_opaque(name: str) -> bool:
 def reject_opaque(name: str, function: Any) -> None:
     """Raise `CaptureError` if this call is an opaque attention kernel."""
     where = str(function) if isinstance(function, OPERATORS) else name
-    is_forward = not name.endswith("_backward")  # in graphs that were compiled with it
+    is_forward = not name.endswith("_backward")  # a graph of the backward pass calls `…_backward`
     if name in OPAQUE_LAYERS or (is_forward and is_opaque(where)):
         raise CaptureError(
             f"{where} computes attention in an opaque kernel; choose another implementation: "
@@ -226,7 +226,7 @@ class CallSites:
             frame = frame.f_back
 
     def _sequence(self, functions: list[Any]) -> nn.Module:
-        """A module of which these are the children, numbered as in `nn.Sequential`."""
+        """An `nn.Sequential` of these functions, as far as they are modules, for their paths."""
         if id(functions) not in self._sequences:
             children = {str(i): x for i, x in enumerate(functions) if isinstance(x, nn.Module)}
             self._sequences[id(functions)] = functions, nn.Sequential(OrderedDict(children))

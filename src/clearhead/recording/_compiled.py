@@ -128,9 +128,10 @@ def traced_call(
 
 @call_while_compiling
 def _kind_of_call(function: Callable[..., Any]) -> tuple[str, str]:
-    """What a call is, and the name of a tensor's method written in Python.
+    """The kind of a call, and the name of the method if it is one of `torch._tensor`.
 
-    The compiler traces these methods by name only.
+    The compiler traces these methods, which are written in Python, by name only. Kinds: "attention"
+    (fused), "layer" (`multi_head_attention_forward`), "exported" (any call of an export), or "".
     """
     name = str(getattr(function, "__name__", ""))
     is_exporting = torch.compiler.is_exporting()
@@ -156,7 +157,7 @@ class GraphTracker:
         self._tensors: dict[int, tuple[Any, Tensor]] = {}  # by the examples of the graph
 
     def is_attention(self, node: fx.Node) -> bool:
-        """Whether a call completes attention, or an attention that cannot be followed."""
+        """Whether a call completes attention, including attention that cannot be recorded."""
         if node.op not in ("call_function", "call_method"):
             return False
         with DisableInterception():
@@ -239,7 +240,7 @@ def _recorded(
 ) -> Tensor:
     if dropout_p > 0.0:  # its random numbers cannot be repeated
         reject_compiled()
-    number, copied, path = _place()
+    number, copied, path = _last_call()
     if query.is_cuda:  # graphs of CUDA write their outputs to the same memory again
         copied = tuple(range(5))
     tensors = [x if x is None else x.detach() for x in (query, key, value, attn_mask, output)]
@@ -251,10 +252,10 @@ def _recorded(
 
 
 @call_while_compiling
-def _place() -> tuple[int, tuple[int, ...], str]:
-    """Of the last call: its number in the graph, tensors that inputs may share, and its module.
+def _last_call() -> tuple[int, tuple[int, ...], str]:
+    """Of the last fused call: its number, arguments that must be copied, and its module's path.
 
-    The arguments share memory with inputs of the graph, such as caches.
+    The arguments (their positions) share memory with inputs of the graph, such as caches.
     """
     graph = traced_graph()
     number = sum(node.target is torch.ops.clearhead.record.default for node in graph.nodes)
@@ -266,6 +267,7 @@ def _place() -> tuple[int, tuple[int, ...], str]:
 
 
 def _memory(node: fx.Node) -> int | None:
+    """An identifier of the storage of a node's tensor; None for other values."""
     x = node.meta.get("example_value")
     return x.untyped_storage()._cdata if isinstance(x, Tensor) else None
 
@@ -299,7 +301,7 @@ def called_by_graph() -> bool:
 
 
 def _records(frame: FrameType) -> bool:
-    """Whether a function is that of a graph with the operator that records."""
+    """Whether a frame runs the code of a graph that contains the recording operator."""
     code = frame.f_code
     return code.co_filename.startswith("<eval_with_key>") and "clearhead" in code.co_names
 

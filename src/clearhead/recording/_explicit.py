@@ -61,9 +61,11 @@ class OperationTracker:
         self._other_scores: WeakTable[Tensor, str] = WeakTable()  # of functions not followed
         self._features: WeakTable[Tensor, bool] = WeakTable()  # that a linear layer computes
         self._other_weights: WeakTable[Tensor, Softmax] = WeakTable()  # of scores of unknown origin
-        self._choices: WeakTable[Tensor, Softmax] = WeakTable()  # weights of features alone
+        self._choices: WeakTable[Tensor, Softmax] = (
+            WeakTable()
+        )  # softmax of features, not of scores
         self._samples: WeakTable[Tensor, bool] = WeakTable()  # of values, at positions between them
-        # and the functions whose results are still of that kind
+        # tables whose entry for an argument these functions pass on to their result
         self._carried: list[tuple[WeakTable[Tensor, Any], frozenset[str]]] = [
             (self._normalisers, LAYOUT | {"__getitem__"}),
             (self._features, FEATURES),
@@ -301,7 +303,7 @@ class OperationTracker:
         return self._completed(tracked) if history.is_completed_by(tracked.values) else None
 
     def _carry(self, name: str, args: Sequence[Any], kwargs: dict[str, Any], result: Any) -> None:
-        """Note what kind of numbers a result has: features, samples, or those of its argument."""
+        """Mark a result as features or samples, or with the marks of its argument."""
         if name == "linear":
             weight = args[1] if len(args) > 1 else kwargs["weight"]
             if isinstance(weight, nn.Parameter) and result.shape[-1] > 1:
@@ -418,7 +420,7 @@ def _parts(x: Any) -> list[Tensor]:
 
 
 def _activations(args: Sequence[Any], kwargs: dict[str, Any]) -> list[Tensor]:
-    """The tensors among the arguments, and in lists, that are no parameters."""
+    """The tensors among the arguments, and in lists, that are not parameters."""
     parts = chain.from_iterable(map(_parts, (*args, *kwargs.values())))
     return [x for x in parts if not isinstance(x, nn.Parameter)]
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from clearhead.attention.stages import share_heads
 from clearhead.errors import CaptureError
 from clearhead.recording._layout import PLACEHOLDER, Layout, Step
-from clearhead.recording._proof import hidden
+from clearhead.recording._proof import is_masked
 from clearhead.recording._record import AttentionRecord, Versions, map_tensors
 
 MAX_ATTENTIONS = 2  # of a module in one step, as in differential attention
@@ -261,7 +261,7 @@ def _with_key_heads(record: AttentionRecord, heads: int) -> AttentionRecord:
 def _num_visible(record: AttentionRecord, rows: slice) -> int:
     """The number of keys up to the last one that a query attends to; static caches have more."""
     stages, keys = record.stages(queries=rows), record.key.shape[-2]
-    visible = ~hidden(stages.masked[..., :keys], stages.scaled)
+    visible = ~is_masked(stages.masked[..., :keys], stages.scaled)
     columns = visible.flatten(0, -2).any(dim=0).nonzero()
     return int(columns[-1]) + 1 if len(columns) else 0
 

@@ -90,7 +90,10 @@ def _is_default(value: Any, parameter: inspect.Parameter | None) -> bool:
 
 
 def _entry_with(variables: tuple[str, ...]) -> CodeType:
-    """The code of a wrapped function that has these variables of a closure."""
+    """Code to replace that of a function with these closure variables; it calls the wrapper.
+
+    A function's code can only be replaced by one with the same free variables.
+    """
     names, call = ", ".join(variables), "_clearhead_kernel(*args, **kwargs)"
     entry = f"lambda *args, _clearhead_kernel, **kwargs: {call} if True else ({names})"
     source = f"lambda {names}: {entry}"

@@ -185,7 +185,7 @@ def _masked_keys(record: AttentionRecord, stages: AttentionStages, batch: slice 
     """Which keys each query is masked from, read from the mask and not from the weights."""
     masked = stages.masked == -math.inf
     if stages.masked.shape == stages.scaled.shape:  # unless keys were added (attention sinks)
-        masked = masked | hidden(stages.masked, stages.scaled)
+        masked = masked | is_masked(stages.masked, stages.scaled)
     mask = record.full_mask()
     if mask is None or record.pre_softmax:
         return masked
@@ -194,8 +194,11 @@ def _masked_keys(record: AttentionRecord, stages: AttentionStages, batch: slice 
     return masked | (ignored if batch is None else ignored[batch])
 
 
-def hidden(masked: Tensor, scaled: Tensor) -> Tensor:
-    """Which scores a mask of large negative numbers was added to, or replaced by; no soft cap."""
+def is_masked(masked: Tensor, scaled: Tensor) -> Tensor:
+    """True for scores that were masked by adding, or setting them to, a large negative number.
+
+    Scores that a soft cap has changed are not masked.
+    """
     changed = torch.minimum(masked, masked - scaled) <= MASK_THRESHOLD
     return changed & (masked <= MASK_THRESHOLD / 2.0)
 

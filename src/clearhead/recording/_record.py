@@ -157,7 +157,7 @@ class AttentionRecord:
     def token_stages(
         self, *, batch: Index = None, heads: Index = None, queries: Index = None
     ) -> AttentionStages:
-        """`stages` without key columns that are no tokens, such as attention sinks.
+        """`stages` without key columns that are not tokens, such as attention sinks.
 
         Rows of weights then sum to less than 1 where a model has sinks; otherwise the stages are
         the same. Arguments and errors are those of `stages`.

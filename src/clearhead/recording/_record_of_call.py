@@ -193,7 +193,7 @@ def _rearranges(steps: Iterable[Step]) -> bool:
 def _leading_scale(product: Product, history: History) -> tuple[Factor, list[Step]]:
     """The constant factors at the start, and the remaining steps.
 
-    In a soft cap, c · tanh(x / c), the factor 1 / c is no part of the scale.
+    In a soft cap, c · tanh(x / c), the factor 1 / c is not part of the scale.
     """
     factors: list[tuple[Factor, Step]] = []
     moves: list[Step] = []

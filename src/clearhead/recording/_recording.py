@@ -125,7 +125,7 @@ class Recording(Mapping[str, AttentionRecord]):
     def to_hf(self) -> tuple[Float[Tensor, "batch heads queries keys"], ...]:
         """Weights in the form of transformers' `outputs.attentions`: one tensor per call.
 
-        Key columns that are no tokens (attention sinks) are left out, as transformers does.
+        Key columns that are not tokens (attention sinks) are left out, as transformers does.
 
         Raises:
             NothingCapturedError: There are no records.
@@ -149,7 +149,7 @@ class Recording(Mapping[str, AttentionRecord]):
     ) -> tuple[tuple[Tensor, ...], list[str]] | dict[str, Any]:
         """The arguments of BertViz's views.
 
-        Key columns that are no tokens are left out: attention sinks, and the places of a static
+        Key columns that are not tokens are left out: attention sinks, and the places of a static
         cache that no query attends to yet.
 
         Args:

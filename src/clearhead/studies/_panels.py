@@ -214,7 +214,14 @@ class Curves(_Plot):
 def side_by_side(
     labels: Mapping[Any, str], ylabel: str, xlabel: str = "", **options: Any
 ) -> Curves:
-    """Several measures of a trial on one axis, by their labels; `options` are those of `Curves`."""
+    """Several measures of a trial as points on one axis, without lines between them.
+
+    Args:
+        labels: label of each measure on the x-axis, by measure
+        ylabel: label of the y-axis, with the unit
+        xlabel: label of the x-axis
+        options: other arguments of `Curves`
+    """
     return Curves([*labels], ylabel, xlabel, x=tuple(labels.values()), join=False, **options)
 
 

@@ -201,7 +201,19 @@ def bound(
     high: float = inf,
     spread: float | None = None,
 ) -> Hypothesis:
-    """The mean of a cell lies between `low` and `high`; raises `ConfigError` without a bound."""
+    """The mean of a cell lies between `low` and `high`.
+
+    Args:
+        name: What is measured.
+        unit: The unit of the cell.
+        cell: Whose mean must lie there.
+        low: The lower bound; by default none.
+        high: The upper bound; by default none.
+        spread: Expected standard deviation between seeds, from pilots.
+
+    Raises:
+        ConfigError: There is no bound, or `low` is not below `high`.
+    """
     if not -inf <= low < high <= inf or (low, high) == (-inf, inf):
         raise ConfigError(f"{name}: expected low < high, got {low}, {high}")
     sides, ends = _sides(name, cell, 0.0), _ends(low, high)
@@ -209,7 +221,17 @@ def bound(
 
 
 def estimate(name: str, unit: str, first: Cell, second: Cell | float = 0.0) -> Hypothesis:
-    """A difference that is described with its interval and decides nothing."""
+    """A difference that is described with its interval and decides nothing.
+
+    Args:
+        name: What is compared with what.
+        unit: The unit of both sides.
+        first: A side.
+        second: The other side, with the same seeds, or a constant.
+
+    Raises:
+        ConfigError: Both sides are the same cell.
+    """
     return Hypothesis(kind="estimate", name=name, unit=unit, **_sides(name, first, second))
 
 
@@ -217,6 +239,13 @@ def exact(name: str, unit: str, *cells: Cell, low: float = -inf, high: float = i
     """What follows from a formula: every single value lies in `low` … `high`, up to rounding.
 
     Both ends are included. Unlike in a comparison, cells may have several outcomes per seed.
+
+    Args:
+        name: What is computed.
+        unit: The unit of the values.
+        cells: Whose values must lie there.
+        low: The smallest allowed value; by default without limit.
+        high: The largest allowed value; by default without limit.
     """
     return Hypothesis(kind="exact", name=name, unit=unit, cells=cells, **_ends(low, high))
 

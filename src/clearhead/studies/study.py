@@ -41,7 +41,7 @@ class Grid:
         run: measures one trial, in a process with one thread; the same values wherever it runs
         settings: settings that all trials share
         vary: settings with several values each; all combinations are measured
-        num_seeds: how many of the study's seeds; all by default, 0 for no trial
+        num_seeds: number of the study's seeds that are used; by default all, 0 for no trial
     """
 
     conditions: Collection[str]
@@ -117,12 +117,19 @@ def parts(
     premises: Mapping[str, Hypothesis] = MappingProxyType({}),
     variants: Mapping[str, Mapping[str, Hypothesis]] = MappingProxyType({}),
 ) -> tuple[Part, ...]:
-    """Parts from hypotheses.
+    """Make the parts of a study from their hypotheses.
 
     Args:
-        hypotheses: by the name of the part
-        premises: by condition: each is one of the parts about that condition
-        variants: by the name of the part, then by their own
+        hypotheses: one hypothesis or several, by the name of the part
+        premises: one hypothesis by condition; a part has those of the conditions that its
+            hypotheses compare
+        variants: hypotheses by their own name, by the name of the part
+
+    Returns:
+        A part for each entry of `hypotheses`, in that order.
+
+    Raises:
+        ConfigError: A part has no hypothesis, or mixes comparisons with `exact` ones.
     """
 
     def part(name: str, own: tuple[Hypothesis, ...]) -> Part:

@@ -60,11 +60,16 @@ def calibrate(model: ImageModel, held_out: ImageDataset) -> dict[str, Any]:
 
 
 def fit_thresholds(model: ImageModel, held_out: ImageDataset) -> dict[str, Any]:
-    """The settings of a model that decide which predictions are confident.
+    """Fit the settings that decide which predictions are confident, doubtful or rejected.
 
-    For a model of MNIST itself, among them the weights of a logistic regression that separates the
-    held-out digits and drawn ones, as far as they are predicted right, from generated images
-    without a digit.
+    Args:
+        model: The model, in evaluation mode.
+        held_out: Images that it was not trained on.
+
+    Returns:
+        Settings of `ImageModelConfig`: both thresholds and their temperature. For a model of MNIST
+        also `certainty_weights`, those of a logistic regression that separates held-out and drawn
+        digits that are predicted correctly from wrong ones and generated images without a digit.
     """
 
     def features(images: UInt8[Tensor, "n 1 28 28"]) -> Float[Tensor, "n features"]:

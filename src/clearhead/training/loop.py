@@ -57,9 +57,12 @@ class Callback:
         """After each step, with the loss of its batch."""
 
     def on_epoch(self, state: TrainingState[Any], metrics: dict[str, float]) -> None:
-        """After each epoch: its number from 1, epochs, loss, accuracy, learning rate.
+        """After each epoch.
 
-        With validation images, also their loss and accuracy.
+        Args:
+            state: The state of the training.
+            metrics: Number of the epoch from 1, number of epochs, loss, accuracy and learning rate;
+                with validation images also their loss and accuracy.
         """
 
 
@@ -102,7 +105,7 @@ def fit(
     Args:
         config: The settings; of a text model without vocabulary, it becomes that of the sentences.
         data: The training data, all of it used. For texts, None generates them from the settings.
-        validation: Images on which loss and accuracy are measured after each epoch.
+        validation: Images on which loss and accuracy are measured after each epoch; not for texts.
         model: Initial weights, which are copied; None: `config.start`, or random weights.
         world: The processes that take part, from `join_world`.
         checkpoints: A folder for checkpoints. A training continues from the newest one there.

@@ -171,3 +171,10 @@ def test_rate_and_a_fixed_shuffle_change_the_training() -> None:
 def accuracies(condition: str, *, rate: str = next(iter(RATES))) -> Values:
     settings: Any = {"digits": 60, "epochs": 2, "unseen": 200, "rate": rate}
     return accuracies_with_positions(trial(condition, **settings))
+
+
+def test_the_least_change_of_what_must_change_and_the_largest_of_all_else() -> None:
+    draws = [dict.fromkeys(changes.CHANGES, value) for value in (0.2, 0.7, 0.5)]
+    found = changes._extremes(draws)
+    assert {name for name, value in found.items() if value == 0.2} == {"own_row", "own_column"}
+    assert set(found.values()) == {0.2, 0.7}

@@ -41,7 +41,7 @@ export function readBlocks(tensors: Tensors, shape: Sizes & { depth: number }) {
   });
 }
 
-/** What makes query, key and value of each head: some rows each of one matrix. */
+/** For each head, the rows of the layer's one matrix that make its query, key and value. */
 function headsOf({ weight, bias }: Linear, { embedDim, numHeads, headDim }: Sizes): Linear[][] {
   return Array.from({ length: numHeads }, (_, head) =>
     [0, embedDim, 2 * embedDim].map((part): Linear => {

@@ -64,7 +64,7 @@ export function digitAndParts(grey: Grid): Digit {
     return { ...digit, warnings: [...new Set([...digit.warnings, SEVERAL])] };
   }
   const found = inReadingOrder(groups.map((group) => withSegments(group, cutOut(grey, ink, group, false))));
-  const parts = isSmall ? found : found.map((part) => beside(part, found));
+  const parts = isSmall ? found : found.map((part) => comparedWithLine(part, found));
   const together = { mask: maskOf(ink.parts, (_, i) => groups.some(({ mask }) => mask.values[i])), box: hull(groups.map(({ box }) => box)) };
   return { ...(groups.length <= MAX_PIECES && !isWide(together.box) ? cutOut(grey, ink, together) : BLANK), parts };
 }
@@ -96,15 +96,15 @@ function segmentsOf(ink: Grid, { mask, box }: Group, factor: number): Segment[] 
   return segments;
 }
 
-/** A part, with a warning if it is a slash or a bar beside the others of its line. */
-function beside(part: Digit, parts: Digit[]): Digit {
+/** A part; with a warning if it is a slash or a bar, compared with the digits of its line. */
+function comparedWithLine(part: Digit, parts: Digit[]): Digit {
   const line = parts.filter((other) => other !== part && areInLine(other.box, part.box));
-  const upright = line.length ? median(line.map(({ pixels }) => slantOf(pixels))) : 0;
-  const height = line.length ? heightOf(part.box) / median(line.map(({ box }) => heightOf(box))) : 1;
-  return isSlash(part.pixels, upright, height) ? { ...part, warnings: [...part.warnings, SLASH] } : part;
+  const usualSlant = line.length ? median(line.map(({ pixels }) => slantOf(pixels))) : 0;
+  const relativeHeight = line.length ? heightOf(part.box) / median(line.map(({ box }) => heightOf(box))) : 1;
+  return isSlash(part.pixels, usualSlant, relativeHeight) ? { ...part, warnings: [...part.warnings, SLASH] } : part;
 }
 
-/** One of the digits that were found; those beside others are compared with them later. */
+/** One digit with its warnings; `comparedWithLine` adds that for slashes unless `isAlone`. */
 function cutOut(grey: Grid, ink: Ink, group: Group, isAlone = true): Digit {
   const digit = measured(grey, ink, group);
   if (longer(grey) <= SMALL_SIDE) return digit; // too coarse for the following

@@ -96,7 +96,7 @@ export function belongTogether(part: Box, other: Box): boolean {
   return isStacked && gapY < 0.08 * larger && (widthOf(both) < 0.4 * larger || heightOf(both) < 2 * widthOf(both));
 }
 
-/** Whether two digits overlap along their heights by over half of the shorter one. */
+/** Whether the heights of two digits overlap by more than half of the smaller one. */
 export function areInLine(box: Box, other: Box): boolean {
   return Math.min(box[3], other[3]) - Math.max(box[1], other[1]) > MIN_OVERLAP * Math.min(heightOf(box), heightOf(other));
 }

@@ -3,7 +3,7 @@
 import type { Size } from "../engine/config";
 import { grid, mapped, median, type Grid } from "./pixels";
 import { resizeBicubic } from "./resize";
-import { atOwnSize } from "./resolution";
+import { atOriginalSize } from "./resolution";
 
 /** As ImageData: red, green, blue and alpha of each pixel, 0 to 255. */
 export interface Pixels {
@@ -100,7 +100,7 @@ export function toGrey({ width, height, data }: Pixels): Grid {
     alpha[i] = data[at + 3] / 255;
     isOpaque &&= data[at + 3] === 255;
   }
-  if (isOpaque) return atOwnSize(grey);
+  if (isOpaque) return atOriginalSize(grey);
   const shown = grey.values.filter((_, i) => alpha[i] > 0.5);
   if (shown.length === 0) return mapped(grey, () => 1);
   const mean = shown.reduce((sum, value) => sum + value, 0) / shown.length;
@@ -108,7 +108,7 @@ export function toGrey({ width, height, data }: Pixels): Grid {
   const coverage = alpha.reduce((sum, value) => sum + value, 0) / alpha.length;
   const isUniform = std < MAX_UNIFORM_STD || coverage < MAX_UNIFORM_STD;
   const background = isUniform ? (mean < 0.5 ? 1 : 0) : median(shown);
-  return atOwnSize(mapped(grey, (value, i) => value * alpha[i] + background * (1 - alpha[i])));
+  return atOriginalSize(mapped(grey, (value, i) => value * alpha[i] + background * (1 - alpha[i])));
 }
 
 /** A picture scaled until it covers the size, and cropped at its centre: bytes, channel by channel. */

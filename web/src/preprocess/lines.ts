@@ -126,7 +126,7 @@ function fitted(runs: Run[], close: Run[], slope: number, { width, height, value
   }
   if (!longest.length) return null;
   const [start, stop] = [longest[0], longest[longest.length - 1] + 1];
-  return longest.length < MIN_COVERAGE * (stop - start) ? null : { slope, offset, start, stop, thickness };
+  return { slope, offset, start, stop, thickness };
 }
 
 const yAt = ({ offset, slope }: Line, x: number): number => offset + slope * x;

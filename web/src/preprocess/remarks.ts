@@ -12,7 +12,7 @@ const MAX_BREADTH = 0.3; // of a single stroke, relative to its length; both as 
 const [MIN_SLANT, MAX_SLANT, MAX_BEND] = [-48, 32, 0.17]; // of a 1, by nearly all writers
 const [MIN_BRACKET_BEND, MAX_BRACKET_SLANT] = [0.08, 8]; // the second in degrees
 const [MAX_DEVIATION, MAX_BENT_DEVIATION, MAX_UNEVENNESS] = [0.06, 0.12, 0.05]; // of strokes that are printed or drawn with a ruler
-const [MAX_RULED_BREADTH, MAX_RULED_SLANT, MAX_RULED_HEIGHT] = [0.22, 14, 0.25]; // of such a stroke as a 1, beyond digits beside it
+const [MAX_RULED_BREADTH, MAX_RULED_SLANT, MAX_RULED_HEIGHT] = [0.22, 14, 0.25]; // limits of such a stroke for a 1; of slant and height, beyond those of digits beside it
 const [MIN_ROW, MIN_ROWS] = [0.25, 10]; // ink of a row that counts, in pixels; such rows of a stroke
 const MAX_POLYGON_MARGIN = 0.2; // from a polygon's inside to each end of the ink, relative to the ink
 const MIN_INSIDE = 12; // of each side of the inside
@@ -21,10 +21,10 @@ const MIN_SHARE = [[4, 0.9], [5, 0.955]]; // area of the largest polygon with so
 const MAX_FILLED = 0.85; // of its bounding box; printed zeros may be rectangles
 
 /**
- * Whether this is a single stroke, but slanted, bent or straight as writers do not draw a 1. `upright` is the slant of
- * digits beside it, `height` its height relative to theirs.
+ * Whether ink is a single stroke too slanted, bent or straight to be a handwritten 1. `usualSlant` is the median slant
+ * of the digits beside it in degrees, `relativeHeight` its height over the median of theirs.
  */
-export function isSlash(pixels: Uint8Array, upright = 0, height = 1): boolean {
+export function isSlash(pixels: Uint8Array, usualSlant = 0, relativeHeight = 1): boolean {
   const { left, top, mean, across, down, both } = moments(pixels);
   const spread = Math.hypot(across - down, 2 * both);
   const largest = (across + down + spread) / 2;
@@ -38,11 +38,11 @@ export function isSlash(pixels: Uint8Array, upright = 0, height = 1): boolean {
   if (bend > MIN_BRACKET_BEND && Math.abs(degrees) < MAX_BRACKET_SLANT) return deviation(pixels, 2)[0] < MAX_BENT_DEVIATION;
   const [fromLine, unevenness] = deviation(pixels, 1);
   const isRuled = fromLine < MAX_DEVIATION && unevenness < MAX_UNEVENNESS;
-  const excess = Math.abs(degrees - upright) / MAX_RULED_SLANT + Math.max(0, height - 1) / MAX_RULED_HEIGHT;
+  const excess = Math.abs(degrees - usualSlant) / MAX_RULED_SLANT + Math.max(0, relativeHeight - 1) / MAX_RULED_HEIGHT;
   return isRuled && (excess > 1 || breadth > MAX_RULED_BREADTH);
 }
 
-/** The slant of ink in degrees from the vertical, by regression of columns on rows. */
+/** The slant of ink in degrees from the vertical, by regression of its columns on its rows. */
 export function slantOf(pixels: Uint8Array): number {
   const { down, both } = moments(pixels);
   return (Math.atan2(both, down) * 180) / Math.PI;

@@ -24,7 +24,7 @@ function areaWeights(inputs: number, outputs: number): Weights {
   });
 }
 
-/** Linear interpolation in the middles of as many bands of rows and columns. */
+/** Linear interpolation at the centres of `height` bands of rows and `width` bands of columns. */
 export function sampled(image: Grid, height: number, width: number): Grid {
   return separable(image, linearWeights(image.width, width), linearWeights(image.height, height));
 }

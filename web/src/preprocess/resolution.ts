@@ -1,4 +1,4 @@
-// Scans that were enlarged, by repeating pixels or by interpolation, at their own size again, as in
+// Scans that were enlarged, by repeating pixels or by interpolation, at their original size again, as in
 // clearhead.data.preprocessing.resolution.
 
 import { downsample, highest, longer, lowest, made, rounded, transposed, type Grid } from "./pixels";
@@ -7,20 +7,21 @@ import { resizeArea, sampled } from "./resize";
 const [MIN_SCAN, MAX_SCAN] = [7, 32]; // pixels on the longer side of a scan that may have been enlarged
 const TESTED_SIDE = 64; // of the longer side (up to twice that) at which interpolation is tested
 const MIN_RANGE = 0.35; // of grey; less may be paper and its light
-const MAX_STEP = 0.6; // between neighbours, relative to the range: twice enlarged, an edge has two steps
+const MAX_STEP = 0.6; // between neighbours, relative to the range: enlarged by a factor of 2, an edge has two steps
 const MIN_CHANGES = 0.5; // of the edges of blocks along an axis; fewer may be those of a drawn bar
 const MAX_DEVIATION = 0.15; // from the interpolation of a scan, relative to the range
+const GREY_LEVEL = 1 / 255;
 
-/** A scan of 7 to 32 pixels that was enlarged at least twice, as it was; any other image unchanged. */
-export function atOwnSize(grey: Grid): Grid {
+/** A scan of 7 to 32 pixels that was enlarged by a factor of at least 2, at its original size; any other image unchanged. */
+export function atOriginalSize(grey: Grid): Grid {
   return repeated(grey) ?? interpolated(grey);
 }
 
 /** Heights and widths of scans that may have been enlarged to this size. */
-function sizesOf(image: Grid): [number, number][] {
+function sizesOf(image: Grid, least = MIN_SCAN): [number, number][] {
   const limit = Math.min(MAX_SCAN, Math.floor(longer(image) / 2));
-  return Array.from({ length: Math.max(0, limit - MIN_SCAN + 1) }, (_, i) => {
-    const sized = (length: number): number => Math.max(1, rounded((length * (MIN_SCAN + i)) / longer(image)));
+  return Array.from({ length: Math.max(0, limit - least + 1) }, (_, i) => {
+    const sized = (length: number): number => Math.max(1, rounded((length * (least + i)) / longer(image)));
     return [sized(image.height), sized(image.width)];
   });
 }
@@ -64,19 +65,22 @@ function areEdges(places: number[], block: number): boolean {
 function interpolated(grey: Grid): Grid {
   const image = downsample(grey, TESTED_SIDE);
   const span = highest(image.values) - lowest(image.values);
-  const sizes = sizesOf(image);
+  const sizes = sizesOf(image, MIN_SCAN - 1);
   if (span < MIN_RANGE || sizes.length === 0 || Math.max(...[image, transposed(image)].map(steepest)) > MAX_STEP * span) return grey;
-  const deviates = (scan: Grid): boolean => {
-    const larger = resizeArea(scan, image.height, image.width);
-    return larger.values.some((value, i) => Math.abs(value - image.values[i]) > MAX_DEVIATION * span);
-  };
+  const difference = (larger: Grid): number => larger.values.reduce((most, value, i) => Math.max(most, Math.abs(value - image.values[i])), 0);
+  const deviation = (scan: Grid): number =>
+    Math.min(...[resizeArea, sampled].map((enlarge) => difference(enlarge(scan, image.height, image.width))));
   const [high, wide] = sizes[sizes.length - 1].map((side) => Math.max(1, Math.floor((3 * side) / 2)));
-  if (deviates(resizeArea(image, high, wide))) return grey; // most images, without a search
+  if (deviation(resizeArea(image, high, wide)) > MAX_DEVIATION * span) return grey; // most images, without a search
+  let [found, least, before] = [grey, Infinity, 0];
   for (const [rows, columns] of sizes) {
     const scan = sampled(image, rows, columns);
-    if (!deviates(scan)) return scan;
+    const after = deviation(scan);
+    const drop = before ? after / Math.max(before, GREY_LEVEL) : Infinity; // far less than 1 at the scan's own size
+    if (after <= MAX_DEVIATION * span && drop < least) [found, least] = [scan, drop];
+    before = after;
   }
-  return grey;
+  return found;
 }
 
 /** The largest difference between a pixel and the one below. */

@@ -38,7 +38,7 @@ export const TEMPERATURES = { min: 0.1, max: 4 };
 
 export type Step = keyof typeof STEP_NAMES;
 
-/** A part of the state: its first value, and how the address holds it; `read` returns null for invalid text. */
+/** A part of the state: its initial value, and its text in the address; `read` returns null for invalid text. */
 interface Part<T> extends Field<T> {
   first: T;
 }
@@ -62,14 +62,14 @@ export function partsOf(config: Config, text: TextSizes) {
     query: part(query, whole(1, config.tokens)), // a token
     key: part(Math.min(config.tokens - 1, query + config.grid[1]), whole(1, config.tokens)), // a token
     scale: part<ScaleMode>("fixed", oneOf(SCALE_MODES)),
-    attendedBy: part(false, truth), // arcs from the tokens that attend to the chosen one
+    attendedBy: part(false, flag), // arcs from the tokens that attend to the chosen one
     strokes: part<Stroke[]>([], { write: strokesToText, read: strokesFromText }),
     images: part<Uint8Array[]>([], listOf(picture(pixels))), // model inputs of an uploaded picture, 0 to 255; used instead of strokes
     doubts: part<number[]>([], listOf(whole(1, 100 * WARNINGS.length))), // place of the image × number of WARNINGS + place of the warning
     digit: part(0, whole(1, 100)), // which of several digits is followed
-    centred: part(true, truth),
+    centred: part(true, flag),
     temperature: part(TRAINED.temperature, number(TEMPERATURES.min, TEMPERATURES.max)),
-    positions: part(TRAINED.positions, truth),
+    positions: part(TRAINED.positions, flag),
     seed: part(0, whole(0, 999, 0)), // of the shuffled order of patches; 0 is unshuffled
     removed: part(TRAINED.removed, listOf(whole(1, config.depth * config.numHeads))),
     values: part(TRAINED.values, oneOf(VALUE_MODES)),
@@ -146,7 +146,7 @@ export function stateFromHash(hash: string, first: State, parts: Parts, cases: C
   return { ...first, ...cases[number - 1], ...changes, case: number };
 }
 
-const truth: Field<boolean> = { write: (value) => String(Number(value)), read: (text) => ({ 0: false, 1: true })[text] ?? null };
+const flag: Field<boolean> = { write: (value) => String(Number(value)), read: (text) => ({ 0: false, 1: true })[text] ?? null };
 
 function oneOf<T extends string>(names: readonly T[]): Field<T> {
   return { write: String, read: (text) => names.find((name) => name === text) ?? null };

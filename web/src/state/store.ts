@@ -80,8 +80,8 @@ function createStore(payload: Payload, model: Model, textModel: TextModel, hash:
     textModel,
     state,
     result,
-    shown: computed(() => (result.value.run ? result.value : resultOf({ ...state.value, ...example }))), // without a picture, of an example
-    calm, // for all but the digit and its prediction
+    shown: computed(() => (result.value.run ? result.value : resultOf({ ...state.value, ...example }))), // the result; without a picture, that of an example
+    calm, // state and result, updated less often while a stroke is drawn: for all but the digit and its prediction
     trained: computed(() => resultOf({ ...state.value, ...trainedState() })), // the unchanged model and picture
     changes: computed(() => changesOf(calm.value.state, config)), // of the trained model or its input, in words
     hover,

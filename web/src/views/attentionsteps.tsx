@@ -104,7 +104,7 @@ export function QkvStep() {
         text: "A patch attends to another one. Which vector of the other patch does it receive?",
         options: ["query", "key", "value"],
         correct: 2,
-        explain: "Its value. The own query and the other's key only decide how much of it.",
+        explain: "Its value. The query of the first patch and the key of the other one only decide how much of it.",
       }}
       trial={
         <>

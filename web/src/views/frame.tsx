@@ -24,7 +24,7 @@ interface FrameProps {
   note?: ComponentChildren;
   table?: TableData;
   question?: QuestionProps | false;
-  trial?: ComponentChildren; // one thing to do, with its control
+  trial?: ComponentChildren; // an experiment, with its control
   children: ComponentChildren; // the picture
 }
 

@@ -150,7 +150,7 @@ export function PatchesStep() {
         </>
       }
     >
-      <div class="sequence" style={{ "--rows": rows, "--columns": columns, "--slots": half }} role="group" aria-label="Pieces. Arrow keys move between them" {...events}>
+      <div class="sequence" style={{ "--rows": rows, "--columns": columns, "--slots": half }} role="group" aria-label="Patches. Arrow keys move between them" {...events}>
         <span class="emptied small">{player.at === patches && `All ${patches} are in the list.`}</span>
         {Array.from({ length: patches }, (_, patch) => {
           const isOut = patch < player.at;

@@ -156,7 +156,7 @@ export function Pad() {
   );
 }
 
-/** The digits of the pad with their predictions, if they are several; the chosen one is followed. */
+/** Boxes around the digits of the pad with their predictions, if there are several; a click chooses the one that the steps show. */
 function Boxes({ boxes }: { boxes: Box[] }) {
   const { config, result } = store;
   const { predictions, digit } = result.value;

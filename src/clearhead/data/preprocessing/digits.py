@@ -137,7 +137,7 @@ def digit_and_parts(grey: Grey) -> Digit:
     ]
     parts = [parts[n] for n in reading_order([part.box for part in parts])]
     if max(grey.shape) > SMALL_SIDE:
-        parts = [_beside(part, parts) for part in parts]
+        parts = [_compared_with_line(part, parts) for part in parts]
     together = np.any(groups, axis=0)
     rows, columns = box_of(together)
     is_one = len(groups) <= MAX_PIECES and not _is_wide(
@@ -198,22 +198,22 @@ def _search(grey: Grey) -> tuple[Ink, list[Mask]] | None:
     return None if ink is None or not groups else (ink, groups)
 
 
-def _beside(part: Digit, parts: list[Digit]) -> Digit:
-    """A part, with a warning if it is a slash or a bar beside the others of its line."""
+def _compared_with_line(part: Digit, parts: list[Digit]) -> Digit:
+    """A part; with a warning if it is a slash or a bar, compared with the digits of its line."""
     line = [other for other in parts if other is not part and are_in_line(other.box, part.box)]
-    context: tuple[float, ...] = ()
+    comparison: tuple[float, ...] = ()
     if line:
         high, *heights = (one.box[3] - one.box[1] for one in (part, *line))
-        context = (
+        comparison = (
             median(np.array([slant(one.pixels) for one in line])),
             high / median(np.array(heights)),
         )
-    is_one = not is_slash(part.pixels, *context)
+    is_one = not is_slash(part.pixels, *comparison)
     return part if is_one else replace(part, warnings=(*part.warnings, SLASH))
 
 
 def _cut_out(grey: Grey, ink: Ink, group: Mask, *, alone: bool = True) -> Digit:
-    """One of the digits that were found; those beside others are compared with them later."""
+    """One digit with its warnings; `_compared_with_line` adds that for slashes unless `alone`."""
     digit = _measured(grey, ink, group)
     if max(grey.shape) <= SMALL_SIDE:
         return digit  # too coarse for the following

@@ -141,7 +141,7 @@ def are_side_by_side(groups: list[Mask]) -> bool:
 
 
 def are_in_line(box: Box, other: Box) -> bool:
-    """Whether two digits overlap along their heights by over half of the shorter one."""
+    """Whether the heights of two digits overlap by more than half of the smaller one."""
     (_, top, _, bottom), (_, start, _, stop) = box, other
     return min(bottom, stop) - max(top, start) > MIN_OVERLAP * min(bottom - top, stop - start)
 

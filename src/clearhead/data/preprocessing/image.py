@@ -18,7 +18,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 
-from clearhead.data.preprocessing.resolution import at_own_size
+from clearhead.data.preprocessing.resolution import at_original_size
 from clearhead.errors import ImageError
 
 SUFFIXES = (
@@ -302,12 +302,12 @@ def to_grey(image: Image.Image) -> Grey:
 
     Returns:
         float32 in [0, 1], at most 2047 pixels on a side: larger images are averaged down. A scan of
-        at most 32 pixels that was enlarged has its own size again.
+        at most 32 pixels that was enlarged is reduced to its original size.
 
     Raises:
         ImageError: If pixels are NaN or infinite.
     """
-    return at_own_size(_luminance(image))
+    return at_original_size(_luminance(image))
 
 
 def _luminance(image: Image.Image) -> Grey:

@@ -167,8 +167,6 @@ def _fitted(
     if not len(piece):
         return None
     start, stop = int(piece[0]), int(piece[-1]) + 1
-    if len(piece) < MIN_COVERAGE * (stop - start):
-        return None
     return Line(slope, offset, start, stop, thickness)
 
 

@@ -21,8 +21,8 @@ MIN_BRACKET_BEND, MAX_BRACKET_SLANT = 0.08, 8.0  # the second in degrees
 # Of strokes that are printed or drawn with a ruler: deviation of the middles of rows from a line or
 # a parabola in pixels, and of the ink of rows, relative to its mean.
 MAX_DEVIATION, MAX_BENT_DEVIATION, MAX_UNEVENNESS = 0.06, 0.12, 0.05
-# Of such a stroke as a 1. The second is in degrees, the third relative to the height, both beyond
-# those of digits beside it; half of one and half of the other is too much, too.
+# Limits of such a stroke for a 1: breadth; excess of its slant (degrees) and of its height (ratio)
+# over those of digits beside it. The two excesses add up: half of both limits is also the limit.
 MAX_RULED_BREADTH, MAX_RULED_SLANT, MAX_RULED_HEIGHT = 0.22, 14.0, 0.25
 MIN_ROW, MIN_ROWS = 0.25, 10  # ink of a row that counts, in pixels; such rows of a stroke
 LOOPS_SEEN = 32  # side of the ink in pixels; in smaller images noise makes loops
@@ -35,13 +35,18 @@ MIN_SHARE = {4: 0.9, 5: 0.955}
 MAX_FILLED = 0.85  # of its bounding box; printed zeros may be rectangles
 
 
-def is_slash(pixels: UInt8[ndarray, "28 28"], upright: float = 0.0, height: float = 1.0) -> bool:
-    """Whether this is a single stroke, but slanted, bent or straight as writers do not draw a 1.
+def is_slash(
+    pixels: UInt8[ndarray, "28 28"], usual_slant: float = 0.0, relative_height: float = 1.0
+) -> bool:
+    """Whether ink is a single stroke too slanted, bent or straight to be a handwritten 1.
 
     Args:
         pixels: The ink, as in MNIST.
-        upright: The `slant` of digits beside it.
-        height: Its height, relative to theirs.
+        usual_slant: Median `slant` of the digits beside it, in degrees.
+        relative_height: Its height over the median of theirs.
+
+    Returns:
+        True for a slash, a bracket or a bar.
     """
     ys, xs = np.nonzero(pixels)
     weights = pixels[ys, xs] / pixels.sum(dtype=float)
@@ -60,12 +65,13 @@ def is_slash(pixels: UInt8[ndarray, "28 28"], upright: float = 0.0, height: floa
         return _deviation(pixels, 2)[0] < MAX_BENT_DEVIATION
     deviation, unevenness = _deviation(pixels, 1)
     is_ruled = deviation < MAX_DEVIATION and unevenness < MAX_UNEVENNESS
-    excess = abs(slant - upright) / MAX_RULED_SLANT + max(0.0, height - 1) / MAX_RULED_HEIGHT
+    excess = abs(slant - usual_slant) / MAX_RULED_SLANT
+    excess += max(0.0, relative_height - 1) / MAX_RULED_HEIGHT
     return is_ruled and bool(excess > 1 or breadth > MAX_RULED_BREADTH)
 
 
 def slant(pixels: UInt8[ndarray, "28 28"]) -> float:
-    """The slant of ink in degrees from the vertical, by regression of columns on rows."""
+    """The slant of ink in degrees from the vertical, by regression of its columns on its rows."""
     ys, xs = np.nonzero(pixels)
     weights = pixels[ys, xs] / pixels.sum(dtype=float)
     down = ys - weights @ ys

@@ -1,7 +1,7 @@
-"""Scans that were enlarged, by repeating pixels or by interpolation, at their own size again.
+"""Enlarged scans, by repeated pixels or by interpolation, reduced to their original size.
 
 The strokes of a coarse scan have soft edges as wide as themselves, and often touch the border. If
-the scan was enlarged, it would be taken for a photo, whose paper is estimated around the strokes.
+it is enlarged, preprocessing takes it for a photo, and estimates the paper around the strokes.
 """
 
 from collections.abc import Iterator
@@ -16,36 +16,38 @@ from clearhead.data.preprocessing.scaling import resize_area
 MIN_SCAN, MAX_SCAN = 7, 32  # pixels on the longer side of a scan that may have been enlarged
 TESTED_SIDE = 64  # of the longer side (up to twice that) at which interpolation is tested
 MIN_RANGE = 0.35  # of grey; less may be paper and its light
-MAX_STEP = 0.6  # between neighbours, relative to the range: twice enlarged, an edge has two steps
-MIN_CHANGES = 0.5  # of the edges of blocks along an axis; fewer may be those of a drawn bar
+MAX_STEP = 0.6  # between neighbours, relative to the range; enlarged by 2, an edge has two steps
+MIN_CHANGES = 0.5  # share of the block edges along an axis with a change; fewer may be of a bar
 MAX_DEVIATION = 0.15  # from the interpolation of a scan, relative to the range
+GREY_LEVEL = 1 / 255
 
 
-def at_own_size(grey: Grey) -> Grey:
-    """A scan of 7 to 32 pixels that was enlarged at least twice, as it was.
+def at_original_size(grey: Grey) -> Grey:
+    """The original of a scan of 7 to 32 pixels that was enlarged by a factor of at least 2.
 
     Args:
         grey: Luminance in [0, 1].
 
     Returns:
-        A pixel of each block that has one value; or the smallest scan whose bicubic interpolation
-        is the image but for 15 % of its range. This includes images made by bilinear and Lanczos
-        filters. Any other image unchanged.
+        If the image consists of uniform blocks, one pixel of each; else the scan whose bilinear or
+        bicubic interpolation differs from the image by at most 15 % of its range, which includes
+        images made by Lanczos filters. Of several such scans, the one whose deviation is smallest
+        relative to that of the next smaller size. Any other image is returned unchanged.
     """
     scan = _repeated(grey)
     return scan if scan is not None else _interpolated(grey)
 
 
-def _sizes(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
-    """Heights and widths of scans that may have been enlarged to this shape."""
+def _sizes(shape: tuple[int, ...], first: int = MIN_SCAN) -> Iterator[tuple[int, int]]:
+    """Heights and widths of scans that may have been enlarged to this shape, ascending."""
     longer = max(shape)
-    for side in range(MIN_SCAN, min(MAX_SCAN, longer // 2) + 1):
+    for side in range(first, min(MAX_SCAN, longer // 2) + 1):
         high, wide = (max(1, round(length * side / longer)) for length in shape)
         yield high, wide
 
 
 def _repeated(grey: Grey) -> Grey | None:
-    """The scan whose pixels were repeated, by whole or other factors; None if it is none."""
+    """The scan if the image repeats its pixels, by an integer factor or not; else None."""
     changes = [np.flatnonzero((x[1:] != x[:-1]).any(axis=1)) + 1 for x in (grey, grey.T)]
     limit = min(MAX_SCAN, max(grey.shape) // 2)
     if not all(0 < len(places) < limit for places in changes):
@@ -60,30 +62,38 @@ def _repeated(grey: Grey) -> Grey | None:
 
 
 def _are_edges(places: Int[ndarray, " places"], block: float) -> bool:
-    """Whether blocks of this length end at these places, in one of the usual ways to round."""
+    """Whether these are ends of blocks of this length, rounded in one of the usual ways."""
     numbers = np.rint(places / block)
     ends = numbers * block
     return bool(((np.ceil(ends - 0.5) <= places) & (places <= np.ceil(ends))).all())
 
 
 def _interpolated(grey: Grey) -> Grey:
-    """The scan that was enlarged by a smooth filter."""
+    """The scan if the image interpolates it by a smooth filter; else the image itself."""
     image = downsample(grey, TESTED_SIDE)
     span = float(np.ptp(image))
-    sizes = list(_sizes(image.shape))
+    sizes = list(_sizes(image.shape, MIN_SCAN - 1))
     if span < MIN_RANGE or not sizes or _steepest(image) > MAX_STEP * span:
         return grey
-    high, wide = image.shape
-
-    def deviates(scan: Grey) -> bool:
-        larger = resize_area(scan, high, wide)
-        return bool(np.abs(larger - image).max() > MAX_DEVIATION * span)
-
     finest = (max(1, 3 * side // 2) for side in sizes[-1])
-    if deviates(resize_area(image, *finest)):  # most images, without a search
-        return grey
-    scans = (_sampled(_sampled(image, rows).T, columns).T for rows, columns in sizes)
-    return next((scan for scan in scans if not deviates(scan)), grey)
+    if _deviation(resize_area(image, *finest), image) > MAX_DEVIATION * span:
+        return grey  # true of most images, which need no search
+    scans = [_sampled(image, *size) for size in sizes]
+    deviations = [_deviation(scan, image) for scan in scans]
+    # At the scan's own size the deviation is far less than at the size before.
+    drops = [
+        (after / max(before, GREY_LEVEL), scan)
+        for before, after, scan in zip(deviations, deviations[1:], scans[1:], strict=False)
+        if after <= MAX_DEVIATION * span
+    ]
+    return min(drops, key=lambda drop: drop[0])[1] if drops else grey
+
+
+def _deviation(scan: Grey, image: Grey) -> float:
+    """The largest difference of a scan from the image, enlarged by the filter that fits better."""
+    high, wide = image.shape
+    enlarged = resize_area(scan, high, wide), _sampled(scan, high, wide)
+    return min(float(np.abs(x - image).max()) for x in enlarged)
 
 
 def _steepest(image: Grey) -> float:
@@ -92,10 +102,12 @@ def _steepest(image: Grey) -> float:
     return max((float(x.max()) for x in steps), default=0.0)
 
 
-def _sampled(values: Grey, count: int) -> Grey:
-    """Linear interpolation in the middles of as many bands of rows."""
-    places = np.clip((np.arange(count) + 0.5) * len(values) / count - 0.5, 0, len(values) - 1)
-    above = np.minimum(places.astype(int), max(0, len(values) - 2))
-    weight = (places - above).astype(np.float32)[:, None]
-    below = np.minimum(above + 1, len(values) - 1)
-    return np.asarray((1 - weight) * values[above] + weight * values[below])
+def _sampled(values: Grey, *size: int) -> Grey:
+    """Rows and columns interpolated linearly at the centres of as many equal bands."""
+    for count in size:
+        places = np.clip((np.arange(count) + 0.5) * len(values) / count - 0.5, 0, len(values) - 1)
+        above = np.minimum(places.astype(int), max(0, len(values) - 2))
+        below = np.minimum(above + 1, len(values) - 1)
+        weight = (places - above).astype(np.float32)[:, None]
+        values = ((1 - weight) * values[above] + weight * values[below]).T
+    return values

@@ -1,7 +1,7 @@
 """C5: values take no part in the weights; keys are the same for all queries, each with own weights.
 
 All three follow from softmax(Q Kᵀ / √d_k) and are checked by changing one thing and measuring what
-else changes. Two things are easily read into the words and are no part of them; both are measured:
+else changes. Two things are easily read into the words but are not part of them; both are measured:
 values of one layer do change the weights of the layers above, and the rows of two queries may be
 alike.
 """

@@ -7,7 +7,7 @@ whose mixing of tokens does not depend on the tokens, or is a plain mean, do wel
 
 The plain MLP gets all pixels at once and has as many parameters, the same blocks and the same
 training. "No better" is a test of non-inferiority: the MLP must be less than `ALLOWANCE` points
-behind. Whether the ViT itself is better than the MLP is no part of the claim.
+behind. Whether the ViT itself is better than the MLP is not part of the claim.
 """
 
 from clearhead.studies import Cell, Grid, PerBudget, Study, non_inferiority, parts

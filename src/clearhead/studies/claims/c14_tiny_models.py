@@ -4,7 +4,8 @@
 distance), on the same test digits. "Tiny" is ten thousand parameters, little more than the 7,850 of
 a linear classifier. "The right set-up" is Muon, warm-up and high rates (LOG.md, 2026-11-21), the
 plain one that of tutorials. Touvron et al. 2021 and Steiner et al. 2022 find that ViTs need much
-data or careful training. Rates were tuned for 30,000 parameters: errors by size are no scaling law.
+data or careful training. Rates were tuned for 30,000 parameters, so that errors by size are not a
+scaling law.
 """
 
 from clearhead.studies import Cell, Grid, PerBudget, Study, Summary, difference, parts

@@ -77,7 +77,13 @@ def unseen_digits(count: int = 10_000, seed: int = 0) -> ImageDataset:
 
 
 def training_config(model: Any, rates: tuple[float, float], **options: Any) -> Any:
-    """A training with Muon in float32, without label smoothing; `rates`: of AdamW and of Muon."""
+    """Settings of a training with Muon in float32, without label smoothing or compilation.
+
+    Args:
+        model: The configuration of the model.
+        rates: Learning rates of AdamW and of Muon.
+        options: Other settings.
+    """
     usual: Any = {"optimizer": "muon", "learning_rate": rates[0], "matrix_learning_rate": rates[1]}
     usual |= {"label_smoothing": 0.0, "precision": "float32", "compile": False}
     config_class = TextTrainConfig if isinstance(model, TextConfig) else TrainConfig
@@ -114,7 +120,11 @@ def accuracy_in_set_up(trial: Trial) -> Values:
 
 
 def classifier_of(trial: Trial, config: Config) -> ImageModel:
-    """Shipped, if the condition's name holds that; trained, if the settings name digits; or not."""
+    """The classifier of a trial.
+
+    The shipped one if the condition's name contains "shipped"; else one with this configuration,
+    trained if the settings have `digits`, otherwise untrained.
+    """
     settings, seed = trial.settings, trial.seed
     if "shipped" in trial.condition:
         return load()

@@ -88,7 +88,7 @@ def layers_by_depth(trial: Trial) -> Values:
 
 
 def probes_of_recall(trial: Trial) -> Values:
-    """`floor_of` recall, and `probe_accuracies`."""
+    """The values of `floor_of` and of `probe_accuracies`, on recall."""
     texts = (tasks.recall_texts(x, trial.settings["unseen"], trial.seed) for x in ("train", "test"))
     return floor_of(trial) | probe_accuracies(model_of(trial), *texts)
 
@@ -146,8 +146,8 @@ def probe_accuracies(
 ) -> dict[str, list[float]]:
     """`single`: accuracy (per cent) of linear probes on single tokens, after each layer.
 
-    They predict the class from the tokens of the patches, or the values of recall from those of
-    the queries. One probe for all tokens is fitted on `training`.
+    They predict the class of an image from each patch token, or in recall the answer from each
+    query token. In each layer, one probe for all tokens is fitted on `training`.
     """
     (states, known), (others, expected) = (_labelled_tokens(model, x) for x in (training, unseen))
     pairs = zip(states, others, strict=True)
@@ -220,7 +220,7 @@ DISTANCE_LINES = {
 
 
 def by_layer(measure: Measure, ylabel: str, lines: dict[float, str] | None = None) -> Curves:
-    """A measure by layer, from 0 on."""
+    """Curves of a measure over the layers; the y-axis begins at 0."""
     return Curves(measure, ylabel, "layer", ylim=(0, None), lines=lines or {})
 
 

@@ -1,4 +1,4 @@
-"""The measures of six claims on a pretrained model: described, because one model is no sample."""
+"""Measures of six claims on a pretrained model, described only: one model is not a sample."""
 
 import os.path
 from collections.abc import Callable, Sequence

@@ -275,7 +275,7 @@ SUMMARIES = (
 
 
 def training_panels(rates: Values, deciding: Mapping[str, Values]) -> tuple[Curves | Points, ...]:
-    """Accuracy by rate, with the settings `rates`; probes over the steps, with `deciding` ones."""
+    """Accuracy by rate, of trials with the settings `rates`; probes over steps, with `deciding`."""
     probed = {"query_gradient": "norm of W_Q's gradient", "entropy": "entropy (nats)"}
     return (
         Points("accuracy", "accuracy on unseen digits (%)", "rate", x="rate", settings=rates),

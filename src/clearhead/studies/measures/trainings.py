@@ -172,7 +172,17 @@ def within(
     margin: float,
     spread: float | None = None,
 ) -> Hypothesis:
-    """The difference of two measures of a condition's trials, or of one and a constant."""
+    """`difference` of two measures of the same condition, or of one and a constant.
+
+    Args:
+        condition: The condition, which begins the hypothesis's name.
+        what: What is compared with what.
+        unit: The unit of both sides.
+        first: A measure.
+        second: The other measure, or a constant.
+        margin: As in `difference`.
+        spread: As in `difference`.
+    """
     other = second if isinstance(second, float) else Cell(condition, second)
     cell = Cell(condition, first)
     return difference(f"{condition}: {what}", unit, cell, other, margin=margin, spread=spread)
@@ -189,7 +199,7 @@ FLOORS = {
     )
     for task in (COMMON, RECALL)
 }
-"""By task: the premise that its model needs attention"""
+"""By task: the premise that models need attention, so that those without (the floor) do worse"""
 
 
 def trained(training: Training, seed: int) -> Any:
