@@ -1,5 +1,6 @@
 """Figures show the numbers they are made from, on one scale; texts name layers, heads, tokens."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -170,6 +171,29 @@ def test_matrices_of_all_heads_and_layers_are_thumbnails_on_one_scale(
     assert len(panels(matrices_figure([mean]))) == 1
     with pytest.raises(InputError, match="equally many heads, got"):
         matrices_figure([weight_matrix(torch.rand(1, heads, 3, 3), Grid(1, 3)) for heads in (2, 3)])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (1, 3), (1, 12), (2, 1), (2, 4)])
+@pytest.mark.parametrize("kind", ["matrices", "maps"])
+def test_no_text_of_thumbnails_is_cut_off_and_no_ticks_overlap(
+    size: tuple[int, int], kind: str
+) -> None:
+    num_layers, heads = size
+    layers = [torch.rand(1, heads, 16, 16).softmax(dim=-1) for _ in range(num_layers)]
+    if kind == "matrices":
+        figure = matrices_figure([weight_matrix(x, GRID) for x in layers])
+    else:
+        figure = maps_figure([query_map(x, 1, GRID) for x in layers])
+    figure.draw_without_rendering()
+    bar = figure.axes[-1]
+    texts = [bar.xaxis.label, bar.yaxis.label, *bar.texts, *figure.texts]
+    ticks = [*bar.get_xticklabels(), *bar.get_yticklabels()]
+    boxes = [x.get_window_extent() for x in ticks if x.get_text()]
+    for box in (*boxes, *(x.get_window_extent() for x in texts if x.get_text())):
+        assert box.x0 >= 0 and box.y0 >= 0  # noqa: PT018, one corner
+        assert box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1  # noqa: PT018
+    assert len(boxes) == 7
+    assert not any(one.overlaps(other) for one, other in pairwise(boxes))
 
 
 def test_thumbnails_of_a_query_show_the_share_of_the_class_token(recording: Recording) -> None:

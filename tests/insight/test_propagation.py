@@ -1,6 +1,6 @@
 """Rollout and relevance, compared with the papers written out in loops and with autograd."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -75,6 +75,7 @@ def test_places_of_a_static_cache_without_weight_are_left_out() -> None:
         rollout([padded])
 
 
+@pytest.mark.unchecked
 def test_the_readout_is_one_token_some_or_all() -> None:
     matrix = rollout(random_layers())
     torch.testing.assert_close(read_out(matrix, 0), matrix[:, 0])
@@ -83,7 +84,15 @@ def test_the_readout_is_one_token_some_or_all() -> None:
     chosen = torch.rand(5, 7, generator=torch.Generator().manual_seed(3)) > 0.5
     for rows, row, tokens in zip(matrix, read_out(matrix, chosen), chosen, strict=True):
         torch.testing.assert_close(row, rows[tokens].mean(dim=0))
-    wrong: tuple[Any, ...] = (7, -8, [], [0, 9])
+    of_all = [False, True, False, False, True, False, False]
+    same: tuple[Any, ...] = (of_all, np.array(of_all), torch.tensor(of_all), np.array([4, 1]))
+    for readout in same:
+        torch.testing.assert_close(read_out(matrix, readout), read_out(matrix, [1, 4]))
+    torch.testing.assert_close(read_out(matrix, cast(int, np.int64(-3))), matrix[:, 4])
+    none_of_one = chosen.clone()
+    none_of_one[2] = False
+    wrong: tuple[Any, ...] = (7, -8, [], [0, 9], [0.5], "first", True, {1}, None)
+    wrong = (*wrong, none_of_one, chosen[:3], chosen[:, :4], [True, False], chosen.long())
     for readout in wrong:
         with pytest.raises(InputError, match="readout must name some of 7 tokens"):
             read_out(matrix, readout)

@@ -82,6 +82,20 @@ class SelfAttention(nn.Module):
         return F.scaled_dot_product_attention(heads, heads, heads).transpose(1, 2).flatten(2)
 
 
+class Containers(Model):
+    """Layers that are called from a list, a dictionary, and a tuple in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        first, second = self.blocks
+        self.layers, self.by_name = [first], {"x": {3: (first, second)}}
+
+    def encoded(self, x: Tensor) -> Tensor:
+        x = x + self.layers[0](x)
+        second: Tensor = self.by_name["x"][3][1](x)
+        return x + second
+
+
 class Broken(Model):
     def forward(self, x: Tensor) -> Tensor:
         x = self.blocks[0](x)
@@ -209,8 +223,16 @@ def functional(x: Tensor) -> Any:
         (lambda model: torch.compile(Broken(), backend="eager"), ("blocks.0", "blocks.1")),
         (lambda model: torch.compile(OtherTokens(), backend="eager"), ("blocks.0", "blocks.1")),
         (lambda _: torch.compile(functional, backend="eager"), ("blocks.0", "blocks.1")),
+        (lambda _: torch.compile(Containers(), backend="eager"), ("blocks.0", "blocks.1")),
     ],
-    ids=["compiled part", "compiled method", "graph break", "other sizes", "functional call"],
+    ids=[
+        "compiled part",
+        "compiled method",
+        "graph break",
+        "other sizes",
+        "functional call",
+        "containers",
+    ],
 )
 def test_records_have_the_paths_of_modules(
     build: Callable[[nn.Module], Any], names: tuple[str, ...]

@@ -122,6 +122,22 @@ def test_an_encoder_is_left_out() -> None:
     assert not any(".encoder." in name for name in recording.generated())
 
 
+def test_two_attentions_of_a_module_in_each_step_share_their_keys_and_values() -> None:
+    model = llama("DiffLlamaForCausalLM").eval()
+    with ch.capture(gradients=True) as separate:  # without sharing
+        generate(model)
+    with ch.capture() as recording:
+        generate(model)
+    for name in ("key", "value", "weights", "output"):
+        for one, other in zip(recording.records, separate.records, strict=True):
+            assert torch.equal(getattr(one, name), getattr(other, name))
+    last = [x for x in recording.records if x.name.startswith("model.layers.1")]
+    assert len(last) == 2 * NEW
+    for name in ("key", "value"):
+        assert len({getattr(x, name).untyped_storage().data_ptr() for x in last[2:]}) <= 2
+    recording.verify()
+
+
 def test_keys_and_values_of_all_steps_take_the_memory_of_the_last() -> None:
     model = llama()
     model.set_attn_implementation("sdpa")
@@ -131,6 +147,41 @@ def test_keys_and_values_of_all_steps_take_the_memory_of_the_last() -> None:
     storages = {x.key.untyped_storage().data_ptr() for x in recording.records[1:]}
     assert len(storages) == 1
     assert [x.shape[-1] for x in recording.records] == [7, 8, 9, 10, 11]
+
+
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: hf_model("T5ForConditionalGeneration", **T5, decoder_start_token_id=0),
+        lambda: hf_model("BloomForCausalLM", hidden_size=24, n_layer=2, n_head=3),
+        lambda: bart("BartForConditionalGeneration", **BART),
+    ],
+    ids=["relative positions", "ALiBi", "padding"],
+)
+def test_masks_and_biases_of_all_steps_take_the_memory_of_the_last(
+    build: Callable[[], Any], implementation: str
+) -> None:
+    model = build()
+    with ch.capture(gradients=True) as separate:  # without sharing
+        model.set_attn_implementation(implementation)
+        generate(model)
+    with ch.capture() as recording:
+        generate(model)
+    storages: dict[str, set[int]] = {}
+    for name, record in recording.items():
+        expected = separate[name].weights
+        torch.testing.assert_close(record.weights, expected, atol=0, rtol=0, equal_nan=True)
+        path, _, call = name.partition("#")
+        if call and "encoder.block" not in path:  # the first step has other rows
+            tensors = [
+                record.attn_mask,
+                *(x for step in record.pre_softmax for x in step.tensors()),
+            ]
+            data = {x.untyped_storage().data_ptr() for x in tensors if x is not None and x.dim()}
+            storages.setdefault(path, set()).update(data)
+    assert storages
+    assert all(len(of) <= 2 for of in storages.values())
 
 
 def test_a_static_cache_is_recorded_from_copies() -> None:

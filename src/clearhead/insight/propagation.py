@@ -158,17 +158,28 @@ def read_out(
 def readout_mask(
     matrix: Float[Tensor, "*batch tokens tokens"], readout: Readout
 ) -> Bool[Tensor, "*batch tokens"]:
-    """True for the tokens that a readout names; `InputError` if one does not exist."""
-    if isinstance(readout, Tensor) and readout.dtype == torch.bool:
-        return readout
-    count = matrix.shape[-2]
-    if readout == "mean":
-        readout = range(count)
-    tokens = [readout] if isinstance(readout, int) else [int(token) for token in readout]
-    if not tokens or not all(-count <= token < count for token in tokens):
-        raise InputError(f"readout must name some of {count} tokens, got {tokens}")
-    mask = torch.zeros(matrix.shape[:-1], dtype=torch.bool, device=matrix.device)
-    mask[..., tokens] = True
+    """Which tokens of each image a readout names; `InputError` if one does not exist, or none."""
+    shape, count = matrix.shape[:-1], matrix.shape[-2]
+    wrong = InputError(
+        f'readout must name some of {count} tokens by indices, "mean", or True for some tokens of '
+        f"each image, of shape {tuple(shape)}, got {readout!r}"
+    )
+    every = isinstance(readout, str) and readout == "mean"
+    try:
+        tokens = torch.as_tensor(range(count) if every else readout, device=matrix.device)
+    except (TypeError, ValueError, RuntimeError):
+        raise wrong from None
+    mask = torch.zeros(shape, dtype=torch.bool, device=matrix.device)
+    if tokens.dtype == torch.bool:
+        if not tokens.dim() or tokens.shape != shape[-tokens.dim() :]:
+            raise wrong
+        mask |= tokens
+    elif tokens.is_floating_point() or tokens.dim() > 1:
+        raise wrong
+    elif bool(((tokens >= -count) & (tokens < count)).all()):
+        mask[..., tokens.long()] = True
+    if not bool(mask.any(dim=-1).all()):
+        raise wrong
     return mask
 
 

@@ -247,12 +247,17 @@ class CallSites:
 
 
 def _submodule(module: nn.Module, path: str | None) -> nn.Module:
-    """The module at a path; the one where the path begins, if there is none."""
-    found = module
+    """The module at a path, also in lists and dictionaries; the first one, if there is none."""
+    found: Any = module
     for name in path.split(".") if path else ():
-        children = found._modules
-        child = children[name] if name in children else getattr(found, name, None)
-        if not isinstance(child, nn.Module):
-            return module
-        found = child
-    return found
+        found = _part(found, name)
+    return found if isinstance(found, nn.Module) else module
+
+
+def _part(x: Any, name: str) -> Any:
+    if isinstance(x, list | tuple):
+        x = dict(enumerate(x))
+    if isinstance(x, dict):
+        return next((value for key, value in x.items() if str(key) == name), None)
+    children = x._modules if isinstance(x, nn.Module) else {}
+    return children[name] if name in children else getattr(x, name, None)

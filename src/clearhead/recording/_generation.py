@@ -17,6 +17,8 @@ from clearhead.recording._layout import PLACEHOLDER, Layout, Step
 from clearhead.recording._proof import is_masked
 from clearhead.recording._record import AttentionRecord, Versions, map_tensors
 
+MAX_ATTENTIONS = 2  # of a module in one step, as in differential attention
+
 
 class _Growth(NamedTuple):
     """Records whose keys and values are the first of those of the newest call of the module."""
@@ -35,26 +37,31 @@ class SharedCaches:
 
     def __init__(self, records: dict[str, AttentionRecord]) -> None:
         self._records = records
-        self._growths: dict[str, _Growth] = {}
+        self._growths: dict[str, list[_Growth]] = {}
 
     def add(self, record: AttentionRecord) -> None:
-        """Compare a new record with the last one of its module."""
-        path = base_name(record.name)
-        growth = self._growths.get(path, _Growth("", {}))
-        before = self._records.get(growth.newest)
-        if before is not None and _extends(record, before):
-            growth.counts[before.name] = before.key.shape[-2]
-            nothing, rest = before.key.new_empty(0), _versions(before, of_cache=False)
-            self._records[before.name] = replace(before, key=nothing, value=nothing, versions=rest)
-        else:
-            self._share(growth)
-            growth = _Growth("", {})
-        self._growths[path] = _Growth(record.name, growth.counts)
+        """Compare a new record with the last ones of its module."""
+        growths = self._growths.setdefault(base_name(record.name), [])
+        counts: dict[str, int] = {}
+        for growth in growths:
+            before = self._records[growth.newest]
+            if _extends(record, before):
+                growths.remove(growth)
+                counts = growth.counts
+                counts[before.name] = before.key.shape[-2]
+                nothing, rest = before.key.new_empty(0), _versions(before, of_cache=False)
+                changed = replace(before, key=nothing, value=nothing, versions=rest)
+                self._records[before.name] = changed
+                break
+        growths.append(_Growth(record.name, counts))
+        if len(growths) > MAX_ATTENTIONS:
+            self._share(growths.pop(0))
 
     def finish(self) -> None:
         """Complete all records."""
-        for growth in self._growths.values():
-            self._share(growth)
+        for growths in self._growths.values():
+            for growth in growths:
+                self._share(growth)
         self._growths.clear()
 
     def _share(self, growth: _Growth) -> None:
@@ -63,6 +70,29 @@ class SharedCaches:
             key, value = (x[..., :count, :] for x in (newest.key, newest.value))
             versions = (*record.versions, *_versions(newest, of_cache=True))
             self._records[name] = replace(record, key=key, value=value, versions=versions)
+        for new, old in pairwise([growth.newest, *reversed(growth.counts)]):
+            self._records[old] = _with_shared_masks(self._records[old], self._records[new])
+
+
+def _with_shared_masks(record: AttentionRecord, next_step: AttentionRecord) -> AttentionRecord:
+    """The record with views of the masks of the next step, where its own are parts of these.
+
+    Masks of keys begin with the one before; biases of relative positions end with it.
+    """
+    if record.is_modified or next_step.is_modified:
+        return record
+    views: dict[int, Tensor] = {}
+    for new, old in zip(_masks(next_step), _masks(record), strict=False):
+        count = old.shape[-1] if old.dim() else 0
+        if count and new.dim() and new.shape[-1] >= count:
+            parts = (new[..., :count], new[..., new.shape[-1] - count :])
+            views |= {id(old): part for part in parts if _equal(part, old)}
+    return map_tensors(record, lambda x: views.get(id(x), x)) if views else record
+
+
+def _masks(record: AttentionRecord) -> list[Tensor]:
+    mask = () if record.attn_mask is None else (record.attn_mask,)
+    return [*mask, *(x for step in record.pre_softmax for x in step.tensors())]
 
 
 def base_name(name: str) -> str:
@@ -87,8 +117,14 @@ def _extends(record: AttentionRecord, before: AttentionRecord) -> bool:
 
 
 def _equal(one: Tensor, other: Tensor) -> bool:
+    """Whether both are the same; NaN, as in padded tokens of some models, equals NaN."""
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
     try:
-        return one.shape == other.shape and one.dtype == other.dtype and torch.equal(one, other)
+        if torch.equal(one, other):
+            return True
+        has_nan = bool(one.sum().isnan())  # a fast way to find out
+        return has_nan and torch.allclose(one, other, rtol=0.0, atol=0.0, equal_nan=True)
     except RuntimeError:  # meta, fake and traced tensors have no values
         return False
 

@@ -218,7 +218,7 @@ def _bar(
         scale,
         ax=list(axes),
         location="bottom" if horizontal else "right",
-        shrink=0.7 if horizontal else 0.9,
+        shrink=0.9,
         aspect=30,
     )
     bar.set_ticks(list(ticks), labels=list(ticks.values()))

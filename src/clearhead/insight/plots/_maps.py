@@ -24,6 +24,7 @@ from clearhead.insight.tokens import Grid
 from clearhead.insight.weights import QueryMap, WeightMatrix
 
 THUMBNAIL, WORD = 1.25, 0.42  # inches
+MIN_WIDTH = 5.2  # of the title
 MAX_PATCHES_WITH_NUMBERS, MAX_WORDS_WITH_NUMBERS = 64, 400
 MAX_ROWS_ABOVE_BAR = 3  # so few leave no height for a scale beside them
 NOTE = "Maps measure different things; none of them is ground truth."
@@ -38,11 +39,11 @@ def matrices_figure(matrices: Sequence[WeightMatrix]) -> Figure:
     Raises:
         InputError: If layers have different numbers of heads.
     """
-    figure, panels = _thumbnails([(x.layer, len(x.weights)) for x in matrices])
+    layers = [(x.layer, len(x.weights)) for x in matrices]
+    figure, panels = _thumbnails(layers, 1.0 / matrices[0].weights.shape[-1])
     for axes, weights in zip(panels, (w for x in matrices for w in x.weights), strict=True):
         draw_weights(axes, weights)
     figure.suptitle("Every head of every layer: rows are queries, columns are keys", fontsize=10)
-    weight_bar(figure, panels, 1.0 / matrices[0].weights.shape[-1])
     return figure
 
 
@@ -58,13 +59,13 @@ def maps_figure(maps: Sequence[QueryMap], *, picture: Picture | None = None) -> 
     Raises:
         InputError: If layers have different numbers of heads.
     """
-    figure, panels = _thumbnails([(x.layer, len(x.patches)) for x in maps])
+    layers = [(x.layer, len(x.patches)) for x in maps]
+    figure, panels = _thumbnails(layers, 1.0 / maps[0].grid.num_tokens)
     heads = ((x, head) for x in maps for head in range(len(x.patches)))
     for axes, (query_map, head) in zip(panels, heads, strict=True):
         _draw_head(axes, query_map, head, picture, fontsize=5.5)
     query = _quoted(maps[0].query)
     figure.suptitle(f"What {query} attends to, in every head of every layer", fontsize=10)
-    weight_bar(figure, panels, 1.0 / maps[0].grid.num_tokens)
     return figure
 
 
@@ -174,17 +175,26 @@ def _row(
     return figure, panels, panels[pictures:]
 
 
-def _thumbnails(layers: Sequence[tuple[str, int]]) -> tuple[Figure, list[Axes]]:
-    """A figure of one row for each layer, from its name and number of heads, and its axes."""
+def _thumbnails(
+    layers: Sequence[tuple[str, int]], uniform_weight: float
+) -> tuple[Figure, list[Axes]]:
+    """A figure of one row for each layer, from its name and number of heads, and its axes.
+
+    The scale is beside the rows, or below a single one, which leaves no height for its labels.
+    """
     counts = [heads for _, heads in layers]
     if len(set(counts)) != 1:
         raise InputError(f"expected layers with equally many heads, got {counts}; choose layers")
-    figure = new_figure(THUMBNAIL * counts[0] + 2.4, THUMBNAIL * len(layers) + 0.8)
+    is_row = len(layers) == 1 < counts[0]
+    side = THUMBNAIL if max(len(layers), counts[0]) > 2 else 2 * THUMBNAIL
+    height = side * len(layers) + (1.7 if is_row else 0.8)
+    figure = new_figure(max(side * counts[0] + 2.4, MIN_WIDTH), height)
     panels = figure.subplots(len(layers), counts[0], squeeze=False)
     for row, (layer, _) in zip(panels, layers, strict=True):
         row[0].set_ylabel(layer, fontsize=7)
     for head, axes in enumerate(panels[0]):
         axes.set_title(f"head {head + 1}", fontsize=8)
+    weight_bar(figure, list(panels.flat), uniform_weight, horizontal=is_row)
     return figure, list(panels.flat)
 
 
