@@ -216,10 +216,10 @@ def test_a_recipe_that_starts_from_a_model_requires_it(
 
 @pytest.mark.parametrize("more", [[], ["--restart"]])
 def test_an_out_that_is_a_file_is_an_error_that_names_it(
-    more: list[str], pictures: Path, capsys: pytest.CaptureFixture[str]
+    more: list[str], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    photo = pictures / "dark" / "0.png"
-    content = photo.read_bytes()
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(content := (pictures / "dark" / "0.png").read_bytes())
     assert main([*command(pictures, photo), *more]) == 1
     assert capsys.readouterr().err.endswith(
         f"clearhead: cannot write {photo}: {photo} is a file, not a folder; choose another folder\n"

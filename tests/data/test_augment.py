@@ -174,7 +174,9 @@ def test_a_part_of_the_batch_equals_that_slice_of_the_whole(config: AugmentConfi
     distortion = draw(config, 11, (13, 17))
     whole = distort(images, distortion)
     for start, stop in ((0, 5), (5, 11), (3, 4), (7, 7)):
-        assert distort(images[start:stop], distortion.part(start, stop)).equal(whole[start:stop])
+        part = distort(images[start:stop], distortion.part(start, stop))
+        # Some processors round otherwise in the last vector of a batch.
+        torch.testing.assert_close(part, whole[start:stop], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
