@@ -187,12 +187,12 @@ def test_recipes_for_other_images_learn_colour_images_of_32_pixels(
         with Image.open(path) as drawing:
             ImageOps.colorize(drawing.resize((32, 32)), dark, light).save(path)
     trained = ch.train(
-        recipe, data=shapes, out=tmp_path / "out", compile=False, epochs=20, batch_size=8
+        recipe, data=shapes, out=tmp_path / "out", compile=False, epochs=10, batch_size=8
     )
     config = ch.load(tmp_path / "out").config
     assert (config.image_size, config.in_channels) == (32, 3)
     assert trained.evaluation is not None
-    assert trained.evaluation.correct >= 9  # of 12; by chance 4; 9 or more once in 260
+    assert trained.evaluation.correct >= 15  # of 24; by chance 8; 15 or more once in 310
 
 
 def test_settings_that_are_given_are_not_adapted_to_few_images(
