@@ -502,9 +502,14 @@ def _(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 @pytest.mark.unchecked  # compiles
-@pytest.mark.parametrize("compiled", [False, True])
-def test_the_python_function_of_a_custom_operator_is_recorded(compiled: bool) -> None:
-    run = torch.compile(core, backend="aot_eager") if compiled else core
+@pytest.mark.parametrize(
+    "backend", [None, "aot_eager", pytest.param("inductor", marks=pytest.mark.slow)]
+)
+def test_the_python_function_of_a_custom_operator_is_recorded(backend: str | None) -> None:
+    run = core if backend is None else torch.compile(core, backend=backend)
+    run(Q, K, V)
+    with torch.no_grad(), ch.capture():
+        run(Q, K, V)
     with torch.no_grad(), ch.capture() as recording:
         run(Q, K, V)
     assert len(recording) == 1

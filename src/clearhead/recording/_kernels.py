@@ -23,7 +23,10 @@ from clearhead.recording._kernel_calls import IRRELEVANT, KERNELS, KernelCall, R
 from clearhead.recording._torch_internals import (
     SCRIPT_METHOD,
     DisableInterception,
+    EnableInterception,
     custom_operator_bodies,
+    function_modes,
+    inductor_graph,
     is_compiler_running,
     packaged_call,
 )
@@ -143,9 +146,24 @@ def _visible(body: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(body)
     def call(*args: Any, **kwargs: Any) -> Any:
         with ExitStack() as stack:
+            if ACTIVE.recorders:
+                stack.enter_context(EnableInterception())  # disabled in graphs
             for recorder in ACTIVE.recorders:
-                stack.enter_context(recorder.resumed())
+                if recorder not in function_modes():
+                    stack.enter_context(recorder.resumed())
             return body(*args, **kwargs)
+
+    return call
+
+
+def _direct(original: Callable[..., Any]) -> Callable[..., Any]:
+    """The call of a compiled graph without interception, as the graph records its attention."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not ACTIVE.recorders:
+            return original(*args, **kwargs)
+        with DisableInterception():
+            return original(*args, **kwargs)
 
     return call
 
@@ -178,7 +196,7 @@ class _Wrappers:
     """Replaces the code of the functions, while any capture is active.
 
     The same with calls of TorchScript, in the classes of scripted functions and methods, with the
-    start of threads, and with the Python functions of custom operators.
+    start of threads, with the Python functions of custom operators, and with compiled graphs.
     """
 
     def __init__(self) -> None:
@@ -201,6 +219,8 @@ class _Wrappers:
                 bodies.update({device: _visible(body) for device, body in bodies.items()})
             for scripted, call in SCRIPTED_CALLS.items():
                 self._replace(scripted, "__call__", call, _noted(call))
+            if (graph := inductor_graph()) is not None:
+                self._replace(graph, "__call__", graph.__call__, _direct(graph.__call__))
             self._replace(Thread, "start", START, _start)
             self._replace(ThreadPoolExecutor, "submit", SUBMIT, _submit)
 

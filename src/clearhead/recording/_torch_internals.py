@@ -18,6 +18,8 @@ OPERATORS = (torch._ops.OpOverload, torch._ops.OpOverloadPacket, torch._ops.High
 SCRIPT_METHOD = torch._C.ScriptMethod
 DisableInterception = torch._C.DisableTorchFunction
 """A context manager in which calls do not reach `__torch_function__`."""
+EnableInterception = torch._C._EnableTorchFunction
+"""A context manager in which they do, also inside `DisableInterception`."""
 
 
 def version_of(x: Tensor) -> int:
@@ -161,6 +163,11 @@ def traced_body(node: fx.Node) -> fx.GraphModule | None:
 def is_compiler_running() -> bool:
     """Whether the compiler is at work in this thread, and calls the model without data."""
     return torch._guards.TracingContext.try_get() is not None
+
+
+def inductor_graph() -> type | None:
+    """The class of the default compiler's graphs; None while the compiler is not loaded."""
+    return getattr(sys.modules.get("torch._inductor.output_code"), "CompiledFxGraph", None)
 
 
 def is_of_inductor(frame: FrameType) -> bool:
