@@ -8,7 +8,7 @@ import torch
 
 from clearhead.cli.info import parameters_by_part, recorded_accuracy
 from clearhead.cli.main import main
-from clearhead.models import build
+from clearhead.models import SHIPPED, SHIPPED_TEXT, build, shipped_folder
 from clearhead.models.config import CNNConfig, ViTConfig
 
 CONFIG = ViTConfig(depth=1, embed_dim=12, num_heads=3, class_names=tuple("abcdefghij"))
@@ -110,6 +110,15 @@ def test_a_damaged_model_is_an_error_of_one_line(
     shown = capsys.readouterr()
     assert (shown.out, shown.err.count("\n")) == ("", 1)
     assert "is damaged" in shown.err
+
+
+@pytest.mark.parametrize("name", [*SHIPPED, *SHIPPED_TEXT])
+def test_each_shipped_model_is_described_by_its_name(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["info", name, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)["model"]
+    assert facts["file"] == str(shipped_folder(name) / "model.safetensors")
 
 
 def test_of_a_text_model_only_the_first_words_are_listed(

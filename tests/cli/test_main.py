@@ -10,7 +10,9 @@ from types import ModuleType
 import pytest
 
 from clearhead.cli.main import COMMANDS, main
+from clearhead.cli.options import AsJson, ModelSource
 from clearhead.cli.parsing import parse
+from clearhead.errors import ConfigError
 from clearhead.training.recipes import RECIPES
 
 HEAVY = ("torch", "scipy", "matplotlib", "huggingface_hub", "numpy", "PIL")
@@ -94,13 +96,28 @@ def test_the_description_in_a_help_is_paragraphs_of_one_line(
         assert paragraph == paragraph.strip()
 
 
-@pytest.mark.parametrize("name", ["data", "export"])
+@pytest.mark.parametrize("name", ["data", "evaluate", "export", "info", "page", "serve"])
 def test_an_argument_with_a_default_is_shown_as_optional(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([name, "--help"]) == 0
     usage = capsys.readouterr().out.splitlines()[0]
-    assert {"data": "[DATA]", "export": "[MODEL]"}[name] in usage
+    assert ("[DATA]" if name == "data" else "[MODEL]") in usage
+
+
+def test_a_model_may_be_named_with_or_without_its_option() -> None:
+    def command(model: ModelSource = "digits", json: AsJson = False) -> tuple[str, bool]:
+        return model, json
+
+    for line, expected in (
+        ("", ("digits", False)),
+        ("a", ("a", False)),
+        ("--json a", ("a", True)),
+        ("--model a", ("a", False)),
+    ):
+        assert parse("command", command, line.split())() == expected
+    with pytest.raises(ConfigError, match="expected one model, got a and --model b"):
+        parse("command", command, ["a", "--model", "b"])
 
 
 @pytest.mark.parametrize(
@@ -108,12 +125,12 @@ def test_an_argument_with_a_default_is_shown_as_optional(
     [
         (
             "info --modl x",
-            "--modl, x; Perhaps you meant: --model MODEL; run `clearhead info --help`",
+            "--modl; Perhaps you meant: --model MODEL; run `clearhead info --help`",
         ),
         ("info --zz\nz", "--zz z; run `clearhead info --help` for help"),
         ("info --model", "'--model'"),
-        ("info -", ": -;"),
-        ("page extra", ": extra; run `clearhead page --help`"),
+        ("data x -", ": -;"),
+        ("page digits extra", ": extra; run `clearhead page --help`"),
         ("evaluate --split tets", "expected one of train, val, test, got 'tets'; did you mean"),
         ("predict x --runner a=b", "expected one of local, ray, got 'a=b'"),
         ("serve --port abc", "--port: expected a whole number, got 'abc'"),

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import arg
 
 from clearhead.cli.evaluate import DATA_HINT, trained_on
-from clearhead.cli.options import MODEL_HELP, AsJson
+from clearhead.cli.options import AsJson, ModelSource
 from clearhead.cli.output import fetching, print_json, print_line
 from clearhead.errors import ConfigError
 from clearhead.inference._names import ExportFormat, Precision
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 CALIBRATION_IMAGES = 256
 
-Model = Annotated[Positional[str], arg(metavar="[MODEL]", help=MODEL_HELP)]
 Format = Annotated[ExportFormat, arg(help="the format of the file")]
 OUT_HELP = "the file, or for timm the folder (default: the model's name in this folder)"
 Out = Annotated[Path | None, arg(metavar="FILE", help=OUT_HELP)]
@@ -26,8 +25,8 @@ Data = Annotated[str | None, arg(metavar="DATA", help=DATA_HELP, help_behavior_h
 
 
 def export(
-    model: Model = "digits",
     *,
+    model: ModelSource = "digits",
     to: Format = "onnx",
     out: Out = None,
     precision: Annotated[Precision, arg(help="of weights and computation")] = "float32",

@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from clearhead.cli.main import INTERRUPTED
 from clearhead.cli.options import ModelSource
 from clearhead.cli.output import print_remark
 from clearhead.serve.config import ServeConfig
@@ -11,7 +12,6 @@ from clearhead.serve.config import ServeConfig
 if TYPE_CHECKING:
     from clearhead.serve.app import Application
 
-INTERRUPTED = 130
 DEFAULTS = ServeConfig()
 REQUIRED = ("fastapi", "prometheus_client", "python_multipart", "uvicorn")
 

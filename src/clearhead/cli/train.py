@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_origin, get_type_
 import tyro
 from tyro.conf import arg
 
-from clearhead.cli.main import summary_of
+from clearhead.cli.main import INTERRUPTED, summary_of
 from clearhead.cli.options import DataRoot, warn_if_unused
 from clearhead.cli.output import (
     fetching,
@@ -32,7 +32,6 @@ from clearhead.training.recipes import RECIPES
 if TYPE_CHECKING:
     from clearhead.inference import Evaluation, PronounScore
 
-INTERRUPTED = 130
 CONTINUES = "After an interruption, the same command continues from the last checkpoint."
 DEVICE_HELP = '"auto", "cpu", "cuda", "cuda:N" or "mps"'
 OWN_IMAGES = ("tiny", "small")  # recipes without a data set of their own
