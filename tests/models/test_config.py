@@ -83,7 +83,12 @@ POSITIVE = "must be an integer of at least 1, got"
         (ImageModelConfig, {"num_classes": 0}, f"num_classes {POSITIVE} 0"),
         (ImageModelConfig, {"class_names": ("a", "b")}, "has 2 names for num_classes 10"),
         (ImageModelConfig, {"mean": (0.1, 0.2)}, "mean needs 1 or 1 numbers (one per channel)"),
-        (ImageModelConfig, {"certainty_weights": (1.0,)}, "none or 11 numbers, got 1"),
+        (ImageModelConfig, {"certainty_weights": (1.0,)}, "be none or 11 numbers, got (1.0,)"),
+        (
+            ImageModelConfig,
+            {"rejected_below": 0.7},
+            "doubtful_below (0.6) must be at least rejected_below (0.7)",
+        ),
         (ImageModelConfig, {"in_channels": 3, "std": (0.1, 0.2)}, "std needs 1 or 3 numbers"),
         (ImageModelConfig, {"std": (0.0,)}, "above 0 and finite, got (0.0,)"),
         (ImageModelConfig, {"std": (float("nan"),)}, "above 0 and finite, got (nan,)"),

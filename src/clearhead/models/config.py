@@ -4,11 +4,9 @@ This module does not import torch, so that the command line can show the setting
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 from clearhead._validate import (
-    BOOLEAN,
-    TEXT,
     Rule,
     above,
     all_of,
@@ -16,7 +14,6 @@ from clearhead._validate import (
     between,
     integer,
     number,
-    one_of,
     validate,
 )
 from clearhead.errors import ConfigError
@@ -26,23 +23,24 @@ Pool = Literal["mean", "class"]
 
 CERTAINTY_WEIGHTS = 11  # an intercept, and one for each of the certainty's features
 
-SCALE = Rule(
-    '"sqrt", "none", "learned" or a number',
-    lambda scale: number("").accepts(scale) or scale in ("sqrt", "none", "learned"),
-)
+FINITE = number("a finite number")
 SIZE = Rule(
     "a positive integer, or (height, width)",
     lambda size: integer(1).accepts(size) or (all_of(integer(1)).accepts(size) and len(size) == 2),
 )
-ENCODER = {
-    "embed_dim": integer(1),
-    "depth": integer(1),
-    "num_heads": integer(1),
-    "mlp_ratio": above(0),
-    "pos_embed": one_of(*get_args(PosEmbed)),
-    "dropout": at_least_and_below(0, 1),
-    "attention_scale": SCALE,
-}
+
+Count = Annotated[int, integer(1)]
+Size = Annotated[int | tuple[int, int], SIZE]
+Positive = Annotated[float, above(0)]
+Dropout = Annotated[float, at_least_and_below(0, 1)]
+Threshold = Annotated[float, between(0, 1)]
+Scale = Annotated[
+    str | float,
+    Rule(
+        '"sqrt", "none", "learned" or a number',
+        lambda scale: FINITE.accepts(scale) or scale in ("sqrt", "none", "learned"),
+    ),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +51,7 @@ class ModelConfig:
         for name, value in vars(self).items():
             if isinstance(value, list):  # as JSON has them
                 object.__setattr__(self, name, tuple(value))
+        validate(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,47 +61,41 @@ class ImageModelConfig(ModelConfig):
     Pixels (0 … 1) are normalised as (pixel - mean) / std; the defaults are MNIST's statistics.
     """
 
-    image_size: int | tuple[int, int] = 28
+    image_size: Size = 28
     """Pixels a side, or height and width."""
-    in_channels: int = 1
+    in_channels: Count = 1
     """Channels of an image: 1 is grey, 3 is colour."""
-    num_classes: int = 10
+    num_classes: Count = 10
     """Number of classes."""
     class_names: tuple[str, ...] = ()
     """Names of the classes; empty: their numbers."""
-    mean: tuple[float, ...] = (0.1307,)
+    mean: Annotated[tuple[float, ...], all_of(FINITE)] = (0.1307,)
     """Mean of the pixels (0 … 1): one number, or one per channel."""
-    std: tuple[float, ...] = (0.3081,)
+    std: Annotated[tuple[float, ...], all_of(above(0))] = (0.3081,)
     """Standard deviation of the pixels: one number, or one per channel."""
     # Half of a small CNN's predictions below 0.6 are wrong on MNIST's test digits, 1 in 270 above.
-    doubtful_below: float = 0.6
-    """A prediction with a lower probability is doubtful; with 1 every one, as not calibrated."""
-    rejected_below: float = 0.0
+    doubtful_below: Threshold = 0.6
+    """A prediction with a lower probability is doubtful; with 1 every one, as not calibrated. It is
+    at least `rejected_below`."""
+    rejected_below: Threshold = 0.0
     """A picture whose most probable class has a lower probability gets no label."""
-    threshold_temperature: float = 1.0
+    threshold_temperature: Positive = 1.0
     """The logits are divided by it for the probability that is compared with these thresholds."""
-    certainty_weights: tuple[float, ...] = ()
+    certainty_weights: Annotated[
+        tuple[float, ...],
+        Rule(
+            f"none or {CERTAINTY_WEIGHTS} numbers",
+            lambda xs: all_of(FINITE).accepts(xs) and len(xs) in (0, CERTAINTY_WEIGHTS),
+        ),
+    ] = ()
     """If given, the thresholds apply to a logistic regression with these weights instead."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        validate(
-            self,
-            image_size=SIZE,
-            in_channels=integer(1),
-            num_classes=integer(1),
-            class_names=all_of(TEXT),
-            mean=all_of(number("a finite number")),
-            std=all_of(above(0)),
-            doubtful_below=between(0, 1),
-            rejected_below=between(0, 1),
-            threshold_temperature=above(0),
-            certainty_weights=all_of(number("a finite number")),
-        )
-        if len(self.certainty_weights) not in (0, CERTAINTY_WEIGHTS):
+        if self.doubtful_below < self.rejected_below:
             raise ConfigError(
-                f"certainty_weights must be none or {CERTAINTY_WEIGHTS} numbers, got "
-                f"{len(self.certainty_weights)}"
+                f"doubtful_below ({self.doubtful_below}) must be at least rejected_below "
+                f"({self.rejected_below})"
             )
         if self.class_names and len(self.class_names) != self.num_classes:
             raise ConfigError(
@@ -131,18 +124,17 @@ class ImageModelConfig(ModelConfig):
 class PatchModelConfig(ImageModelConfig):
     """An image classifier made of patches and of blocks of one width."""
 
-    patch_size: int | tuple[int, int] = 7
+    patch_size: Size = 7
     """Pixels a side of a patch, or height and width."""
-    embed_dim: int = 64
+    embed_dim: Count = 64
     """Size of a token's embedding."""
-    depth: int = 6
+    depth: Count = 6
     """Number of blocks."""
-    mlp_ratio: float = 4.0
+    mlp_ratio: Positive = 4.0
     """Hidden size of a block's MLP, as a multiple of embed_dim."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        validate(self, patch_size=SIZE, embed_dim=integer(1), depth=integer(1), mlp_ratio=above(0))
         sizes = zip(("height", "width"), self.image_shape, self.patch_shape, strict=True)
         for side, image, patch in sizes:
             if image % patch:
@@ -166,36 +158,27 @@ class PatchModelConfig(ImageModelConfig):
 class ViTConfig(PatchModelConfig):
     """The Vision Transformer; the default is the digit classifier: 16 patches of 7 × 7 pixels."""
 
-    stem_channels: int = 0
+    stem_channels: Annotated[int, integer(0)] = 0
     """Channels of two 3 × 3 convolutions before the image is cut into patches; 0 for none."""
-    patch_overlap: int = 0
+    patch_overlap: Annotated[int, integer(0)] = 0
     """Pixels by which each patch extends into its neighbours on every side."""
-    num_heads: int = 4
+    num_heads: Count = 4
     """Attention heads in a block; each has embed_dim / num_heads dimensions."""
     pos_embed: PosEmbed = "learned"
     """Position embedding: learned, sines and cosines, or none."""
-    num_registers: int = 0
+    num_registers: Annotated[int, integer(0)] = 0
     """Learned tokens beside the patches, which attention can use as memory or as a sink."""
     pool: Pool = "mean"
     """What the head classifies: the mean of the patch tokens, or a class token."""
-    dropout: float = 0.0
+    dropout: Dropout = 0.0
     """Dropout probability in attention and MLP while training."""
-    key_dropout: float = 0.0
+    key_dropout: Dropout = 0.0
     """Probability that a query does not attend to a key, in each layer, while training."""
-    attention_scale: str | float = "sqrt"
+    attention_scale: Scale = "sqrt"
     """Factor on the scores: sqrt is 1/√head_dim, none is 1, learned is a parameter per head."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        validate(
-            self,
-            **ENCODER,
-            stem_channels=integer(0),
-            patch_overlap=integer(0),
-            num_registers=integer(0),
-            key_dropout=at_least_and_below(0, 1),
-            pool=one_of(*get_args(Pool)),
-        )
         _check_divisors(self, sincos_divisor=4)
 
     @property
@@ -211,15 +194,11 @@ class MLPConfig(PatchModelConfig):
     The default mlp_ratio 6 gives a block the parameters of an attention block of ratio 4.
     """
 
-    mlp_ratio: float = 6.0
+    mlp_ratio: Positive = 6.0
     """Hidden size of a block's MLP, as a multiple of embed_dim."""
     patch_conv: bool = False
     """Whether a 3 × 3 convolution between the patches takes the place of attention; with mlp_ratio
     4 it gives a block about the parameters of an attention block."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        validate(self, patch_conv=BOOLEAN)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,18 +208,17 @@ class CNNConfig(ImageModelConfig):
     The default widths give about as many parameters as the default Vision Transformer.
     """
 
-    widths: tuple[int, ...] = (32, 64, 134)
+    widths: Annotated[
+        tuple[int, ...],
+        Rule(
+            "one positive integer per stage",
+            lambda widths: bool(widths) and all_of(integer(1)).accepts(widths),
+        ),
+    ] = (32, 64, 134)
     """Channels of each stage."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        validate(
-            self,
-            widths=Rule(
-                "one positive integer per stage",
-                lambda widths: bool(widths) and all_of(integer(1)).accepts(widths),
-            ),
-        )
         smallest = 2 ** (len(self.widths) - 1)
         if min(self.image_shape) < smallest:
             raise ConfigError(
@@ -255,30 +233,27 @@ class TextConfig(ModelConfig):
 
     vocabulary: tuple[str, ...] = ()
     """The words that the model knows; a word's id is its index."""
-    context_length: int = 32
+    context_length: Count = 32
     """Maximum length of a text, in words."""
-    embed_dim: int = 32
+    embed_dim: Count = 32
     """Size of a token's embedding."""
-    depth: int = 2
+    depth: Count = 2
     """Number of blocks."""
-    num_heads: int = 4
+    num_heads: Count = 4
     """Attention heads in a block; each has embed_dim / num_heads dimensions."""
-    mlp_ratio: float = 2.0
+    mlp_ratio: Positive = 2.0
     """Hidden size of a block's MLP, as a multiple of embed_dim."""
     pos_embed: PosEmbed = "learned"
     """Position embedding: learned, sines and cosines, or none."""
-    dropout: float = 0.0
+    dropout: Dropout = 0.0
     """Dropout probability in attention and MLP while training."""
-    attention_scale: str | float = "sqrt"
+    attention_scale: Scale = "sqrt"
     """Factor on the scores: sqrt is 1/√head_dim, none is 1, learned is a parameter per head."""
     causal: bool = False
     """Whether a word attends only to itself and earlier words (GPT) or to all (BERT)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        validate(
-            self, **ENCODER, context_length=integer(1), causal=BOOLEAN, vocabulary=all_of(TEXT)
-        )
         _check_divisors(self, sincos_divisor=2)
         duplicates = sorted({word for word in self.vocabulary if self.vocabulary.count(word) > 1})
         if duplicates:
