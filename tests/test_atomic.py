@@ -49,6 +49,15 @@ def test_content_replaces_the_old_file_atomically(tmp_path: Path) -> None:
     assert names(path.parent) == ["file.bin"]
 
 
+def test_what_a_killed_process_with_the_same_id_left_is_no_part_of_the_content(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / f"{TEMPORARY_PREFIX}{os.getpid()}-file").write_bytes(b"left")
+    write_atomic(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
+    assert names(tmp_path) == ["file"]
+
+
 def test_a_full_disk_keeps_the_old_file_and_leaves_nothing_behind(tmp_path: Path) -> None:
     path = tmp_path / "file.bin"
     write_atomic(path, b"old")

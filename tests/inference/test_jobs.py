@@ -10,17 +10,21 @@ import sys
 import tarfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import BrokenExecutor, Future
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from filelock import FileLock
 from PIL import Image
 
 from clearhead.errors import ConfigError, InputError, StorageError
-from clearhead.inference import JobSummary, _jobs, predict, predict_to_file
+from clearhead.inference import JobSummary, _jobs, _runners, predict, predict_to_file
 from clearhead.models import ConvNet, build
 from clearhead.models.config import CNNConfig
 from clearhead.models.pretrained import ImageModel
@@ -213,22 +217,55 @@ def test_a_name_that_is_not_utf8_is_escaped(model: ImageModel, tmp_path: Path) -
     assert "label" in row
 
 
-@pytest.mark.slow
-@pytest.mark.unchecked
-def test_a_picture_that_ends_its_process_has_an_error_and_the_others_predictions(
-    model: ImageModel, tmp_path: Path
-) -> None:
+def fragile(model: ImageModel) -> ImageModel:
+    """The same model, which ends its process on a picture of one grey value."""
+
     class Fragile(ConvNet):  # sent to the processes by value
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             if (images.flatten(1).std(dim=1) == 0).any():
                 os._exit(1)
             return super().forward(images)
 
-    fragile = Fragile(CONFIG)
-    fragile.load_state_dict(model.state_dict())
+    copy = Fragile(CONFIG)
+    copy.load_state_dict(model.state_dict())
+    return copy
+
+
+def test_results_have_the_order_of_the_units_and_the_end_of_a_job_ends_its_processes(
+    tmp_path: Path,
+) -> None:
+    folder = str(tmp_path)
+
+    def classify(unit: bytes) -> bytes:  # sent to the processes by value
+        noted = Path(folder, unit.decode())
+        if unit == b"first":  # it has its result after the second
+            while not Path(folder, "second").exists():
+                time.sleep(0.01)
+        noted.write_text(str(os.getpid()))
+        if unit == b"long":
+            time.sleep(20)
+            noted.with_suffix(".complete").touch()
+        return unit
+
+    rows = _runners.run_in_processes(
+        iter([b"first", b"second", b"long"]), cast(_runners.Classifier, classify), 2
+    )
+    assert [next(rows), next(rows)] == [b"first", b"second"]
+    while not (tmp_path / "long").exists() or not (tmp_path / "long").read_text():
+        time.sleep(0.01)
+    rows.close()  # type: ignore[attr-defined]
+    assert not (tmp_path / "long.complete").exists()
+    assert not psutil.pid_exists(int((tmp_path / "long").read_text()))
+
+
+@pytest.mark.slow
+@pytest.mark.unchecked
+def test_a_picture_that_ends_its_process_has_an_error_and_the_others_predictions(
+    model: ImageModel, tmp_path: Path
+) -> None:
     folder = write_folder(tmp_path / "folder", 23)
     Image.new("L", (12, 12)).save(folder / "0008.png")
-    summary = run(fragile, [folder], tmp_path / "out.jsonl", num_workers=2)
+    summary = run(fragile(model), [folder], tmp_path / "out.jsonl", num_workers=2)
     assert (summary.rows, summary.errors) == (23, 1)
     rows = rows_of(tmp_path / "out.jsonl")
     assert [row["image"][-8:] for row in rows] == [f"{number:04}.png" for number in range(23)]
@@ -269,6 +306,104 @@ def test_a_job_killed_three_times_has_the_rows_of_an_undisturbed_one(
     assert [row["image"] for row in found] == [f"{folder}/{n:04}.png" for n in range(400)]
     assert [row.get("label") for row in found] == [row.get("label") for row in expected]
     assert not rows.parent.exists()
+
+
+class LosingRay:
+    """In place of Ray and Ray Data: units whose actor ended twice have no result."""
+
+    def __init__(self, lost: set[int]) -> None:
+        self.lost = lost
+        self.data = self
+        self.context = SimpleNamespace(execution_options=SimpleNamespace())
+        self.DataContext = SimpleNamespace(get_current=lambda: self.context)
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 2.0}
+
+    def ActorPoolStrategy(self, **sizes: int) -> dict[str, int]:  # noqa: N802 - Ray's name
+        return sizes
+
+    def from_items(self, items: list[dict[str, Any]], *, override_num_blocks: int) -> "LosingRay":
+        assert override_num_blocks == len(items)
+        self.items = items
+        return self
+
+    def map(self, kind: Any, *, fn_constructor_args: Any, **_: object) -> "LosingRay":
+        self.actor = kind(*fn_constructor_args)
+        return self
+
+    def iter_rows(self) -> Any:
+        assert self.context.max_errored_blocks == -1
+        assert self.context.execution_options.preserve_order
+        return (self.actor(item) for item in self.items if item["number"] not in self.lost)
+
+
+class OneProcess:
+    """In place of the pool of processes: picture 8 ends it."""
+
+    calls: list[str]
+
+    def __init__(self, classifier: _runners.Classifier, workers: int) -> None:
+        self.classifier = classifier
+        type(self).calls = []
+
+    def submit(self, line: bytes) -> Future[bytes]:
+        future: Future[bytes] = Future()
+        self.calls.append(Path(json.loads(line)[0]).stem)
+        if self.calls[-1] == "0008":
+            future.set_exception(BrokenExecutor())
+        else:
+            future.set_result(self.classifier(line))
+        return future
+
+    def restart(self) -> None:
+        self.calls.append("restart")
+
+    def shutdown(self) -> None:
+        self.calls.append("shutdown")
+
+
+@pytest.mark.parametrize("lost", [set(), {0}, {1, 3, 4}, {0, 1, 2, 3, 4}], ids=str)
+def test_units_whose_actor_ended_twice_are_classified_here_one_by_one(
+    model: ImageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: set[int]
+) -> None:
+    ray = LosingRay(lost)
+    monkeypatch.setitem(sys.modules, "ray", cast(Any, ray))
+    monkeypatch.setitem(sys.modules, "ray.data", cast(Any, ray))
+    monkeypatch.setattr(_runners, "ray_cluster", lambda workers: nullcontext())
+    monkeypatch.setattr(_runners, "_Pool", OneProcess)
+    folder = write_folder(tmp_path / "folder", 23)
+    run(model, [folder], tmp_path / "local.jsonl")
+    summary = run(model, [folder], tmp_path / "ray.jsonl", runner="ray", num_workers=2)
+    expected = rows_of(tmp_path / "local.jsonl")
+    here = [f"{n:04}" for n in range(23) if n // 5 in lost]
+    if 1 in lost:
+        expected[8] = {"image": expected[8]["image"], "error": _runners.PROCESS_ENDED}
+        here.insert(here.index("0008") + 1, "restart")
+    found = rows_of(tmp_path / "ray.jsonl")
+    assert [row["image"] for row in found] == [row["image"] for row in expected]
+    assert [row.get("error") for row in found] == [row.get("error") for row in expected]
+    assert [row.get("label") for row in found] == [row.get("label") for row in expected]
+    assert (summary.rows, summary.errors) == (23, 1 in lost)
+    assert OneProcess.calls == [*here, "shutdown"]
+
+
+@pytest.mark.slow
+@pytest.mark.unchecked
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.usefixtures("only_ray_cluster")
+def test_a_picture_that_ends_its_actor_of_ray_twice_has_an_error(
+    model: ImageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    folder = write_folder(tmp_path / "folder", 23)
+    Image.new("L", (12, 12)).save(folder / "0008.png")
+    summary = run(fragile(model), [folder], tmp_path / "out.jsonl", runner="ray", num_workers=1)
+    assert (summary.rows, summary.errors) == (23, 1)
+    rows = rows_of(tmp_path / "out.jsonl")
+    assert [row["image"][-8:] for row in rows] == [f"{number:04}.png" for number in range(23)]
+    assert rows[8]["error"] == _runners.PROCESS_ENDED
 
 
 @pytest.mark.slow

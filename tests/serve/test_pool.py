@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -125,6 +126,25 @@ def test_a_process_that_ends_or_hangs_is_replaced_and_fails_one_picture(model: I
         assert label_of(await pictures(pool, 3)[0]) == predict(model, png(3)).label
 
     run(model, scenario, seconds=1.5)
+
+
+def test_the_end_of_the_pool_kills_a_process_that_hangs(model: ImageModel) -> None:
+    ended = []
+
+    async def scenario(pool: Pool) -> None:
+        (worker,) = pool.workers
+        os.kill(worker.pid, signal.SIGSTOP)
+        ended.append(worker.process)
+        # if it is not killed, it goes on after this time, and ends by itself
+        rescue = threading.Timer(20, os.kill, (worker.pid, signal.SIGCONT))
+        rescue.daemon = True
+        rescue.start()
+        rescues.append(rescue)
+
+    rescues: list[threading.Timer] = []
+    run(model, scenario)
+    rescues[0].cancel()
+    assert ended[0].exitcode == -signal.SIGKILL
 
 
 def test_a_process_that_ends_at_its_start_is_started_again(

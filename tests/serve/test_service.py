@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ import torch
 from clearhead.models import build
 from clearhead.models.config import CNNConfig
 from clearhead.models.pretrained import ImageModel
+from clearhead.serve._service import ConcurrencyLimit
+from clearhead.serve.telemetry import Metrics
 
 from .server import (
     MODEL,
@@ -21,6 +24,7 @@ from .server import (
     ServerThread,
     png,
     post,
+    run_async,
     status_of,
     stopped,
     tensor_request,
@@ -189,6 +193,20 @@ def test_above_max_concurrency_requests_are_refused_with_retry_after(busy: Serve
         connection.settimeout(20)
         connection.sendall(post(png(1)))  # the connection is still usable
         assert status_of(connection) == 200
+
+
+def test_a_request_that_raises_no_longer_counts_towards_the_concurrency() -> None:
+    async def failing(*_: object) -> None:
+        raise ZeroDivisionError
+
+    async def unused(*_: object) -> Any:
+        pytest.fail("the request was refused")
+
+    limit = ConcurrencyLimit(failing, metrics=Metrics(), max_concurrency=1)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            run_async(limit({"type": "http", "method": "POST"}, unused, unused))
+    assert limit.active == 0
 
 
 def test_after_the_deadline_there_is_a_504_and_no_forward_pass(model: ImageModel) -> None:

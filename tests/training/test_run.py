@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageDraw, ImageOps
 
 import clearhead as ch
-from clearhead.data import split_dataset
+from clearhead.data import load_dataset, split_dataset
 from clearhead.data.config import AugmentConfig
 from clearhead.data.drawn import drawn_digits
 from clearhead.errors import ConfigError, DataError, command_line_messages
@@ -308,6 +308,7 @@ def test_the_accuracy_on_validation_images_is_logged_after_each_epoch(
     data = small_dataset(), small_dataset(59), validation
     trained = ch.train(small_config(2), data=data, out=tmp_path, device="cpu")
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2]
     expected = ch.evaluate(ch.load(tmp_path), validation)
     assert lines[-1]["validation_accuracy"] == expected.accuracy
     assert lines[-1]["validation_loss"] == pytest.approx(expected.nll)
@@ -327,7 +328,11 @@ def test_a_fifth_is_for_the_test_and_a_share_for_validation_where_there_are_no_o
     assert trained.evaluation.total == 40
     assert trained.total_steps == 11  # 119 of the other 160 are to train
     assert trained.config.data == "small"  # type: ignore[union-attr]
-    assert "validation_accuracy" in json.loads((tmp_path / "log.jsonl").read_text())
+    # a share of the images that are to train, and none of those that are for the test
+    _, validation = split_dataset(load_dataset(small_dataset(200), "train"), 0.25, seed=1)
+    expected = ch.evaluate(ch.load(tmp_path), validation)
+    logged = json.loads((tmp_path / "log.jsonl").read_text())
+    assert logged["validation_loss"] == pytest.approx(expected.nll)
 
 
 def test_a_class_without_test_images_is_named_before_the_training(
