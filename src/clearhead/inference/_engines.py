@@ -24,13 +24,7 @@ from clearhead._atomic import replaced_atomic, sha256, write_atomic
 from clearhead.data import cache_folder
 from clearhead.errors import ConfigError, StorageError, check_choice, require
 from clearhead.inference._copy import ModelCopy
-from clearhead.inference._graph import (
-    IMAGES,
-    example_images,
-    quiet_export,
-    to_onnx,
-    trace,
-)
+from clearhead.inference._graph import IMAGES, example_images, quiet_export, to_onnx, trace
 from clearhead.inference._names import EngineChoice, EngineName
 from clearhead.inference._predict import evaluation_mode
 from clearhead.models.config import ImageModelConfig
@@ -40,6 +34,10 @@ TOLERANCE = 1e-4  # of a logit, or of the largest one if that is above 1
 CHECKED_SIZES = (1, 5)
 ROUNDS = 5
 MICRO_BATCH = 32  # images of one call and thread: their activations fit into its cache
+
+
+Run = Callable[[Tensor], tuple[Tensor, ...]]
+"""Logits of normalised images, and attention weights if the file has them"""
 
 
 class Engine(Protocol):
@@ -237,31 +235,22 @@ def run_package(file: Path) -> Engine:
     return run
 
 
-def _onnxruntime(model: ImageModel) -> Engine:
-    require("engine 'onnxruntime'", "onnxruntime")
-    _check_float32(model, "onnxruntime")
-    run = run_onnx(_onnx_content(model))
-    return lambda images: run(images)[0]
-
-
-def _openvino(model: ImageModel) -> Engine:
-    require("engine 'openvino'", "openvino")
-    _check_float32(model, "openvino")
-    run = run_openvino(_onnx_content(model))
-    return lambda images: run(images)[0]
-
-
-def _onnx_content(model: ImageModel) -> bytes:
+def _by_onnx(model: ImageModel, name: str, make: Callable[[bytes], Run]) -> Engine:
+    """An engine that runs the model as ONNX, whose bytes are kept in the cache."""
+    require(f"engine {name!r}", name)
+    _check_float32(model, name)
     path = _cached(model, ".onnx")
     if path.exists():
-        return path.read_bytes()
-    content: bytes = to_onnx(trace(model)).SerializeToString()
-    with suppress(StorageError):  # the cache saves time, and may be read-only
-        write_atomic(path, content)
-    return content
+        content = path.read_bytes()
+    else:
+        content = to_onnx(trace(model)).SerializeToString()
+        with suppress(StorageError):  # the cache saves time, and may be read-only
+            write_atomic(path, content)
+    run = make(content)
+    return lambda images: run(images)[0]
 
 
-def run_onnx(content: bytes) -> Callable[[Tensor], tuple[Tensor, ...]]:
+def run_onnx(content: bytes) -> Run:
     """All outputs of an ONNX model, by ONNX Runtime on as many threads as torch has."""
     import onnxruntime
 
@@ -276,9 +265,7 @@ def run_onnx(content: bytes) -> Callable[[Tensor], tuple[Tensor, ...]]:
     return run
 
 
-def run_openvino(
-    source: Path | bytes, precision: Literal["f32", "bf16"] = "f32"
-) -> Callable[[Tensor], tuple[Tensor, ...]]:
+def run_openvino(source: Path | bytes, precision: Literal["f32", "bf16"] = "f32") -> Run:
     """All outputs of a model file or its bytes, by OpenVINO on as many threads as torch has."""
     import openvino
 
@@ -303,8 +290,8 @@ def run_openvino(
 ENGINES: Mapping[EngineName, Callable[[ImageModel], Engine]] = {
     "torch": _torch,
     "compile": _compile,
-    "onnxruntime": _onnxruntime,
-    "openvino": _openvino,
+    "onnxruntime": lambda model: _by_onnx(model, "onnxruntime", run_onnx),
+    "openvino": lambda model: _by_onnx(model, "openvino", run_openvino),
 }
 
 

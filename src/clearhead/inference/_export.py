@@ -9,7 +9,7 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple, TypeAlias, get_args
+from typing import Any, NamedTuple, get_args
 
 import torch
 from jaxtyping import UInt8
@@ -21,7 +21,7 @@ from torch.export import ExportedProgram
 from clearhead._atomic import write_all_atomic
 from clearhead.data import ImageDataset, normalize
 from clearhead.errors import ConfigError, check_choice, require
-from clearhead.inference._engines import EngineModel, run_onnx, run_openvino
+from clearhead.inference._engines import EngineModel, Run, run_onnx, run_openvino
 from clearhead.inference._evaluate import Evaluation, evaluate
 from clearhead.inference._graph import (
     IMAGES,
@@ -49,9 +49,6 @@ SUFFIXES: Mapping[ExportFormat, str] = {
     "timm": "-timm",
     "safetensors": ".safetensors",
 }
-
-Run: TypeAlias = Callable[[Tensor], tuple[Tensor, ...]]
-"""Logits of normalised images, and attention weights if the file has them"""
 
 
 class Options(NamedTuple):

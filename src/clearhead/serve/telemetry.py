@@ -91,7 +91,6 @@ def traced(app: ASGIApp) -> ASGIApp:
 
 def start(service: str) -> None:
     """Export this process's spans by OTLP, unless it has a tracer provider already."""
-    check_installed()
     from opentelemetry import trace
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
