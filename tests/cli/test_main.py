@@ -123,10 +123,7 @@ def test_a_model_may_be_named_with_or_without_its_option() -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (
-            "info --modl x",
-            "--modl; Perhaps you meant: --model MODEL; run `clearhead info --help`",
-        ),
+        ("info --modl x", "; Perhaps you meant: --model MODEL; run `clearhead info --help`"),
         ("info --zz\nz", "--zz z; run `clearhead info --help` for help"),
         ("info --model", "'--model'"),
         ("data x -", ": -;"),

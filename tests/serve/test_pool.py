@@ -129,7 +129,7 @@ def test_a_process_that_ends_or_hangs_is_replaced_and_fails_one_picture(model: I
 
 
 def test_the_end_of_the_pool_kills_a_process_that_hangs(model: ImageModel) -> None:
-    ended = []
+    ended: list[Any] = []
 
     async def scenario(pool: Pool) -> None:
         (worker,) = pool.workers
