@@ -14,6 +14,7 @@ from PIL import Image
 from clearhead.data import load_dataset
 from clearhead.errors import ConfigError, DataError
 
+MARK = "\xef\xbb\xbf"  # the UTF-8 byte order mark, as Latin-1
 PIXELS = np.random.default_rng(5).integers(0, 256, (10, 4, 4), dtype=np.uint8)
 
 
@@ -164,10 +165,16 @@ def test_without_a_network_the_hub_is_an_error_of_one_line(
     ("content", "reason"),
     [
         ("a,b\n1,2\n", r"no column of labels; expected one of label, .*, got a, b$"),
-        ("label,p0,p1,p2\n1,2,3,4\n", "got 3 other columns"),
+        ("label,p0,p1,p2\n1,2,3,4\n", "no column of images; .* got 3 beside the labels"),
+        ("label\n1\n", "no column of images; .* got 0 beside the labels"),
         ("label,p0,p1,p2,p3\n1,2,3,4,256\n", r"pixels from 0 to 255 \("),
-        ("label,p0,p1,p2,p3\n", r"pixels from 0 to 255 \(.*no data"),
-        ("", "no column of labels"),
+        *((f"{mark}label,p0,p1,p2,p3\n", "has no rows; add") for mark in ("", MARK)),
+        *((f"file,label\n{rest}", "has no rows; add") for rest in ("", "\n\n")),
+        *((mark, "is empty; expected the names of the columns") for mark in ("", MARK)),
+        ("\n\nlabel,p0,p1,p2,p3\n", "begins with an empty line; expected the names of the columns"),
+        ("label;p0;p1;p2;p3\n1;2;3;4;5\n", "got semicolons; save it with commas"),
+        ("file\tlabel\na.png\t1\n", "got tabs; save it with commas"),
+        ("1|2|3|4|5\n", "got vertical bars; save it with commas"),
         ("file,label\na.png,1\nb.png\nc.png,1\n", "line 3 has fewer fields"),
         ("file,label\na.png,\xe4\n", "not text in UTF-8"),
     ],
@@ -186,6 +193,9 @@ def test_a_parquet_file_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [1], "label": [2]}), tmp_path / "y.parquet")
     with pytest.raises(DataError, match=r"no column of images; .* got a, label"):
         load_dataset(tmp_path / "y.parquet")
+    pq.write_table(pa.table({"a": pa.array([], "binary"), "label": []}), tmp_path / "z.parquet")
+    with pytest.raises(DataError, match=r"z\.parquet has no rows; add a row for each image"):
+        load_dataset(tmp_path / "z.parquet")
     with pytest.raises(DataError, match=r"expected a folder, or a file \.csv or \.parquet"):
         load_dataset(Path(__file__))
 

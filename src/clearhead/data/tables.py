@@ -22,6 +22,8 @@ from clearhead.errors import DataError, require
 
 LABELS = ("label", "labels", "fine_label", "class", "target")
 FILES = ("file", "file_name", "filename", "path", "image")
+OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+NO_ROWS = "has no rows; add a row for each image"
 HUB = "hf:"
 
 
@@ -140,6 +142,8 @@ def from_arrays(images: Any, labels: Any) -> LabelledImages:
 
 def _splits(name: str, tables: Mapping[Split, list[Table]]) -> dict[Split, LabelledImages]:
     """Number the classes, in the same way in all splits."""
+    if not any(table.labels for table in tables["train"]):
+        raise DataError(f"{name} {NO_ROWS}")
     names = tables["train"][0].class_names
     known: Iterable[Any] = range(len(names or ()))
     if names is None:
@@ -176,7 +180,8 @@ def _read_csv(path: Path) -> Table:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(file)
             header = next(rows, [])
-            if header and all(re.fullmatch(r"\d+", field) for field in header):
+            _check_first_line(path, header)
+            if all(re.fullmatch(r"\d+", field) for field in header):
                 return _pixels(path, 0, range(1, len(header)), skip=0)
             label = header.index(_column(path, header, LABELS, "labels"))
             names = [field.strip().lower() for field in header]
@@ -192,13 +197,29 @@ def _read_csv(path: Path) -> Table:
         raise DataError(f"{path}: line {rows.line_num} has fewer fields than the first") from None
 
 
+def _check_first_line(path: Path, header: Sequence[str]) -> None:
+    if not any(map(str.strip, header)):
+        problem = "begins with an empty line" if path.read_text("utf-8-sig") else "is empty"
+        raise DataError(
+            f"{path} {problem}; expected the names of the columns in the first line, and a row for "
+            "each image below"
+        )
+    if len(header) == 1:
+        for delimiter, name in OTHER_DELIMITERS.items():
+            if delimiter in header[0]:
+                raise DataError(
+                    f"{path}: expected commas between the columns, got {name}; save it with commas"
+                )
+
+
 def _pixels(path: Path, label: int, columns: Sequence[int], skip: int) -> Table:
     """A row for each image: its label, and the pixels of a grey square, row by row."""
     side = math.isqrt(len(columns))
     if side < 2 or side * side != len(columns):
         raise DataError(
-            f"{path}: expected a column of labels and those of a grey square's pixels (784 for "
-            f"28 × 28), or of file names ({', '.join(FILES)}); got {len(columns)} other columns"
+            f"{path} has no column of images; expected one of {', '.join(FILES)} with the names of "
+            f"files, or a column for each pixel of a grey square (784 for 28 × 28), got "
+            f"{len(columns)} beside the labels"
         )
     layout: Any = {"delimiter": ",", "quotechar": '"', "encoding": "utf-8-sig"}
     try:
@@ -208,7 +229,9 @@ def _pixels(path: Path, label: int, columns: Sequence[int], skip: int) -> Table:
                 np.loadtxt(path, kind, **layout, skiprows=skip, usecols=used, ndmin=2)
                 for kind, used in ((np.uint8, columns), (np.str_, [label]))
             ]
-    except (ValueError, UserWarning) as error:
+    except UserWarning:
+        raise DataError(f"{path} {NO_ROWS}") from None
+    except ValueError as error:
         raise DataError(f"{path}: expected pixels from 0 to 255 ({error})") from error
     return Table(table[0].reshape(-1, side, side), table[1][:, 0].tolist())
 
@@ -253,7 +276,7 @@ def _column(source: Path | str, names: Iterable[str], wanted: Sequence[str], wha
     for name in wanted:
         if name in found:
             return found[name]
-    shown = ", ".join([*list(found)[:10], *["…"] * (len(found) > 10)])
+    shown = ", ".join([*list(found)[:10], *["…"] * (len(found) > 10)]) or "none"
     raise DataError(
         f"{source} has no column of {what}; expected one of {', '.join(wanted)}, got {shown}"
     )
