@@ -33,7 +33,6 @@ from .preprocessing.image import to_grey as to_grey
 from .preprocessing.strokes import rasterise as rasterise
 from .sentences import PronounSentence as PronounSentence
 from .sentences import TrainingText as TrainingText
-from .sentences import ambiguous_sentences as ambiguous_sentences
 from .sentences import counterbalanced_set as counterbalanced_set
 from .sentences import pronoun_sentences as pronoun_sentences
 from .sentences import training_texts as training_texts

@@ -2,9 +2,9 @@
 
 A distortion is an affine map (rotation, scale, shear, shift) and an elastic field (Simard et al.
 2003, "Best Practices for Convolutional Neural Networks", section 2), applied in one resampling;
-random pixel styles (`styles`) follow. The
-random numbers of a batch are drawn first, on the CPU, for the whole batch: the same seed gives the
-same images on any device, however a batch is split over processes.
+random pixel styles (`styles`) follow. The random numbers of a batch are drawn first, on the CPU,
+for the whole batch: the same seed gives the same images on any device, however a batch is split
+over processes.
 """
 
 import math

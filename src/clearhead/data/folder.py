@@ -71,9 +71,8 @@ def find_files(folder: str | Path) -> Iterator[str]:
             if not entry.name.startswith(".")
         }
     for name in sorted(found, key=natural_order):
-        is_folder = found[name]
         path = os.path.join(folder, name)  # noqa: PTH118 - a Path would take longer than the rest
-        if is_folder:
+        if found[name]:
             yield from find_files(path)
         else:
             yield path

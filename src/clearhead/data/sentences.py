@@ -202,22 +202,6 @@ def pronoun_sentences(split: NounSplit, num_sets: int, seed: int) -> tuple[Prono
     return tuple(sentence for _ in range(num_sets) for sentence in _decided_set(rng, pairs))
 
 
-def ambiguous_sentences(split: NounSplit, num_pairs: int, seed: int) -> tuple[PronounSentence, ...]:
-    """Test sentences whose last word fits both nouns.
-
-    Args:
-        split: Which noun pairs to use.
-        num_pairs: Number of sentences, each followed by the same with its nouns exchanged.
-        seed: The same seed gives the same sentences.
-
-    Returns:
-        2 · `num_pairs` sentences.
-    """
-    rng = random.Random(f"open {split} {seed}")  # noqa: S311, no secret
-    pairs = noun_pairs(split)
-    return tuple(sentence for _ in range(num_pairs) for sentence in _ambiguous_pair(rng, pairs))
-
-
 def training_texts(count: int, seed: int) -> tuple[TrainingText, ...]:
     """Generated texts: a bit more than half with a pronoun, the others teach what words mean.
 

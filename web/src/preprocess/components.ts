@@ -57,7 +57,6 @@ export function keptParts({ labels, boxes, areas }: Components, mask: Grid, grey
  */
 function tightlyCropped(boxes: Box[], free: number[], { width, height }: Grid): Set<number> {
   const tallest = Math.max(0, ...free.map((number) => heightOf(boxes[number])));
-  if (!tallest) return new Set();
   const isLine = width > height && tallest >= MIN_CROPPED * height;
   const digits = boxes.flatMap((box, number) => {
     const high = heightOf(box);

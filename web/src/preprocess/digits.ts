@@ -30,7 +30,6 @@ const MIN_SIDE = 6; // of the ink
 const MAX_ASPECT = 2.2; // width of a digit, relative to its height
 const [MIN_SEGMENT, MAX_SEGMENT] = [0.6, 1.4]; // height and width of touching digits, relative to all ink
 const SEGMENT_SIDE = 64; // of the longer side (up to twice that) of ink that is cut
-const MAX_DIGITS = 100; // a picture of more parts is no text of digits
 
 export interface Digit {
   pixels: Uint8Array; // the model input, 0 to 255
@@ -59,10 +58,6 @@ export function digitAndParts(grey: Grid): Digit {
   const whole = groupOf(ink, [...ink.boxes.keys()]);
   const withSegments = (group: Group, digit: Digit): Digit => ({ ...digit, segments: isSmall ? [] : segmentsOf(ink.values, group, reduction(grey, WORK_SIDE)) });
   if (groups.length === 1) return withSegments(groups[0], cutOut(grey, ink, isSmall ? whole : groups[0]));
-  if (groups.length > MAX_DIGITS) {
-    const digit = cutOut(grey, ink, groups[0]);
-    return { ...digit, warnings: [...new Set([...digit.warnings, SEVERAL])] };
-  }
   const found = inReadingOrder(groups.map((group) => withSegments(group, cutOut(grey, ink, group, false))));
   const parts = isSmall ? found : found.map((part) => comparedWithLine(part, found));
   const together = { mask: maskOf(ink.parts, (_, i) => groups.some(({ mask }) => mask.values[i])), box: hull(groups.map(({ box }) => box)) };

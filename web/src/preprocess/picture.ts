@@ -119,14 +119,15 @@ function oneOrTouching(digit: Digit, model: Model): Predicted[] {
   return [whole];
 }
 
-function predictedOne(input: Digit, model: Model): Predicted {
+function predictedOne(input: Input, model: Model): Predicted {
   const { config } = model;
   const ink = Float64Array.from(input.pixels, (value) => value / 255);
   const { logits } = forward(model, normalize(ink, config), TRAINED);
   const softened = Math.max(...softmax(logits.map((logit) => logit / config.thresholdTemperature)));
-  const one = { input, prediction: predictionFor(logits, ink, config, input.warnings), softened };
-  const isCoarse = sideOf(input.box) <= MAX_COARSE && !input.warnings.includes(TOO_SMALL) && one.prediction.status === "rejected";
-  return isCoarse ? warned([{ ...one, prediction: { ...one.prediction, status: "doubtful" } }], COARSE)[0] : one;
+  const withWarnings = (warnings: number[]): Predicted => ({ input: { ...input, warnings }, prediction: predictionFor(logits, ink, config, warnings), softened });
+  const one = withWarnings(input.warnings);
+  const isCoarse = one.prediction.status === "rejected" && sideOf(input.box) <= MAX_COARSE && !input.warnings.includes(TOO_SMALL);
+  return isCoarse ? withWarnings([...input.warnings, COARSE]) : one;
 }
 
 /** As `predictionOf`, with warnings by their places in `WARNINGS`; a coarse digit is not rejected. */

@@ -75,7 +75,6 @@ function deviation(pixels: Uint8Array, degree: 1 | 2): [number, number] {
 
 /** Whether a round component is above or below the highest stroke, as in i, ! and ?. */
 export function hasDot({ boxes, parts }: Ink, { mask }: Group): boolean {
-  if (boxes.size === 1) return false;
   const numbers = new Set(parts.values.filter((_, i) => mask.values[i]));
   const own = [...boxes].filter(([number]) => numbers.has(number)).map(([, box]) => box);
   const [left, top, right, bottom] = own.reduce((a, b) => (heightOf(b) > heightOf(a) ? b : a));

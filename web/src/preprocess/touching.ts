@@ -14,10 +14,9 @@ export function mayBeSeveral(width: number, height: number): boolean {
   return Math.max(MIN_WIDTH, MIN_ASPECT * height) <= width && width <= MAX_ASPECT * height;
 }
 
-/** The column of each cut in each row; none for ink too narrow or too wide for several digits. */
+/** The column of each cut in each row. */
 export function cuts(ink: Grid): number[][] {
   const { width, height } = ink;
-  if (!mayBeSeveral(width, height)) return [];
   const step = Math.ceil(height / MAX_ROWS);
   const coarse = thinned(ink, step);
   const count = Math.max(MIN_CUTS, rounded((CUTS_PER_HEIGHT * width) / height));

@@ -5,7 +5,7 @@ from jaxtyping import Bool, Int
 from numpy import ndarray
 from scipy import ndimage
 
-from clearhead.data.preprocessing.pixels import EIGHT, Grey, Mask, median, near
+from clearhead.data.preprocessing.pixels import EIGHT, Grey, Mask, median, near, side_length
 
 Parts = Int[ndarray, "height width"]
 
@@ -33,7 +33,7 @@ def free_components(mask: Mask, grey: Grey, outside: Mask, is_free: bool) -> Par
     boxes = ndimage.find_objects(labels)
     areas = np.bincount(labels.ravel(), minlength=count + 1)
     areas[0] = 0
-    lengths = np.array([0, *(max(side.stop - side.start for side in box) for box in boxes)])
+    lengths = np.array([0, *(max(map(side_length, box)) for box in boxes)])
     free = np.ones(count + 1, dtype=bool)
     for rim in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
         free[rim] = False
@@ -42,11 +42,9 @@ def free_components(mask: Mask, grey: Grey, outside: Mask, is_free: bool) -> Par
     free |= _tightly_cropped(boxes, free, mask.shape)
     if is_free:
         longest = lengths[free].max(initial=0)
-        for number, (rows, columns) in enumerate(boxes, 1):
+        for number, box in enumerate(boxes, 1):
             if within[number] and (areas[number] < 4 or lengths[number] > 0.3 * longest):
-                free[number] = areas[number] >= 4 and not _is_cut(
-                    labels, number, (rows, columns), grey
-                )
+                free[number] = areas[number] >= 4 and not _is_cut(labels, number, box, grey)
         beside = np.bincount(labels[outside], minlength=count + 1)
         on_desk = beside > 0.5 * areas
         both_sides = near(outside, 1) & near(~outside, 1)  # where desk and paper meet
@@ -81,24 +79,20 @@ def _tightly_cropped(
     Those at the border are as high as the others, and the ink reaches two opposite sides of a
     single line of text, or all four sides.
     """
-    nothing = np.zeros_like(free)
     sides = np.array([[*(s.start for s in box), *(s.stop for s in box)] for box in boxes]).T
     top, left, bottom, right = sides
     heights, widths = bottom - top, right - left
     tallest = heights[free[1:]].max(initial=0)
     is_digit = (heights >= MIN_CROPPED * tallest) & (MIN_CROPPED * heights <= tallest)
     is_digit &= widths <= MAX_CROPPED * heights
-    if not tallest:
-        return nothing
     is_line = shape[1] > shape[0] and tallest >= MIN_CROPPED * shape[0]
     if not is_line:  # several lines, each lower than the remains of a frame
         is_digit &= heights <= MIN_CROPPED * shape[0]
     low = sides[:2, is_digit].min(axis=1, initial=max(shape))
     high = sides[2:, is_digit].max(axis=1, initial=0)
     margin = MAX_CROP_MARGIN * np.array(shape)
-    if is_line or ((low <= margin).all() and (high >= shape - margin).all()):
-        nothing[1:] = is_digit
-    return nothing
+    is_tight = is_line or ((low <= margin).all() and (high >= shape - margin).all())
+    return np.append(False, is_digit & is_tight)
 
 
 def _is_at_border(mask: Mask) -> bool:
@@ -107,7 +101,7 @@ def _is_at_border(mask: Mask) -> bool:
     return bool(np.count_nonzero(mask[rows, columns]) < 0.15 * np.count_nonzero(mask))
 
 
-def _is_cut(labels: Parts, number: int, box: tuple[slice, slice], grey: Grey) -> bool:
+def _is_cut(labels: Parts, number: int, box: tuple[slice, ...], grey: Grey) -> bool:
     """Whether a component continues, as dark, beyond the edge that the background gives it."""
     window = tuple(slice(max(0, side.start - 3), side.stop + 3) for side in box)
     part = labels[window] == number

@@ -47,7 +47,6 @@ MIN_SIDE = 6  # of the ink, in pixels of the image
 MAX_ASPECT = 2.2  # width of a digit, relative to its height
 MIN_SEGMENT, MAX_SEGMENT = 0.6, 1.4  # height and width of touching digits, relative to all ink
 SEGMENT_SIDE = 64  # of the longer side (up to twice that) of ink that is cut, in pixels
-MAX_DIGITS = 100  # an image of more parts is no text of digits
 
 NO_DIGIT = "no digit found"
 SEVERAL = "several digits? show one at a time"
@@ -128,9 +127,8 @@ def digit_and_parts(grey: Grey) -> Digit:
     if found is None:
         return BLANK
     ink, groups = found
-    if not 2 <= len(groups) <= MAX_DIGITS:
-        whole = _main_digit(grey, ink, groups)
-        return whole if len(groups) > 1 else _with_segments(grey, ink, groups[0], whole)
+    if len(groups) == 1:
+        return _with_segments(grey, ink, groups[0], _main_digit(grey, ink, groups))
     parts = [
         _with_segments(grey, ink, group, _cut_out(grey, ink, group, alone=False))
         for group in groups

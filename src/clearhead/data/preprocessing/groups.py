@@ -61,19 +61,13 @@ def _interrupted(ink: Ink) -> dict[int, list[int]]:
         return alone
     width = stroke_width(padded(ink.parts > 0, 1))
     joined, _ = ndimage.label(near(ink.parts > 0, max(1, round(MAX_GAP * width / 2))))
-    sets: dict[int, list[int]] = {}
-    for number, box in ink.boxes.items():
-        at = np.unravel_index((ink.parts[box] == number).argmax(), ink.parts[box].shape)
-        label = joined[tuple(side.start + n for side, n in zip(box, at, strict=True))]
-        sets.setdefault(int(label), []).append(number)
-    label_of = {number: label for label, numbers in sets.items() for number in numbers}
+    label_of = {n: joined[box][ink.parts[box] == n][0] for n, box in ink.boxes.items()}
     for upper, lower in _stacked_bars(ink):
         one, other = label_of[upper], label_of[lower]
-        if one != other:
-            sets[one] += (moved := sets.pop(other))
-            label_of |= dict.fromkeys(moved, one)
+        label_of = {n: one if label == other else label for n, label in label_of.items()}
     pieces: dict[int, list[int]] = {}
-    for numbers in sets.values():
+    for joint in dict.fromkeys(label_of.values()):
+        numbers = [n for n, label in label_of.items() if label == joint]
         high, wide = map(side_length, _hull([ink.boxes[n] for n in numbers]))
         longest = max(side_length(side) for n in numbers for side in ink.boxes[n])
         is_one = longest <= MAX_PIECE * high and wide <= MAX_PIECES_ASPECT * high
@@ -132,8 +126,6 @@ def _belong_together(part: Sides, other: Sides) -> bool:
 
 def are_side_by_side(groups: list[Mask]) -> bool:
     """Whether two digits of about the same height stand side by side."""
-    if len(groups) == 1:
-        return False
     boxes = [box_of(group) for group in groups]
     tallest = max(side_length(rows) for rows, _ in boxes)
     columns = sorted((c.start, c.stop) for r, c in boxes if side_length(r) >= 0.7 * tallest)

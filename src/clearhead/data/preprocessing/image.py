@@ -12,12 +12,12 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
 from numpy import ndarray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 
+from clearhead.data.preprocessing.pixels import Grey
 from clearhead.data.preprocessing.resolution import at_original_size
 from clearhead.errors import ImageError
 
@@ -50,7 +50,6 @@ _JPEG_MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
 _JPEG_SCAN, _JPEG_END = 0xDA, 0xD9
 _SIMPLER_MODE = {"La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "YCbCr": "RGB", "HSV": "RGB"}
 
-Grey = Float[ndarray, "height width"]
 ImageSource = str | Path | bytes | Image.Image | ndarray | Tensor
 """What `load_image` accepts."""
 

@@ -11,6 +11,7 @@ background as a difference.
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 import numpy as np
 from jaxtyping import Float
@@ -27,6 +28,7 @@ from clearhead.data.preprocessing.pixels import (
     median,
     near,
     quantile,
+    side_length,
     stroke_width,
 )
 
@@ -71,14 +73,13 @@ class Ink:
     def may_be_solid(self) -> bool:
         """Whether the largest component fills half of its bounding box."""
         number, box = self.largest
-        rows, columns = (side.stop - side.start for side in box)
-        return bool(2 * np.count_nonzero(self.parts[box] == number) >= rows * columns)
+        area = prod(map(side_length, box))
+        return bool(2 * np.count_nonzero(self.parts[box] == number) >= area)
 
     @cached_property
     def largest(self) -> tuple[int, tuple[slice, ...]]:
         """Number and bounding box of the largest component."""
-        areas = np.bincount(self.parts.ravel()) if len(self.boxes) > 1 else None
-        number = next(iter(self.boxes)) if areas is None else int(areas[1:].argmax()) + 1
+        number = int(np.bincount(self.parts.ravel())[1:].argmax()) + 1
         return number, self.boxes[number]
 
     @property
@@ -197,8 +198,6 @@ def _strokes(grey: Grey, background: Grey, dark: bool, is_free: bool) -> Ink | N
                 soft = near(lines, 2) & ~near(thin, 1)
                 values[soft] = 0
             return Ink(values, parts, dark)
-        if is_free and thin is mask:
-            return None
         signal = np.where(near(mask, 2), 0, signal)
     return None
 

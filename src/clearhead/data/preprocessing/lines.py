@@ -12,16 +12,14 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from scipy import ndimage
 
-from clearhead.data.preprocessing.pixels import Mask, median, stroke_width
+from clearhead.data.preprocessing.pixels import EIGHT, Mask, median, stroke_width
 
 MAX_SLOPE = 0.18  # about 10 degrees
 MAX_THICKNESS, MIN_LENGTH = 0.07, 0.1  # of the longer side
 MIN_PIXELS = 18  # of a line's length
 MIN_COVERAGE = 0.75  # of the columns between the ends of a line
 MAX_GAP = 5  # in pixels
-MAX_MARGIN = (
-    0.1  # of a line's length, from its end to the border; that of digits in a strip is larger
-)
+MAX_MARGIN = 0.1  # of a line's length, from its end to the border; digits in a strip are further
 MAX_RATIO = 1.5  # of a line's thickness to that of a line where it ends; strokes are thicker
 FRAME_SLACK, COMB_SLACK = 0.25, 0.1  # difference of the ends of equal lines, of their length
 MIN_CROP = 0.75  # height of a digit in a tight crop, relative to the image
@@ -65,28 +63,20 @@ def without_lines(mask: Mask, outside: Mask) -> Mask:
         mask: Where ink is.
         outside: What is not paper; a line may end there.
     """
-    both = [(line, False) for line in _lines(mask)] + [(line, True) for line in _lines(mask.T)]
-    while both:
-        anchored = []
-        for line, turned in both:
-            others = [other for other, is_turned in both if is_turned != turned]
-            like = [other for other, is_turned in both if is_turned == turned]
-            if _is_anchored(line, outside.T if turned else outside, others, like):
-                anchored.append((line, turned))
-        if len(anchored) == len(both):
-            break
-        both = anchored
-    if not both:
+    rows, columns = _lines(mask), _lines(mask.T)
+    count = -1
+    while count != len(rows) + len(columns):
+        count = len(rows) + len(columns)
+        rows, columns = (
+            [line for line in rows if _is_anchored(line, outside, columns, rows)],
+            [line for line in columns if _is_anchored(line, outside.T, rows, columns)],
+        )
+    if not count:
         return mask
-    rest = _without(mask, both)
-    min_thickness = MIN_RATIO * _width_if_cropped(rest)
-    thinner = [(line, turned) for line, turned in both if line.thickness < min_thickness]
-    return rest if len(thinner) == len(both) else _without(mask, thinner)
-
-
-def _without(mask: Mask, lines: list[tuple[Line, bool]]) -> Mask:
-    mask = _erase(mask, [line for line, turned in lines if not turned])
-    return _erase(mask.T, [line for line, turned in lines if turned]).T
+    rest = _without(mask, rows, columns)
+    limit = MIN_RATIO * _width_if_cropped(rest)
+    thin = [[line for line in lines if line.thickness < limit] for lines in (rows, columns)]
+    return rest if thin == [rows, columns] else _without(mask, *thin)
 
 
 def _width_if_cropped(mask: Mask) -> float:
@@ -94,7 +84,7 @@ def _width_if_cropped(mask: Mask) -> float:
 
     They show that digits are cropped tightly, and straight strokes end at the border, too.
     """
-    labels, _ = ndimage.label(mask, structure=np.ones((3, 3)))
+    labels, _ = ndimage.label(mask, structure=EIGHT)
     boxes = enumerate(ndimage.find_objects(labels), 1)
     high = [(n, box) for n, box in boxes if box[0].stop - box[0].start >= MIN_CROP * len(mask)]
     parts = (np.pad(labels[box] == number, 1) for number, box in high)
@@ -102,10 +92,7 @@ def _width_if_cropped(mask: Mask) -> float:
 
 
 def _runs(mask: Mask) -> Runs:
-    height, width = mask.shape
-    padded = np.zeros((width, height + 2), dtype=bool)
-    padded[:, 1:-1] = mask.T
-    x, y = np.nonzero(padded[:, 1:] != padded[:, :-1])  # starts and ends in turn
+    x, y = np.nonzero(np.diff(mask.T, prepend=False, append=False))  # starts and ends in turn
     return Runs(x[::2], y[::2], y[1::2])
 
 
@@ -207,21 +194,22 @@ def _at(mask: Mask, line: Line, x: float) -> bool:
     return bool(mask[row, column])
 
 
-def _erase(mask: Mask, lines: list[Line]) -> Mask:
+def _without(mask: Mask, rows: list[Line], columns: list[Line]) -> Mask:
     """Remove the runs across lines that are not longer than a line is thick."""
-    runs = _runs(mask)
-    length, y = runs.bottom - runs.top, runs.y
-    chosen = np.zeros(len(y), dtype=bool)
-    for line in lines:
-        distance = np.abs(y - line.y(runs.x))  # type: ignore[arg-type]
-        margin = 2
-        chosen |= (
-            (distance <= 1.5 + 0.4 * line.thickness)
-            & (length <= 1.3 * line.thickness + 1.5)
-            & (runs.x >= line.start - margin)
-            & (runs.x < line.stop + margin)
-        )
-    change = np.zeros((mask.shape[0] + 1, mask.shape[1]), dtype=np.int8)
-    change[runs.top[chosen], runs.x[chosen]] = 1
-    np.subtract.at(change, (runs.bottom[chosen], runs.x[chosen]), 1)
-    return np.asarray(mask & ~(np.cumsum(change, axis=0, dtype=np.int8)[:-1] > 0))
+    margin = 2
+    for lines in (rows, columns):
+        runs = _runs(mask)
+        length, y = runs.bottom - runs.top, runs.y
+        chosen = np.zeros(len(y), dtype=bool)
+        for line in lines:
+            distance = np.abs(y - line.y(runs.x))  # type: ignore[arg-type]
+            chosen |= (
+                (distance <= 1.5 + 0.4 * line.thickness)
+                & (length <= 1.3 * line.thickness + 1.5)
+                & (runs.x >= line.start - margin)
+                & (runs.x < line.stop + margin)
+            )
+        turned = mask.T
+        mask = turned.copy()  # its rows are columns now
+        mask[turned] = ~np.repeat(chosen, length)
+    return mask

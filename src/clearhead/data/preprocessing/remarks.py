@@ -91,8 +91,6 @@ def _deviation(pixels: UInt8[ndarray, "28 28"], degree: int) -> tuple[float, flo
 
 def has_dot(ink: Ink, group: Mask) -> bool:
     """Whether a round component is above or below a stroke, as in i, ! and ?."""
-    if len(ink.boxes) == 1:
-        return False
     boxes = [ink.boxes[number] for number in np.unique(ink.parts[group])]
     rows, columns = max(boxes, key=lambda box: side_length(box[0]))
     high = side_length(rows)

@@ -6,10 +6,10 @@ them are digits is decided by the classifier.
 """
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from numpy import ndarray
 
-Mask = Bool[ndarray, "height width"]
+from clearhead.data.preprocessing.pixels import Mask
 
 MIN_ASPECT, MAX_ASPECT = 0.8, 5.0  # width of digits that may touch, relative to their height
 MIN_WIDTH = 10  # in pixels
@@ -27,13 +27,11 @@ def may_be_several(shape: tuple[int, ...]) -> bool:
 
 
 def cuts(ink: Float[ndarray, "height width"]) -> list[Mask]:
-    """What is to the left of each cut; none for ink too narrow or too wide for several digits.
+    """What is to the left of each cut.
 
     Args:
         ink: The ink of what may be several digits, cut to its bounding box; in [0, 1].
     """
-    if not may_be_several(ink.shape):
-        return []
     high, wide = ink.shape
     step = -(-high // MAX_ROWS)
     coarse = ink[::step, ::step]
