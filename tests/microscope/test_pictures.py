@@ -118,6 +118,9 @@ def test_a_picture_is_opened_and_its_digits_are_read(
     microscope.show()
     microscope.evaluate("(hash) => clearhead.store.restore(hash)", link)
     assert "2 digits: 21" in microscope.frames().text(".several")
+    microscope.click("1", ".several")
+    assert microscope.state("digit") == 1
+    assert microscope.text(".prediction-words").startswith(("Prediction: 1", "Doubtful: 1"))
     broken = {"name": "x.png", "mimeType": "image/png", "buffer": b"no picture"}
     microscope.page.locator("input[type=file]").set_input_files(broken)  # type: ignore[arg-type]
     microscope.page.wait_for_selector(".error")
@@ -126,68 +129,6 @@ def test_a_picture_is_opened_and_its_digits_are_read(
     microscope.click("Remove picture")
     assert microscope.text(".prediction-words") == "Draw a digit, or choose an example."
     assert microscope.page.locator(".pad image").count() == 0
-
-
-BOXES = """() => {
-  const pad = document.querySelector(".pad").getBoundingClientRect();
-  return [...document.querySelectorAll(".box")].map((one) => {
-    const { left, top, right, bottom } = one.getBoundingClientRect();
-    return [left - pad.left, top - pad.top, right - pad.left, bottom - pad.top]
-      .map((at) => at / pad.width);
-  });
-}"""
-CHOSEN = "() => [...document.querySelectorAll('.box')].map((one) => one.ariaPressed === 'true')"
-
-
-def test_several_digits_of_a_picture_have_boxes_that_choose_one(
-    microscope: Microscope, mnist_test: "ImageDataset"
-) -> None:
-    places = ((1, 130, 70, 100), (2, 20, 90, 100))
-    two = scene(mnist_test, *places).crop((0, 40, 240, 240))  # wider than high
-    file = {"name": "two.png", "mimeType": "image/png", "buffer": png(two)}
-    microscope.show().page.locator("input[type=file]").set_input_files(file)  # type: ignore[arg-type]
-    microscope.page.wait_for_selector(".box")
-    assert microscope.texts(".box") == ["1", "2"]
-    expected = []
-    for index, left, top, side in (places[1], places[0]):  # in reading order
-        rows, columns = np.nonzero(mnist_test.images[index, 0].numpy() > 100)
-        ink = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
-        corner = (left, top - 40 + 20)  # 20: the picture is in the middle of the pad
-        expected.append([corner[i % 2] + at * side / 28 for i, at in enumerate(ink)])
-    found = 240 * np.array(microscope.evaluate(BOXES))
-    np.testing.assert_allclose(found, expected, atol=8)
-    assert microscope.evaluate(CHOSEN) == [True, False]
-    second = microscope.page.get_by_role("button", name="Digit 2 of 2: 2")
-    second.click()
-    assert microscope.frames().state("digit") == 1
-    assert microscope.evaluate(CHOSEN) == [False, True]
-    assert microscope.text(".prediction-words").startswith(("Prediction: 2", "Doubtful: 2"))
-    microscope.page.get_by_role("button", name="Digit 1 of 2: 1").focus()
-    microscope.press("Enter")
-    assert microscope.state("digit") == 0
-    microscope.click("Remove picture")
-    assert microscope.page.locator(".box").count() == 0
-
-
-def test_several_drawn_digits_have_boxes_that_can_be_drawn_in(microscope: Microscope) -> None:
-    microscope.show(strokes="1h1y1k6a.391z5c215b214v3h4l5g4e6d")  # 17
-    assert microscope.texts(".box") == ["1", "7"]
-    left, right = microscope.evaluate(BOXES)
-    assert left[2] < right[0]
-    assert left[1] < 70 / 280 < 226 / 280 < left[3]  # the points of the first stroke
-    microscope.page.locator(".box span").nth(1).click()
-    assert microscope.frames().state("digit") == 1
-    assert microscope.text(".prediction-words").startswith("Prediction: 7")
-    pad = microscope.page.locator(".pad").bounding_box()
-    assert pad is not None
-    middle = [pad["x"] + pad["width"] * (right[0] + right[2]) / 2, pad["y"] + pad["height"] / 2]
-    microscope.page.mouse.move(*middle)
-    microscope.page.mouse.down()
-    microscope.page.mouse.move(middle[0] + 40, middle[1])
-    microscope.page.mouse.up()
-    assert len(microscope.frames().state("strokes")) == 3
-    microscope.show()
-    assert microscope.page.locator(".box").count() == 0
 
 
 @pytest.mark.parametrize("kind", ["drop", "paste"])

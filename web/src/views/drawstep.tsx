@@ -8,12 +8,10 @@ import { percent } from "../draw/numbers";
 import { argmax, row } from "../engine/arithmetic";
 import { meanOf } from "../engine/influence";
 import { labelOf } from "../engine/predict";
-import { isMotionWanted, Player, usePlayer } from "../parts/controls";
+import { Player, usePlayer } from "../parts/controls";
 import { Bars, Label, sentenceOf } from "../parts/prediction";
 import { Term } from "../parts/term";
 import { WARNINGS } from "../preprocess/digits";
-import type { Box } from "../preprocess/pixels";
-import { CANVAS } from "../preprocess/strokes";
 import { openedInWorker } from "../preprocess/worker";
 import { earlyShares, store } from "../state/store";
 import { DigitRail, WayOn } from "./frame";
@@ -49,23 +47,11 @@ const MAX_LINES = 48; // of a layer
 
 /** The model input with the lines of the chosen patch or, played, the strongest lines of one layer after the other. */
 function Seen() {
-  const { config, result, state, flow, payload } = store;
+  const { config, result, flow } = store;
   const { depth, numHeads, patches, patchShape, tokens } = config;
-  const { strokes, images } = state.value;
   const { run } = result.value;
-  const player = usePlayer(depth, [run], PER_LAYER, false, 0);
+  const player = usePlayer(depth, [run], PER_LAYER, 0);
   const { at } = player;
-  const picture = images.length ? images : strokes;
-  const known = useRef(picture);
-  const section = useRef<HTMLElement>(null);
-  useEffect(() => {
-    const isChosen = images.length > 0 || payload.examples.some((example) => example.strokes === strokes);
-    if (isChosen && picture !== known.current && isMotionWanted()) {
-      player.set(0, true);
-      section.current?.scrollIntoView({ block: "nearest", behavior: "smooth" });
-    }
-    known.current = picture;
-  }, [picture]);
   useEffect(() => {
     flow.value = at;
     return () => {
@@ -84,7 +70,7 @@ function Seen() {
     .slice(-MAX_LINES);
   const top = lines.at(-1);
   return (
-    <section ref={section} class="seen" aria-label="Model input">
+    <section class="seen" aria-label="Model input">
       <h3>Model input</h3>
       {at > 0 ? (
         <DigitRail
@@ -170,13 +156,6 @@ function PictureButton({ read, error }: { read: (file: Blob) => void; error: str
   );
 }
 
-/** Boxes in pixels of a picture, in units of the pad that shows it. */
-function onPad({ width, height }: ImageBitmap, boxes: Box[]): Box[] {
-  const scale = CANVAS / Math.max(width, height);
-  const margins = [(CANVAS - scale * width) / 2, (CANVAS - scale * height) / 2];
-  return boxes.map((box) => box.map((at, i) => margins[i % 2] + scale * at) as Box);
-}
-
 /** Pictures that are dropped on the page, pasted or chosen. */
 function usePictures(): { isOver: boolean; error: string; read: (file: Blob) => void } {
   const [isOver, setOver] = useState(false);
@@ -192,8 +171,7 @@ function usePictures(): { isOver: boolean; error: string; read: (file: Blob) => 
       if (problem) return store.say(problem);
       const doubts = inputs.flatMap(({ warnings }, i) => warnings.map((warning) => i * WARNINGS.length + warning));
       const images = inputs.map((input) => input.pixels);
-      const boxes = images.length > 1 ? onPad(await createImageBitmap(file), inputs.map(({ box }) => box)) : [];
-      store.photo.value = { images, address, boxes };
+      store.photo.value = { images, address };
       store.set({ images, doubts, digit: 0, strokes: [] });
       store.say("Picture opened.");
     } catch {

@@ -3,13 +3,10 @@
 import { useRef, useState } from "preact/hooks";
 
 import { InkCanvas } from "../draw/canvas";
-import { labelOf } from "../engine/predict";
-import { around, type Box } from "../preprocess/pixels";
-import { boxOf, CANVAS, digitsOf, PEN, extended, onCanvas, type Point, type Stroke } from "../preprocess/strokes";
+import { CANVAS, PEN, extended, onCanvas, type Point, type Stroke } from "../preprocess/strokes";
 import { store } from "../state/store";
 
 const STEP = CANVAS / 28; // an arrow key moves the pen by one pixel of the model input
-const LOW = 20; // units; above a box that begins higher, there is no room for its label
 const FAR = 4; // times as far with Shift
 const ARROWS: Record<string, Point> = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
@@ -97,43 +94,40 @@ export function Pad() {
   };
   return (
     <div class="pad-holder">
-      <div class={`pad-field ${images.length ? "" : "drawn"}`}>
-        <svg
-          ref={svg}
-          class="pad"
-          viewBox={`0 0 ${CANVAS} ${CANVAS}`}
-          tabIndex={0}
-          role="application"
-          aria-label="Drawing pad"
-          aria-describedby="pad-help"
-          onPointerDown={onPointerDown}
-          onPointerMove={onPointerMove}
-          onPointerUp={lift}
-          onPointerCancel={lift}
-          onKeyDown={onKeyDown}
-          onFocus={(event) => {
-            if (event.currentTarget.matches(":focus-visible")) setCursor({ at: [140, 60], down: false });
-          }}
-          onBlur={() => setCursor(null)}
-        >
-          {photo?.images === images ? (
-            <image href={photo.address} width={CANVAS} height={CANVAS} />
-          ) : images.length > 0 ? (
-            <foreignObject width={CANVAS} height={CANVAS} class="opened">
-              <InkCanvas ink={store.result.value.ink} config={store.config} />
-            </foreignObject>
-          ) : (
-            <Strokes strokes={strokes} />
-          )}
-          {(strokes.length === 0 || isExample || images.length > 0) && (
-            <text class={`pad-hint ${strokes.length || images.length ? "low" : ""}`} x={CANVAS / 2} y={strokes.length || images.length ? CANVAS - 10 : CANVAS / 2}>
-              {images.length ? "A picture is open. Draw to replace it" : strokes.length ? "Draw your own over it" : "Draw a digit here"}
-            </text>
-          )}
-          {cursor && <circle class={`pen ${cursor.down ? "down" : ""}`} cx={cursor.at[0]} cy={cursor.at[1]} r={PEN / 2} />}
-        </svg>
-        {!store.drawn.value && <Boxes boxes={photo?.images === images ? photo.boxes : images.length ? [] : digitsOf(strokes).map((digit) => around(boxOf(digit)!, PEN / 2))} />}
-      </div>
+      <svg
+        ref={svg}
+        class="pad"
+        viewBox={`0 0 ${CANVAS} ${CANVAS}`}
+        tabIndex={0}
+        role="application"
+        aria-label="Drawing pad"
+        aria-describedby="pad-help"
+        onPointerDown={onPointerDown}
+        onPointerMove={onPointerMove}
+        onPointerUp={lift}
+        onPointerCancel={lift}
+        onKeyDown={onKeyDown}
+        onFocus={(event) => {
+          if (event.currentTarget.matches(":focus-visible")) setCursor({ at: [140, 60], down: false });
+        }}
+        onBlur={() => setCursor(null)}
+      >
+        {photo?.images === images ? (
+          <image href={photo.address} width={CANVAS} height={CANVAS} />
+        ) : images.length > 0 ? (
+          <foreignObject width={CANVAS} height={CANVAS} class="opened">
+            <InkCanvas ink={store.result.value.ink} config={store.config} />
+          </foreignObject>
+        ) : (
+          <Strokes strokes={strokes} />
+        )}
+        {(strokes.length === 0 || isExample || images.length > 0) && (
+          <text class={`pad-hint ${strokes.length || images.length ? "low" : ""}`} x={CANVAS / 2} y={strokes.length || images.length ? CANVAS - 10 : CANVAS / 2}>
+            {images.length ? "A picture is open. Draw to replace it" : strokes.length ? "Draw your own over it" : "Draw a digit here"}
+          </text>
+        )}
+        {cursor && <circle class={`pen ${cursor.down ? "down" : ""}`} cx={cursor.at[0]} cy={cursor.at[1]} r={PEN / 2} />}
+      </svg>
       <div class="pad-tools">
         <button type="button" disabled={strokes.length === 0 && tool.cleared.length === 0} onClick={undo}>Undo</button>
         <button type="button" disabled={strokes.length === 0 && images.length === 0} onClick={clear}>{images.length ? "Remove picture" : "Clear"}</button>
@@ -153,34 +147,6 @@ export function Pad() {
         Arrow keys move the pen, with Shift four times as far. Space lowers or lifts it. Backspace removes a stroke. Escape leaves the pad.
       </p>
     </div>
-  );
-}
-
-/** Boxes around the digits of the pad with their predictions, if there are several; a click chooses the one that the steps show. */
-function Boxes({ boxes }: { boxes: Box[] }) {
-  const { config, result } = store;
-  const { predictions, digit } = result.value;
-  if (boxes.length < 2 || boxes.length !== predictions.length) return null;
-  const place = (part: number): string => `${(100 * part) / CANVAS}%`;
-  return (
-    <>
-      {boxes.map(([left, top, right, bottom], i) => {
-        const label = labelOf([predictions[i]], config.classNames, true);
-        return (
-          <button
-            type="button"
-            key={i}
-            class={`box ${top < LOW ? "low" : ""}`}
-            aria-label={`Digit ${i + 1} of ${boxes.length}: ${label === "?" ? "not recognised" : label}`}
-            aria-pressed={i === digit}
-            style={{ left: place(left), top: place(top), width: place(right - left), height: place(bottom - top) }}
-            onClick={() => store.set({ digit: i })}
-          >
-            <span>{label}</span>
-          </button>
-        );
-      })}
-    </>
   );
 }
 
