@@ -173,9 +173,8 @@ def test_nothing_plays_until_it_is_asked_to(microscope: Microscope) -> None:
         assert microscope.page.locator(".piece.out").count() == 16
         microscope.click("Play")
         microscope.page.wait_for_function(
-            "() => document.querySelectorAll('.piece.out').length === 3"
+            "() => ![0, 1, 16].includes(document.querySelectorAll('.piece.out').length)"
         )
-        microscope.click("Pause")
 
 
 def test_a_masked_patch_keeps_its_switch(microscope: Microscope) -> None:
