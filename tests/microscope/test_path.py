@@ -130,7 +130,7 @@ def test_next_is_on_the_first_screen_of_the_opening(
     assert microscope.evaluate(VISIBLE, ".way .primary")
 
 
-def test_the_exchange_runs_through_all_layers_after_an_example_is_chosen(
+def test_the_exchange_runs_through_all_layers_until_the_picture_changes(
     microscope: Microscope,
 ) -> None:
     microscope.show()
@@ -145,30 +145,11 @@ def test_the_exchange_runs_through_all_layers_after_an_example_is_chosen(
     assert shown == pytest.approx(lens, abs=0.0051)
     slider.fill("0")
     assert microscope.frames().page.locator(".strip .layer.here").count() == 0
-    microscope.click("Example 3")  # without motion, nothing plays
+    microscope.click("Play: Watch the patches exchange information")
+    microscope.page.wait_for_function("() => clearhead.store.flow.value === 2")
+    microscope.click("Example 4")
+    microscope.page.wait_for_timeout(800)
     assert slider.input_value() == "0"
-    with microscope.media(reduced_motion="no-preference"):
-        microscope.click("Example 4")
-        microscope.page.wait_for_function("() => clearhead.store.flow.value === 2")
-        microscope.click("Pause")
-        microscope.evaluate("() => clearhead.store.draw([[[60, 60], [200, 70], [120, 220]]])")
-        microscope.page.wait_for_timeout(800)
-        assert slider.input_value() == "0"
-
-
-def test_on_a_phone_an_example_scrolls_to_the_patches_that_exchange_information(
-    microscope: Microscope,
-) -> None:
-    microscope.size(390, 844).show()
-    microscope.evaluate("() => scrollTo(0, 0)")
-    assert not microscope.evaluate(VISIBLE, ".seen .digit-map")
-    with microscope.media(reduced_motion="no-preference"):
-        microscope.click("Example 4")
-        microscope.page.wait_for_function(f"() => ({VISIBLE})('.seen .digit-map')")
-    assert microscope.evaluate(
-        """() => document.querySelector(".seen").getBoundingClientRect().top
-          >= document.querySelector(".top").getBoundingClientRect().bottom"""
-    )  # below the header that stays
 
 
 def test_on_a_phone_an_open_case_begins_below_one_line_of_cards(microscope: Microscope) -> None:
@@ -186,16 +167,14 @@ def test_on_a_phone_an_open_case_begins_below_one_line_of_cards(microscope: Micr
         assert top < 0.72
 
 
-def test_a_mechanism_plays_when_it_is_first_shown(microscope: Microscope) -> None:
-    microscope.show()
+def test_nothing_plays_until_it_is_asked_to(microscope: Microscope) -> None:
     with microscope.media(reduced_motion="no-preference"):
         microscope.show("patches")
-        assert microscope.page.locator(".piece.out").count() < 16
+        assert microscope.page.locator(".piece.out").count() == 16
+        microscope.click("Play")
         microscope.page.wait_for_function(
-            "() => document.querySelectorAll('.piece.out').length > 1"
+            "() => ![0, 1, 16].includes(document.querySelectorAll('.piece.out').length)"
         )
-    microscope.show("qkv").show("patches")
-    assert microscope.page.locator(".piece.out").count() == 16
 
 
 def test_a_masked_patch_keeps_its_switch(microscope: Microscope) -> None:
@@ -396,9 +375,8 @@ def test_every_change_is_named_and_reset_undoes_all(microscope: Microscope) -> N
         positions=0,
         seed=3,
         removed="1.9",
-        values="zero",
+        reversed=1,
         masked="4",
-        scope="layer",
         noisyPatches="6.7",
         centred=0,
     )
@@ -408,8 +386,8 @@ def test_every_change_is_named_and_reset_undoes_all(microscope: Microscope) -> N
         "positions off",
         "patches shuffled",
         "2 heads removed",
-        "values zero in L3",
-        "1 patch masked in this layer",
+        "values reversed in L3",
+        "1 patch masked in every layer",
         "noise on 2 patches",
         "not centred",
         "not the trained model",
@@ -496,9 +474,8 @@ def test_a_link_restores_the_whole_state(microscope: Microscope) -> None:
         "positions": 0,
         "seed": 12,
         "removed": "3.24",
-        "values": "reversed",
+        "reversed": 1,
         "masked": "1.16",
-        "scope": "head",
         "noisyPatches": "2.5",
         "noise": 0.85,
         "theme": "dark",

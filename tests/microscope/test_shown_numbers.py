@@ -174,8 +174,8 @@ def test_the_measures_of_every_head_are_those_of_its_weights(
         entropy = float(-(weight * weight.log2()).sum(-1).mean())
         assert number(row[1]) == pytest.approx(entropy, abs=0.00501)
         assert number(row[3]) == pytest.approx(100 * float(weight.trace()) / 16, abs=0.501)
-    assert [row[7] for row in rows] == read_shipped("digits").facts["roles"]
-    first = [re.split(r"; | \(", row[7])[0] for row in rows]
+    assert [row[6] for row in rows] == read_shipped("digits").facts["roles"]
+    first = [re.split(r"; | \(", row[6])[0] for row in rows]
     assert microscope.texts(".head-card .role") == first
     assert len(set(first)) > 3
 

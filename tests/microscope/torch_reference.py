@@ -24,22 +24,18 @@ class Switches:
     temperature: float = 1.0
     positions: bool = True
     removed: tuple[int, ...] = ()
-    values: tuple[int, str] = (0, "trained")
+    reversed: int | None = None  # layer
     masked: tuple[int, ...] = ()
-    where: tuple[int | None, int | None] = (None, None)
     changes: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
-        layer, head = self.where
         changes = {
             "temperature": self.temperature,
             "positions": self.positions,
             "removed": list(self.removed),
-            "values": self.values[1],
+            "reversed": self.reversed is not None,
+            "layer": self.reversed or 0,
             "masked": list(self.masked),
-            "scope": "model" if layer is None else "layer" if head is None else "head",
-            "layer": self.values[0] if layer is None else layer,
-            "head": head or 0,
         }
         object.__setattr__(self, "changes", changes)
 
@@ -66,15 +62,10 @@ def _block(block: Block, x: Tensor, layer: int, use: Switches) -> tuple[list[Ten
     heads = block.attn.num_heads
     qkv = block.attn.qkv(block.norm1(x)).unflatten(-1, (3, heads, -1))
     query, key, value = qkv.permute(2, 0, 3, 1, 4)
-    if use.values == (layer, "zero"):
-        value = torch.zeros_like(value)
-    if use.values == (layer, "reversed"):
+    if use.reversed == layer:
         value = value.flip(dims=(2,))
-    keys = key.shape[2]
-    allowed = torch.ones(heads, keys, keys, dtype=torch.bool)
-    for head in range(heads):
-        if use.where[0] in (None, layer) and use.where[1] in (None, head):
-            allowed[head][:, list(use.masked)] = False
+    allowed = torch.ones(key.shape[2], key.shape[2], dtype=torch.bool)
+    allowed[:, list(use.masked)] = False
     scale = query.shape[-1] ** -0.5 / use.temperature
     s = attention_stages(query, key, value, attn_mask=allowed, scale=scale)
     context = s.context.clone()

@@ -4,7 +4,6 @@ import { useLayoutEffect, useRef } from "preact/hooks";
 
 import { signedColour, type Colour } from "./colours";
 import type { Layout } from "./geometry";
-import { decimal } from "./numbers";
 
 interface Props {
   width: number; // in numbers
@@ -14,11 +13,10 @@ interface Props {
   class?: string;
   label?: string; // without one, the canvas is hidden from assistive technology
   lazy?: boolean; // whether it may be drawn in a later frame
-  hover?: (event: PointerEvent) => void;
 }
 
 /** One canvas pixel for each number, row by row. */
-export function NumberCanvas({ width, height, colourAt, values, label, lazy, hover, class: name = "" }: Props) {
+export function NumberCanvas({ width, height, colourAt, values, label, lazy, class: name = "" }: Props) {
   const ref = useRef<HTMLCanvasElement>(null);
   const image = useRef<ImageData | null>(null);
   useLayoutEffect(() => {
@@ -39,7 +37,7 @@ export function NumberCanvas({ width, height, colourAt, values, label, lazy, hov
     return lazy ? soon(draw) : draw();
   }, [values, width, height]);
   const named = label ? ({ role: "img", "aria-label": label } as const) : ({ "aria-hidden": true } as const);
-  return <canvas ref={ref} width={width} height={height} class={`numbers ${name}`} onPointerMove={hover} {...named} />;
+  return <canvas ref={ref} width={width} height={height} class={`numbers ${name}`} {...named} />;
 }
 
 const waiting = new Set<() => void>();
@@ -115,13 +113,7 @@ export function inkColour(ink: Float64Array, i: number, { inChannels, imageShape
 export const GROUND: Colour = [13, 17, 23];
 const GREYS = Array.from({ length: 256 }, (_, i) => GROUND.map((c) => Math.round(c + ((255 - c) * i) / 255)) as Colour);
 
-/** A vector as one line of signed colours; the number under the pointer is its title. */
+/** A vector as one line of signed colours. */
 export function VectorCanvas({ values, domain, label }: { values: ArrayLike<number>; domain: number; label?: string }) {
-  const count = values.length;
-  const name = (event: PointerEvent): void => {
-    const canvas = event.currentTarget as HTMLCanvasElement;
-    const i = Math.min(count - 1, Math.floor((event.offsetX / canvas.clientWidth) * count));
-    canvas.title = `number ${i + 1} of ${count}: ${decimal(values[i])}`;
-  };
-  return <NumberCanvas class="vector" label={label} width={count} height={1} values={values} colourAt={(i) => signedColour(values[i], domain)} hover={name} />;
+  return <NumberCanvas class="vector" label={label} width={values.length} height={1} values={values} colourAt={(i) => signedColour(values[i], domain)} />;
 }

@@ -5,11 +5,6 @@ export interface Linear {
   bias: Float64Array | null;
 }
 
-export interface Norm {
-  weight: Float64Array;
-  bias: Float64Array | null;
-}
-
 const LAYER_NORM_EPS = 1e-6; // as in the models, and in timm
 
 const CHUNK = 1 << 16; // numbers; a forward pass of the default model needs about 70,000
@@ -86,7 +81,7 @@ function block(x: Float64Array, x0: number, inputs: number, weight: Float64Array
 }
 
 /** Layer normalisation of each row (Ba et al. 2016). */
-export function layerNorm(x: Float64Array, rows: number, { weight, bias }: Norm): Float64Array {
+export function layerNorm(x: Float64Array, rows: number, { weight, bias }: Linear): Float64Array {
   const width = x.length / rows;
   const result = zeros(x.length);
   for (let start = 0; start < x.length; start += width) {

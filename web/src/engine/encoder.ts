@@ -6,7 +6,7 @@
 
 import { added, gelu, layerNorm, linear, times, zeros, type Linear } from "./arithmetic";
 import { trainedScale, type Shape } from "./config";
-import { maskedIn, type Switches } from "./interventions";
+import type { Switches } from "./interventions";
 
 export type Tensors = Map<string, Float64Array>;
 
@@ -80,8 +80,8 @@ function attend(block: Block, normed: Float64Array, shape: Shape, layer: number,
   return block.heads.map((parts, head) => {
     const [query, key, value] = parts.map((part) => linear(normed, tokens, part, headDim));
     const factor = block.learnedScale?.[head] ?? 1;
-    const changed = changedValues(value, tokens, layer, switches);
-    return stages(factor === 1 ? query : times(query, factor), key, changed, tokens, scale, maskedIn(switches, layer, head), causal);
+    const values = switches.reversed && switches.layer === layer ? inReverse(value, tokens) : value;
+    return stages(factor === 1 ? query : times(query, factor), key, values, tokens, scale, switches.masked, causal);
   });
 }
 
@@ -97,16 +97,10 @@ function joined(heads: Stages[], shape: Shape, layer: number, { removed }: Switc
   return side;
 }
 
-/** The values: unchanged, all zero, or in reversed order of the tokens. */
-function changedValues(value: Float64Array, tokens: number, layer: number, switches: Switches): Float64Array {
-  if (switches.values === "trained" || switches.layer !== layer) return value;
-  const changed = new Float64Array(value.length);
-  if (switches.values === "zero") return changed;
+/** The rows in reverse order. */
+function inReverse(value: Float64Array, tokens: number): Float64Array {
   const width = value.length / tokens;
-  for (let token = 0; token < tokens; token++) {
-    changed.set(value.subarray(token * width, (token + 1) * width), (tokens - 1 - token) * width);
-  }
-  return changed;
+  return value.map((_, i) => value[(tokens - 1 - Math.floor(i / width)) * width + (i % width)]);
 }
 
 /** Minus infinity at masked keys, and with `causal` at keys after the query. */

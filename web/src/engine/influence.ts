@@ -15,13 +15,13 @@ export interface Influence {
 
 export function planInfluence(model: Model, run: Run, switches: Switches) {
   const { tokens, depth, numHeads } = model.config;
-  const { masked, removed, scope, layer } = switches;
+  const { masked, removed } = switches;
   const influence: Influence = { masked: new Array(tokens).fill(null), removed: new Array(depth * numHeads).fill(null) };
   const after = (from: number, change: Partial<Switches>): number[] =>
     forwardFrom(model, run, from, { ...switches, ...change }).probabilities;
   const pieces = [
     ...influence.masked.map((_, token) => () => {
-      influence.masked[token] = after(scope === "model" ? 0 : layer, { masked: [...masked, token] });
+      influence.masked[token] = after(0, { masked: [...masked, token] });
     }),
     ...influence.removed.map((_, head) => () => {
       influence.removed[head] = after(Math.floor(head / numHeads), { removed: [...removed, head] });
@@ -113,18 +113,15 @@ export interface Measures {
   distance: number; // between query and key patch, in patches, weighted by attention
   itself: number; // share of attention on the query token itself
   blank: number; // share of attention on blank patches
-  shared: number; // the largest share of all attention on one token
 }
 
 export function measureHead(weights: Float64Array, config: Config, blank: boolean[]): Measures {
   const { tokens, numPrefixTokens } = config;
-  const received = new Float64Array(tokens);
   const sums = { entropy: 0, distance: 0, itself: 0, blank: 0 };
   for (let q = 0; q < tokens; q++) {
     for (let k = 0; k < tokens; k++) {
       const weight = weights[q * tokens + k];
       if (weight > 0) sums.entropy -= weight * Math.log2(weight);
-      received[k] += weight / tokens;
       if (k === q) sums.itself += weight;
       if (blank[k - numPrefixTokens]) sums.blank += weight;
       sums.distance += weight * distanceBetween(q, k, config);
@@ -135,14 +132,7 @@ export function measureHead(weights: Float64Array, config: Config, blank: boolea
     distance: sums.distance / config.patches,
     itself: sums.itself / tokens,
     blank: sums.blank / tokens,
-    shared: Math.max(...received),
   };
-}
-
-export function meanMeasures(list: Measures[]): Measures {
-  const mean = { ...list[0] };
-  for (const name of Object.keys(mean) as (keyof Measures)[]) mean[name] = list.reduce((sum, one) => sum + one[name], 0) / list.length;
-  return mean;
 }
 
 /** Distance of the centres of two patches, in patches; 0 for the class token. */

@@ -3,28 +3,17 @@
 import type { Config } from "./config";
 import { patchOf } from "./patches";
 
-export const SCOPES = ["head", "layer", "model"] as const;
-export const VALUE_MODES = ["trained", "zero", "reversed"] as const;
-
 /** No change: the model as it was trained. */
 export const TRAINED = {
   temperature: 1, // divides the scores, in addition to √d_k
   positions: true,
   removed: [] as number[], // heads, layer by layer
-  values: "trained" as (typeof VALUE_MODES)[number], // of the chosen layer
-  masked: [] as number[], // tokens that no query attends to
-  scope: "model" as (typeof SCOPES)[number], // where they are masked
+  reversed: false, // whether the chosen layer has its values in reverse order of the tokens
   layer: 0, // the chosen one
-  head: 0,
+  masked: [] as number[], // tokens that no query attends to
 };
 
 export type Switches = typeof TRAINED;
-
-/** The tokens that no query attends to in this head. */
-export function maskedIn(switches: Switches, layer: number, head: number): number[] {
-  const isHere = layer === switches.layer && (head === switches.head || switches.scope === "layer");
-  return switches.scope === "model" || isHere ? switches.masked : [];
-}
 
 /** The temperature that cancels √d_k: with T = 1/√d_k the factor on the scores is 1. */
 export function unscaledTemperature({ headDim }: { headDim: number }): number {

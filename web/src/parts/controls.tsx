@@ -82,28 +82,15 @@ export function Slider({ label, min, max, step, value, text, change }: SliderPro
 
 type Playing = ReturnType<typeof usePlayer>;
 
-/** Whether the user has nothing against motion. */
-export function isMotionWanted(): boolean {
-  return matchMedia("(prefers-reduced-motion: no-preference)").matches;
-}
-
-/**
- * The steps of a mechanism. It plays by itself when it is first shown, if motion is wanted, and rests at
- * its end after a change of `on`.
- */
-export function usePlayer(last: number, on: unknown[], interval = 450, isShown = true, rest = last) {
-  const waits = useRef(rest > 0 && isMotionWanted());
-  const [at, setAt] = useState(waits.current ? 0 : rest); // steps done
+/** The steps of a mechanism, at first and after a change of `on` all done. */
+export function usePlayer(last: number, on: unknown[], interval: number, rest = last) {
+  const [at, setAt] = useState(rest); // steps done
   const [playing, setPlaying] = useState(false);
   const set = (to: number, isPlaying = false): void => {
     setAt(Math.max(0, Math.min(last, to)));
     setPlaying(isPlaying && to < last);
   };
-  useLayoutEffect(() => {
-    const begins = isShown && waits.current;
-    set(waits.current ? 0 : rest, begins);
-    if (begins) waits.current = false;
-  }, [last, isShown, ...on]);
+  useLayoutEffect(() => set(rest), [last, ...on]);
   useEffect(() => {
     if (!playing) return undefined;
     const timer = setTimeout(() => set(at + 1, true), interval);

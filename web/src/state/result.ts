@@ -1,10 +1,8 @@
-// The numbers that the page shows: of a drawing or picture, and of the examples, for the self-check and mean
-// measures of heads.
+// The numbers that the page shows: of a drawing or picture, and of the examples, for the self-check.
 
 import type { Payload } from "../data/payload";
 import { largestDifference } from "../engine/arithmetic";
 import type { Config } from "../engine/config";
-import { meanMeasures, measureHead, type Measures } from "../engine/influence";
 import { noisy, shuffledOrder, TRAINED } from "../engine/interventions";
 import { blankPatches, normalize, reorderPatches } from "../engine/patches";
 import type { Prediction } from "../engine/predict";
@@ -96,23 +94,21 @@ export function cachedCompute(model: Model): (state: State) => Result {
 function partsThatCount(state: State): unknown[] {
   const { strokes, images, digit, centred, temperature, positions, seed, noise } = state;
   const lists = [state.doubts, state.removed, state.masked, state.noisyPatches].map(String);
-  const local = state.values !== "trained" || (state.masked.length > 0 && state.scope !== "model");
-  const place = local ? [state.layer, state.head, state.values, state.scope] : ["", "", "", ""];
-  return [strokes, images.length ? images : null, digit, centred, temperature, positions, seed, noise, ...lists, ...place];
+  const reversed = state.reversed && state.layer;
+  return [strokes, images.length ? images : null, digit, centred, temperature, positions, seed, noise, reversed, ...lists];
 }
 
 const ALLOWED = 1e-5; // from PyTorch's logits
 
 export interface Examples {
-  runs: { label: string; ink: Float64Array; blank: boolean[]; run: Run }[];
+  computed: number; // drawings
   difference: number; // the largest from PyTorch's logits so far, of drawings and texts
-  done: boolean;
   failed: boolean;
 }
 
 /** The computations for examples and texts, one piece for each. */
 export function planExamples(model: Model, textModel: TextModel, payload: Payload) {
-  const examples: Examples = { runs: [], difference: 0, done: false, failed: false };
+  const examples: Examples = { computed: 0, difference: 0, failed: false };
   const check = (logits: ArrayLike<number>, expected: number[]): void => {
     const difference = largestDifference(logits, expected);
     examples.difference = Math.max(examples.difference, difference); // NaN stays
@@ -122,22 +118,11 @@ export function planExamples(model: Model, textModel: TextModel, payload: Payloa
     const { ids } = encode(text, textModel.placeOf);
     check(wordLogits(textModel, forwardText(textModel, ids), ids.length - 1), logits);
   });
-  const drawings = payload.examples.map(({ label, strokes }, i) => () => {
-    const ink = inkOf(strokes, model.config);
-    const run = forward(model, normalize(ink, model.config), TRAINED);
-    examples.runs.push({ label, ink, blank: blankPatches(ink, model.config), run });
-    check(run.logits, payload.logits[i]);
-    examples.done = examples.runs.length === payload.examples.length;
+  const drawings = payload.examples.map(({ strokes }, i) => () => {
+    check(forward(model, normalize(inkOf(strokes, model.config), model.config), TRAINED).logits, payload.logits[i]);
+    examples.computed++;
   });
   return { examples, pieces: [...texts, ...drawings] };
-}
-
-/** The mean measures of each head over the examples, layer by layer. */
-export function usualMeasures({ runs }: Examples, { config }: Model): Measures[] {
-  return Array.from({ length: config.depth * config.numHeads }, (_, i) => {
-    const [layer, head] = [Math.floor(i / config.numHeads), i % config.numHeads];
-    return meanMeasures(runs.map(({ run, blank }) => measureHead(run.layers[layer].heads[head].weights, config, blank)));
-  });
 }
 
 const MIN_REMAINING = 8; // milliseconds for another piece

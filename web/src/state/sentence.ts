@@ -17,21 +17,15 @@ export interface SentenceResult {
   unknown: string[];
   run: TextRun | null;
   predictions: { word: string; probability: number }[]; // for the question "which one?"
-  reason: string; // why there are none
 }
 
 export function computeSentence(model: TextModel, sentence: string): SentenceResult {
   const { ids, words, unknown } = encode(sentence, model.placeOf);
   const status = ids.length === 0 ? "empty" : ids.length > model.config.contextLength ? "long" : "computed";
-  if (status !== "computed") return { status, words, unknown, run: null, predictions: [], reason: "" };
-  const obstacle = model.config.causal
-    ? "needs a model that attends to later words, too."
-    : partsOf(sentence) === null
-      ? "needs a sentence like “The dog chased the ball because it was hungry.”"
-      : unknown.length ? "needs known words; one of these is not in the vocabulary." : "";
-  const predictions = obstacle ? [] : likeliest(model, `${whole(sentence)} ${QUESTION}`, COUNT);
-  const reason = `The question “Which one?” ${obstacle || "makes the sentence too long for this model."}`;
-  return { status, words, unknown, run: forwardText(model, ids), predictions, reason };
+  if (status !== "computed") return { status, words, unknown, run: null, predictions: [] };
+  const isAnswerable = !model.config.causal && partsOf(sentence) !== null && unknown.length === 0;
+  const predictions = isAnswerable ? likeliest(model, `${whole(sentence)} ${QUESTION}`, COUNT) : [];
+  return { status, words, unknown, run: forwardText(model, ids), predictions };
 }
 
 /** With a full stop. */
@@ -49,16 +43,11 @@ export function weightsOf(run: TextRun, layer: number, head: number): Float64Arr
   return head === MEAN ? meanOf(heads.map(({ weights }) => weights)) : heads[head].weights;
 }
 
-/** With the two nouns exchanged; null for a sentence of another kind. */
-export function swapped(sentence: string): string | null {
-  const parts = partsOf(sentence);
-  return parts && written(`${parts[3]} ${parts[2]} ${parts[1]} because it was ${parts[4]}`);
-}
-
 /** With another last word; null for a sentence of another kind. */
 export function ending(sentence: string, property: string): string | null {
   const parts = partsOf(sentence);
-  return parts && written(`${parts[1]} ${parts[2]} ${parts[3]} because it was ${property}`);
+  const words = parts && `${parts[1]} ${parts[2]} ${parts[3]} because it was ${property}.`;
+  return words && words[0].toUpperCase() + words.slice(1);
 }
 
 export function lastWord(sentence: string): string {
@@ -68,8 +57,4 @@ export function lastWord(sentence: string): string {
 /** The place of "it", or the first word. */
 export function pronounIn(words: string[]): number {
   return Math.max(0, words.indexOf(PRONOUN));
-}
-
-function written(words: string): string {
-  return `${words[0].toUpperCase()}${words.slice(1)}.`;
 }

@@ -4,7 +4,7 @@
 import { base64Of, bytesOf } from "../data/payload";
 import type { ScaleMode } from "../draw/colours";
 import type { Config } from "../engine/config";
-import { SCOPES, TRAINED, unscaledTemperature, VALUE_MODES } from "../engine/interventions";
+import { TRAINED, unscaledTemperature } from "../engine/interventions";
 import type { TextConfig } from "../engine/text";
 import { WARNINGS } from "../preprocess/digits";
 import { strokesFromText, strokesToText, type Stroke } from "../preprocess/strokes";
@@ -72,9 +72,8 @@ export function partsOf(config: Config, text: TextSizes) {
     positions: part(TRAINED.positions, flag),
     seed: part(0, whole(0, 999, 0)), // of the shuffled order of patches; 0 is unshuffled
     removed: part(TRAINED.removed, listOf(whole(1, config.depth * config.numHeads))),
-    values: part(TRAINED.values, oneOf(VALUE_MODES)),
+    reversed: part(TRAINED.reversed, flag),
     masked: part(TRAINED.masked, listOf(whole(1, config.tokens))),
-    scope: part(TRAINED.scope, oneOf(SCOPES)),
     noisyPatches: part<number[]>([], listOf(whole(1, config.patches))),
     noise: part(0.5, number(0, 1)), // deviation
     case: part(0, whole(0, 99, 0)), // of the gallery, from 1; 0 for none
@@ -97,13 +96,13 @@ export function firstState(parts: Parts): State {
 
 /** The trained model: every experiment off. */
 export function trainedState() {
-  const { layer, head, ...switches } = TRAINED; // these two are no experiment
+  const { layer, ...switches } = TRAINED; // the layer is no experiment
   return { ...switches, seed: 0, noisyPatches: [] as number[], noise: 0.5 };
 }
 
 /** Whether the model itself is changed, not only its input. */
-export function isModelChanged({ temperature, positions, removed, values, masked }: State): boolean {
-  return temperature !== 1 || !positions || values !== "trained" || removed.length + masked.length > 0;
+export function isModelChanged({ temperature, positions, removed, reversed, masked }: State): boolean {
+  return temperature !== 1 || !positions || reversed || removed.length + masked.length > 0;
 }
 
 /** Whether scaling is off: the temperature cancels √d_k. */

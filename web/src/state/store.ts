@@ -11,7 +11,7 @@ import type { Model, Run } from "../engine/vit";
 import type { Box } from "../preprocess/pixels";
 import type { Stroke } from "../preprocess/strokes";
 import { casesOf } from "./cases";
-import { cachedCompute, planExamples, usualMeasures, whenIdle, type Result } from "./result";
+import { cachedCompute, planExamples, whenIdle, type Result } from "./result";
 import { firstState, isUnscaled, partsOf, stateFromHash, stateToHash, STEPS, trainedState, type State, type Step } from "./state";
 
 const HELD = 250; // milliseconds
@@ -100,7 +100,6 @@ function createStore(payload: Payload, model: Model, textModel: TextModel, hash:
       guesses.value = guess === undefined ? others : { ...others, [id]: guess };
     },
     examples,
-    usual: computed(() => (examples.value.done ? usualMeasures(examples.value, model) : null)), // measures of each head
     ...influenceOf(model, () => (drawing.value ? undefined : result.value.run), () => state.peek()),
     set,
     /** Opens a step; `by` is 1 or -1 if Next or Back, or their keys, led to it. */
@@ -216,7 +215,6 @@ export function neighbour(step: Step, by: 1 | -1): Step | null {
 /** Every change of the trained model or its input, in words. */
 function changesOf(state: State, config: Config): string[] {
   const patches = (list: number[]): string => (list.length === 1 ? "1 patch" : `${list.length} patches`);
-  const where = { head: "in this head", layer: "in this layer", model: "in every layer" }[state.scope];
   const { length: removed } = state.removed;
   const changes = {
     "÷ √d off in every layer": isUnscaled(state, config),
@@ -224,8 +222,8 @@ function changesOf(state: State, config: Config): string[] {
     "positions off": !state.positions,
     "patches shuffled": state.seed !== 0,
     [`${removed} head${removed === 1 ? "" : "s"} removed`]: removed > 0,
-    [`values ${state.values} in L${state.layer + 1}`]: state.values !== "trained",
-    [`${patches(state.masked)} masked ${where}`]: state.masked.length > 0,
+    [`values reversed in L${state.layer + 1}`]: state.reversed,
+    [`${patches(state.masked)} masked in every layer`]: state.masked.length > 0,
     [`noise on ${patches(state.noisyPatches)}`]: state.noisyPatches.length > 0 && state.noise > 0,
     "not centred": !state.centred,
   };

@@ -134,7 +134,7 @@ export function ScoresStep() {
   const isAsking = isOpen(id);
   const isHidden = isAsking && store.hover.value.key === undefined; // the chosen key is the right guess
   const pair = isHidden ? pairOf(now.pair.query, now.pair.query) : now.pair;
-  const player = usePlayer(config.headDim, [query, key, name], 250, !isAsking);
+  const player = usePlayer(config.headDim, [query, key, name], 250);
   const scores = row(stages.scores, query, config.tokens);
   const best = argmax(scores);
   const [q, k] = pair.short;
@@ -287,7 +287,7 @@ export function SoftmaxStep() {
   const id = `softmax ${query} ${name}`;
   const best = strongest(query);
   const isAsking = isOpen(id);
-  const player = usePlayer(2, [query, name], 1100, !isAsking);
+  const player = usePlayer(2, [query, name], 1100);
   const [q, k] = pair.short;
   const even = 1 / config.tokens;
   const parts = [

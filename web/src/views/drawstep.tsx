@@ -8,7 +8,7 @@ import { percent } from "../draw/numbers";
 import { argmax, row } from "../engine/arithmetic";
 import { meanOf } from "../engine/influence";
 import { labelOf } from "../engine/predict";
-import { isMotionWanted, Player, usePlayer } from "../parts/controls";
+import { Player, usePlayer } from "../parts/controls";
 import { Bars, Label, sentenceOf } from "../parts/prediction";
 import { Term } from "../parts/term";
 import { WARNINGS } from "../preprocess/digits";
@@ -49,23 +49,11 @@ const MAX_LINES = 48; // of a layer
 
 /** The model input with the lines of the chosen patch or, played, the strongest lines of one layer after the other. */
 function Seen() {
-  const { config, result, state, flow, payload } = store;
+  const { config, result, flow } = store;
   const { depth, numHeads, patches, patchShape, tokens } = config;
-  const { strokes, images } = state.value;
   const { run } = result.value;
-  const player = usePlayer(depth, [run], PER_LAYER, false, 0);
+  const player = usePlayer(depth, [run], PER_LAYER, 0);
   const { at } = player;
-  const picture = images.length ? images : strokes;
-  const known = useRef(picture);
-  const section = useRef<HTMLElement>(null);
-  useEffect(() => {
-    const isChosen = images.length > 0 || payload.examples.some((example) => example.strokes === strokes);
-    if (isChosen && picture !== known.current && isMotionWanted()) {
-      player.set(0, true);
-      section.current?.scrollIntoView({ block: "nearest", behavior: "smooth" });
-    }
-    known.current = picture;
-  }, [picture]);
   useEffect(() => {
     flow.value = at;
     return () => {
@@ -84,7 +72,7 @@ function Seen() {
     .slice(-MAX_LINES);
   const top = lines.at(-1);
   return (
-    <section ref={section} class="seen" aria-label="Model input">
+    <section class="seen" aria-label="Model input">
       <h3>Model input</h3>
       {at > 0 ? (
         <DigitRail

@@ -18,13 +18,12 @@ const MEASURES: { name: keyof Measures; text: string; write: (value: number) => 
   { name: "distance", text: "Distance, patches", write: decimal },
   { name: "itself", text: "On itself", write: percent },
   { name: "blank", text: "On blank patches", write: percent },
-  { name: "shared", text: "Most on one patch", write: percent },
 ];
 
 export function HeadsStep() {
   const { config, run, blank, prediction: { best }, layer: nowLayer, head: nowHead, removed } = current();
   const { depth, numHeads, tokens } = config;
-  const { payload: { roles }, influence, usual } = store;
+  const { payload: { roles }, influence } = store;
   const heads = run.layers.flatMap((layerRun, layer) =>
     layerRun.heads.map(({ weights }, head) => {
       const place = layer * numHeads + head;
@@ -34,7 +33,6 @@ export function HeadsStep() {
     }),
   );
   const now = heads[nowLayer * numHeads + nowHead];
-  const typical = usual.value?.[now.place];
   const measures = measureHead(now.weights, config, blank);
   return (
     <Frame
@@ -85,8 +83,8 @@ export function HeadsStep() {
         <div class="aside">
           <Table
             caption={now.name + (roles ? `: ${roles[now.place]}` : "")}
-            columns={["measure", "here", "examples"]}
-            rows={MEASURES.map(({ name, text, write }) => [text, write(measures[name]), typical ? write(typical[name]) : "…"])}
+            columns={["measure", "here"]}
+            rows={MEASURES.map(({ name, text, write }) => [text, write(measures[name])])}
           />
           <Question
             id={`head ${now.place}`}

@@ -7,7 +7,7 @@ import { headName, tokenName, tokenShort } from "../draw/geometry";
 import { decimal, multiple, percent, points, scientific } from "../draw/numbers";
 import { argmax, norm, ranked, row } from "../engine/arithmetic";
 import { TokenBars, VectorStrip } from "../parts/bars";
-import { Choice, TableButton, Toggle, usePlayer } from "../parts/controls";
+import { TableButton, Toggle, usePlayer } from "../parts/controls";
 import { Formula, Frac, named } from "../parts/formula";
 import { sentenceOf } from "../parts/prediction";
 import { Term } from "../parts/term";
@@ -18,7 +18,7 @@ import { Effect, Frame, isOpen, Question } from "./frame";
 const MAX_TERMS = 5; // of the sum that have a line of their own
 
 export function MixStep() {
-  const { config, run, stages, prediction, query, layer, head, masked, scope } = current();
+  const { config, run, stages, prediction, query, layer, head, masked } = current();
   const { hover } = store;
   const { tokens, headDim } = config;
   const weights = row(stages.weights, query, tokens);
@@ -69,15 +69,8 @@ export function MixStep() {
       trial={
         <>
           <Toggle on={masked.includes(target)} toggle={() => store.set({ masked: toggled(masked, target) })}>
-            Mask {tokenName(target, config)}
+            Mask {tokenName(target, config)} in all layers
           </Toggle>
-          <Choice
-            label="Where"
-            hideLabel
-            options={[{ value: "head", text: "this head" }, { value: "layer", text: "this layer" }, { value: "model", text: "all layers" }]}
-            value={scope}
-            choose={(value) => store.set({ scope: value })}
-          />
           <Effect />
         </>
       }
@@ -121,12 +114,12 @@ export function MixStep() {
 
 /** Whether the prediction stays if no query attends to the token. */
 function isMaskingHarmless(token: number): boolean {
-  const [without, within] = [[token], []].map((masked) => store.resultOf({ ...store.state.value, masked, scope: "model" }).prediction?.best);
+  const [without, within] = [[token], []].map((masked) => store.resultOf({ ...store.state.value, masked }).prediction?.best);
   return without === within;
 }
 
 export function JoinStep() {
-  const { config, layerRun, query, layer, removed, values } = current();
+  const { config, layerRun, query, layer, removed, reversed } = current();
   const { embedDim, headDim, numHeads } = config;
   const of = (all: Float64Array): Float64Array => row(all, query, embedDim);
   const contexts = layerRun.heads.map(({ context }) => row(context, query, headDim));
@@ -158,16 +151,10 @@ export function JoinStep() {
       }}
       trial={
         <>
-          <span>Switch heads off above, or change only the values of this layer:</span>
-          <Choice
-            label="Values"
-            hideLabel
-            options={[{ value: "trained", text: "as trained" }, { value: "zero", text: "all zero" }, { value: "reversed", text: "reversed" }]}
-            value={values}
-            choose={(value) => store.set({ values: value })}
-          />
+          <span>Switch heads off above, or change only the values:</span>
+          <Toggle on={reversed} toggle={() => store.set({ reversed: !reversed })}>Values of layer {layer + 1} in reverse order</Toggle>
           <Effect />
-          {values !== "trained" && <p class="small">The weights of this layer do not change: they depend on queries and keys alone.</p>}
+          {reversed && <p class="small">The weights of this layer do not change: they depend on queries and keys alone.</p>}
         </>
       }
     >

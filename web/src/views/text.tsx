@@ -8,7 +8,7 @@ import { row } from "../engine/arithmetic";
 import { splitWords } from "../engine/text";
 import { Choice, numbered } from "../parts/controls";
 import { WordAttention } from "../parts/words";
-import { ENDINGS, computeSentence, ending, lastWord, pronounIn, swapped, weightsOf, type SentenceResult } from "../state/sentence";
+import { ENDINGS, computeSentence, ending, lastWord, pronounIn, weightsOf, type SentenceResult } from "../state/sentence";
 import { MAX_LENGTH, MEAN, SCALE_MODES } from "../state/state";
 import { store } from "../state/store";
 
@@ -34,22 +34,16 @@ export function TextPage() {
 function SentenceField({ result }: { result: SentenceResult }) {
   const { sentence, textLayer, textHead } = store.state.value;
   const { depth, numHeads, contextLength } = store.textModel.config;
-  const set = (changed: string | null): void => {
-    if (changed !== null) store.set({ sentence: changed, word: pronounIn(splitWords(changed)) });
-  };
-  const isOther = swapped(sentence) === null;
+  const set = (changed: string): void => store.set({ sentence: changed, word: pronounIn(splitWords(changed)) });
   return (
     <>
+      <label class="labelled sentence-field">
+        <span class="label">Sentence</span>
+        <input type="text" value={sentence} maxLength={MAX_LENGTH} spellcheck={false} autocomplete="off" onInput={(event) => set(event.currentTarget.value)} />
+      </label>
       <div class="row">
-        <label class="labelled sentence-field">
-          <span class="label">Sentence</span>
-          <input type="text" value={sentence} maxLength={MAX_LENGTH} spellcheck={false} autocomplete="off" onInput={(event) => set(event.currentTarget.value)} />
-        </label>
-        <button type="button" disabled={isOther} onClick={() => set(swapped(sentence))}>Swap the two nouns</button>
-      </div>
-      <div class="row">
-        {!isOther && (
-          <Choice label="Last word" options={ENDINGS} value={lastWord(sentence)} choose={(value) => set(ending(sentence, value))} />
+        {ending(sentence, "") && (
+          <Choice label="Last word" options={ENDINGS} value={lastWord(sentence)} choose={(value) => set(ending(sentence, value)!)} />
         )}
         <Choice
           label="Layer"
@@ -73,7 +67,7 @@ function SentenceField({ result }: { result: SentenceResult }) {
   );
 }
 
-function Words({ result: { words, run, reason, predictions } }: { result: SentenceResult }) {
+function Words({ result: { words, run, predictions } }: { result: SentenceResult }) {
   const { textLayer, textHead, word, scale } = store.state.value;
   const weights = weightsOf(run!, textLayer, textHead);
   const head = `L${textLayer + 1}${textHead === MEAN ? ", mean of heads" : ` H${textHead + 1}`}`;
@@ -92,7 +86,7 @@ function Words({ result: { words, run, reason, predictions } }: { result: Senten
     >
       {predictions.length
         ? `“Which one?” The model predicts: ${predictions.map(({ word: name, probability }) => `${name} ${percent(probability)}`).join(", ")}.`
-        : reason}
+        : "The question “Which one?” is for sentences like “The dog chased the ball because it was hungry.”, of words that the model knows."}
     </WordAttention>
   );
 }
