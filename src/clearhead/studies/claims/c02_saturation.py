@@ -8,6 +8,7 @@ length √d_k of the keys. So "its gradient vanishes" has two meanings, and both
 """
 
 from clearhead.studies import Cell, Grid, PerBudget, Study, bound, difference, equivalence, parts
+from clearhead.studies.claims import words
 from clearhead.studies.measures import saturation
 from clearhead.studies.measures.saturation import KEYS, NORMS, log2_norm
 from clearhead.studies.measures.scores import HEAD_DIMS
@@ -26,15 +27,7 @@ UNSCALED, AT_SMALLEST, AT_LARGEST = (
 )
 
 STUDY = Study(
-    name="saturation",
-    claim="C2",
-    statement="Without scaling, softmax saturates as d_k grows (almost one-hot), and its gradient "
-    "vanishes.",
-    question="How large are weights and gradients with and without 1/√d_k as d_k grows?",
-    conditions=f"{ROWS:,} queries with {KEYS} keys each, independent standard normal components, "
-    "d_k 4 to 512; classifiers (width 64, two layers) trained on MNIST with each scale.",
-    measure="Largest weight, Frobenius norms of the softmax's Jacobian and of ∂weights/∂query; "
-    "mean of rows.",
+    **words(__name__),
     seeds={"quick": 6, "full": 12},
     grid=(
         Grid("drawn", saturation.saturation_of_random_scores, SCORES),
@@ -68,7 +61,6 @@ STUDY = Study(
         }
     ),
     panels=saturation.PANELS,
-    title=f"Softmax of {KEYS} scores, independent components",
     summaries=saturation.SUMMARIES,
     labels={"drawn": "random scores"},
 )

@@ -12,6 +12,7 @@ are also taken at their best of three. To judge instability would take far more 
 """
 
 from clearhead.studies import Cell, Grid, Hypothesis, Study, Values, difference, estimate, parts
+from clearhead.studies.claims import words
 from clearhead.studies.measures import saturation
 from clearhead.studies.measures.saturation import train_with_scale
 
@@ -37,15 +38,7 @@ def compared(name: str, other: str, settings: Values, best_of: str = "") -> Hypo
 
 
 STUDY = Study(
-    name="scaling-in-training",
-    claim="C3",
-    statement="Without scaling, training is unstable or less effective.",
-    question="By how much does 1/√d_k raise the accuracy after 200 steps?",
-    conditions="ViTs of two layers and width 64, Muon, the same rates with and without the factor, "
-    "or the best of 0.3, 1 and 10 times the usual for each, and without it from smaller W_Q and "
-    "W_K; warm-up and clipped gradients; 1,000 digits of MNIST, 200 steps of 50.",
-    measure="Accuracy on 2,000 test digits drawn with the seed, in per cent; lost trainings (below "
-    "30 %, or a loss of NaN); norms of gradients of W_Q and W_K, and entropy, over time.",
+    **words(__name__),
     grid=(
         Grid(("sqrt", *OTHERS), train_with_scale, SHORT | VIT, vary={"head_dim": (SMALL, LARGE)}),
         Grid(("sqrt", *OTHERS), train_with_scale, SHORT | UNIT | {"rate": "usual"}),

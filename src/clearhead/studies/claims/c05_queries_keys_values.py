@@ -7,6 +7,7 @@ alike.
 """
 
 from clearhead.studies import Cell, Grid, Hypothesis, PerBudget, Study, exact, parts
+from clearhead.studies.claims import words
 from clearhead.studies.measures import changes
 
 IMAGES = {"images": 100}
@@ -23,14 +24,7 @@ def unchanged(name: str, measure: str, unit: str, high: float = changes.ROUNDING
 
 
 STUDY = Study(
-    name="queries-keys-values",
-    claim="C5",
-    statement="Values take no part in the weights; a key is the same for every query; each query "
-    "has its own weights.",
-    question="What changes in the weights when values, one key or one query are replaced?",
-    conditions="Random tensors of random sizes; every layer of the shipped model and of small "
-    "classifiers (width 32, four layers) trained on MNIST, changed in a forward pass.",
-    measure="Largest change of weights or scores where none may be, smallest where one must be.",
+    **words(__name__),
     seeds={"quick": 2, "full": 8},
     grid=(
         Grid("random", changes.changes_in_random_tensors, {"draws": 50}),

@@ -8,6 +8,7 @@ between "lower" and "upper" can move. Where nearly all queries attend to one key
 """
 
 from clearhead.studies import Cell, Grid, PerBudget, Study, difference, estimate, parts
+from clearhead.studies.claims import words
 from clearhead.studies.measures import layers
 from clearhead.studies.measures.slopes import over_layers, per_doubling
 from clearhead.studies.measures.tasks import COMMON, RECALL
@@ -25,16 +26,7 @@ MEASURES = {
 """Name, unit, and the smallest change from the first to the last layer that matters"""
 
 STUDY = Study(
-    name="depth",
-    claim="C13",
-    statement="Higher layers combine global clues: attention or information spreads with depth.",
-    question="What changes from the first to the last layer, and how does that depend on depth?",
-    conditions="ViTs of width 32 with 2, 4 and 6 layers, trained on 3,000 digits of MNIST for 300 "
-    "steps, one for each seed; the models of the common digit and of recall, of two layers; beside "
-    "them the shipped model.",
-    measure="By layer: mean attention distance in patches; share of pixels with 4.55 % of the "
-    "largest gradient or more, the residual path included; accuracy on 1,000 unseen images of a "
-    "ridge regression on single tokens, fitted on 1,000 others. Change: slope over relative depth.",
+    **words(__name__),
     grid=(
         Grid("depths", layers.layers_by_depth, IMAGES | ON_DIGITS | {"depths": DEPTHS}),
         Grid(COMMON, layers.layers_of_model, ON_COMMON | IMAGES),

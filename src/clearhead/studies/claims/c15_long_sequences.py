@@ -12,6 +12,7 @@ because buffers of oneDNN are not seen, nor the gain by a second thread.
 """
 
 from clearhead.studies import Cell, Grid, Hypothesis, PerBudget, Study, bound, exact, parts
+from clearhead.studies.claims import words
 from clearhead.studies.measures import cost
 from clearhead.studies.measures.cost import CONDITIONS, MEASURES
 
@@ -34,15 +35,7 @@ def exponent(condition: str, measure: str, high: float = EFFICIENT) -> Hypothesi
 
 
 STUDY = Study(
-    name="long-sequences",
-    claim="C15",
-    statement="Attention works in parallel and efficiently for long sequences.",
-    question="How do the longest chain of operations, time and memory grow with the sequence?",
-    conditions="One head of 64 components, batch 1, float32, forward only, one thread; explicit, "
-    "fused (torch) and streamed in plain PyTorch, without projections; beside them an LSTM of the "
-    "same width with its own. A sum over all keys counts as one operation.",
-    measure="Processor seconds (minimum of several runs), peak bytes of torch's allocator, longest "
-    "chain in autograd's graph; slopes of log against log, overall and between lengths.",
+    **words(__name__),
     seeds={"quick": 4, "full": 12},
     grid=(Grid(CONDITIONS, cost.costs_by_length, SETTINGS),),
     parts=parts(
@@ -54,7 +47,6 @@ STUDY = Study(
         }
     ),
     panels=cost.PANELS,
-    title="One head of 64 components, batch 1, float32, one thread",
     summaries=cost.SUMMARIES,
     labels={"recurrent": "LSTM"},
     exclusive=True,
