@@ -21,6 +21,26 @@ SCALED = {scale: TRAINING | {"scale": scale} for scale in ("sqrt", "learned")}
 VARY = {"head_dim": PerBudget(quick=(4, 64), full=(4, 16, 64))}
 FEW = PerBudget(quick=1, full=3)  # described, not judged
 
+HYPOTHESES = {
+    "independent components have variance d_k": [
+        exact(
+            "variance of q·k / √d_k, independent components: largest distance from 1",
+            "1",
+            Cell("drawn", scores.largest_distance),
+            high=NEAR,
+        )
+    ],
+    "trained, standardised components do so too": [
+        bound(
+            f"departure from variance d_k, median head, d_k {head_dim}",
+            "times",
+            Cell(SQRT, scores.median_departure, {"head_dim": head_dim}),
+            high=NEAR_WHEN_TRAINED,
+        )
+        for head_dim in VARY["head_dim"].full
+    ],
+}
+
 STUDY = Study(
     **words(__name__),
     seeds={"quick": 2, "full": 6},
@@ -30,25 +50,7 @@ STUDY = Study(
         Grid(SQRT, scores.variances_in_model, SCALED["sqrt"], vary=VARY),
         Grid(LEARNED, scores.variances_in_model, SCALED["learned"], vary=VARY, num_seeds=FEW),
     ),
-    parts=parts(
-        {
-            "independent components have variance d_k": exact(
-                "variance of q·k / √d_k, independent components: largest distance from 1",
-                "1",
-                Cell("drawn", scores.largest_distance),
-                high=NEAR,
-            ),
-            "trained, standardised components do so too": [
-                bound(
-                    f"departure from variance d_k, median head, d_k {head_dim}",
-                    "times",
-                    Cell(SQRT, scores.median_departure, {"head_dim": head_dim}),
-                    high=NEAR_WHEN_TRAINED,
-                )
-                for head_dim in VARY["head_dim"].full
-            ],
-        }
-    ),
+    parts=parts(HYPOTHESES),
     panels=scores.PANELS,
     summaries=scores.SUMMARIES,
     labels={SQRT: "trained, 1/√d_k", LEARNED: "trained, learned factor"},

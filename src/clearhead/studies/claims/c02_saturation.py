@@ -26,6 +26,32 @@ UNSCALED, AT_SMALLEST, AT_LARGEST = (
     for scale, place in (("unscaled", -1), ("1/√d_k", 0), ("1/√d_k", -1))
 )
 
+HYPOTHESES = {
+    "unscaled softmax is nearly one-hot": bound(
+        f"unscaled at d_k {LARGEST}: mean largest of {KEYS} weights",
+        "share",
+        UNSCALED,
+        low=NEARLY_ONE_HOT,
+    ),
+    **{
+        f"the gradient vanishes ({name})": difference(
+            f"{name} at d_k {LARGEST}, mean norm, scaled against unscaled",
+            "halvings",
+            Cell("drawn", log2_norm("1/√d_k", norm)),
+            Cell("drawn", log2_norm("unscaled", norm)),
+            margin=HALVED,
+        )
+        for norm, name in NORMS.items()
+    },
+    "scaled weights do not depend on d_k": equivalence(
+        f"scaled: largest weight at d_k {LARGEST} against d_k {SMALLEST}",
+        "share",
+        AT_LARGEST,
+        AT_SMALLEST,
+        margin=STEADY,
+    ),
+}
+
 STUDY = Study(
     **words(__name__),
     seeds={"quick": 6, "full": 12},
@@ -33,33 +59,7 @@ STUDY = Study(
         Grid("drawn", saturation.saturation_of_random_scores, SCORES),
         Grid("trained", saturation.saturation_in_model, TRAINING, vary=VARY, num_seeds=FEW),
     ),
-    parts=parts(
-        {
-            "unscaled softmax is nearly one-hot": bound(
-                f"unscaled at d_k {LARGEST}: mean largest of {KEYS} weights",
-                "share",
-                UNSCALED,
-                low=NEARLY_ONE_HOT,
-            ),
-            **{
-                f"the gradient vanishes ({name})": difference(
-                    f"{name} at d_k {LARGEST}, mean norm, scaled against unscaled",
-                    "halvings",
-                    Cell("drawn", log2_norm("1/√d_k", norm)),
-                    Cell("drawn", log2_norm("unscaled", norm)),
-                    margin=HALVED,
-                )
-                for norm, name in NORMS.items()
-            },
-            "scaled weights do not depend on d_k": equivalence(
-                f"scaled: largest weight at d_k {LARGEST} against d_k {SMALLEST}",
-                "share",
-                AT_LARGEST,
-                AT_SMALLEST,
-                margin=STEADY,
-            ),
-        }
-    ),
+    parts=parts(HYPOTHESES),
     panels=saturation.PANELS,
     summaries=saturation.SUMMARIES,
     labels={"drawn": "random scores"},

@@ -37,6 +37,26 @@ def compared(name: str, other: str, settings: Values, best_of: str = "") -> Hypo
     return difference(name, POINTS, first, second, margin=MARGIN, spread=3.5)  # second run
 
 
+HYPOTHESES: dict[str, Hypothesis | list[Hypothesis]] = {
+    **{
+        f"training is less effective ({name})": compared(name, "none", settings)
+        for name, settings in DECIDING.items()
+    },
+    f"training is less effective ({BEST})": compared(BEST, "none", UNIT, "rate"),
+    **{
+        f"… also from first scores of the same size ({x})": compared(x, "matched", DECIDING[x])
+        for x in DECIDING
+    },
+    "smaller first scores make up for a part": [
+        estimate(
+            f"first scores of the same size, against larger ones: {name}",
+            POINTS,
+            *(Cell(x, "accuracy", settings) for x in ("matched", "none")),
+        )
+        for name, settings in DECIDING.items()
+    ],
+}
+
 STUDY = Study(
     **words(__name__),
     grid=(
@@ -44,27 +64,7 @@ STUDY = Study(
         Grid(("sqrt", *OTHERS), train_with_scale, SHORT | UNIT | {"rate": "usual"}),
         Grid(("sqrt", "none"), train_with_scale, SHORT | UNIT, vary={"rate": ("low", "high")}),
     ),
-    parts=parts(
-        {
-            f"training is less effective ({name})": compared(name, "none", settings)
-            for name, settings in DECIDING.items()
-        }
-        | {f"training is less effective ({BEST})": compared(BEST, "none", UNIT, "rate")}
-        | {
-            f"… also from first scores of the same size ({x})": compared(x, "matched", DECIDING[x])
-            for x in DECIDING
-        }
-        | {
-            "smaller first scores make up for a part": [
-                estimate(
-                    f"first scores of the same size, against larger ones: {name}",
-                    POINTS,
-                    *(Cell(x, "accuracy", settings) for x in ("matched", "none")),
-                )
-                for name, settings in DECIDING.items()
-            ]
-        }
-    ),
+    parts=parts(HYPOTHESES),
     panels=saturation.training_panels(UNIT, DECIDING),
     summaries=saturation.training_summaries(UNIT, DECIDING),
     labels={"sqrt": "1/√d_k", "none": "unscaled", "matched": "unscaled, smaller W_Q and W_K"},

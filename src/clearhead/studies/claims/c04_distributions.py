@@ -17,6 +17,35 @@ IMAGES = {"images": 500}
 TRAINING = IMAGES | {"digits": PerBudget(quick=6_000, full=9_000), "epochs": 2}
 LABELS = {"random": "random tensors", "shipped": "shipped model", "trained": "small classifiers"}
 
+HYPOTHESES = {
+    "rows are probability distributions": [
+        exact(
+            "rows of weights: largest distance of a sum from 1",
+            rows.EPSILONS,
+            *(Cell(x, rows.sum_error) for x in LABELS),
+            high=rows.ROUNDING,
+        ),
+        exact(
+            "weights: farthest outside 0 … 1, or on a masked key",
+            "share",
+            *(Cell(x, rows.outside_or_forbidden) for x in LABELS),
+            low=0.0,
+            high=0.0,
+        ),
+    ],
+    **{
+        f"permuting the last layer's weights changes predictions ({LABELS[x]})": [
+            difference(
+                f"{LABELS[x]}: change of probabilities, weights permuted or not",
+                "total variation",
+                *(Cell(x, measure) for measure in ("moved", "moved_none")),
+                margin=rows.MOVED,
+            )
+        ]
+        for x in ("trained", "shipped")
+    },
+}
+
 STUDY = Study(
     **words(__name__),
     seeds={"quick": 3, "full": 12},
@@ -25,35 +54,7 @@ STUDY = Study(
         Grid("shipped", rows.errors_and_moves_in_model, IMAGES),
         Grid("trained", rows.errors_and_moves_in_model, TRAINING),
     ),
-    parts=parts(
-        {
-            "rows are probability distributions": (
-                exact(
-                    "rows of weights: largest distance of a sum from 1",
-                    rows.EPSILONS,
-                    *(Cell(x, rows.sum_error) for x in LABELS),
-                    high=rows.ROUNDING,
-                ),
-                exact(
-                    "weights: farthest outside 0 … 1, or on a masked key",
-                    "share",
-                    *(Cell(x, rows.outside_or_forbidden) for x in LABELS),
-                    low=0.0,
-                    high=0.0,
-                ),
-            ),
-            **{
-                f"permuting the last layer's weights changes predictions ({LABELS[x]})": difference(
-                    f"{LABELS[x]}: change of probabilities, weights permuted or not",
-                    "total variation",
-                    Cell(x, "moved"),
-                    Cell(x, "moved_none"),
-                    margin=rows.MOVED,
-                )
-                for x in ("trained", "shipped")
-            },
-        }
-    ),
+    parts=parts(HYPOTHESES),
     panels=rows.PANELS,
     summaries=rows.SUMMARIES,
     labels=LABELS,

@@ -23,6 +23,26 @@ def unchanged(name: str, measure: str, unit: str, high: float = changes.ROUNDING
     return exact(name, unit, *(Cell(x, measure) for x in LABELS), high=high)
 
 
+HYPOTHESES = {
+    "values take no part in the weights": [
+        unchanged("other values: largest change of a weight of that layer", "values", "share", 0.0)
+    ],
+    "a key is the same for every query, and each query has its own weights": [
+        unchanged(
+            "another key: largest change of a score with any other key", "other_columns", "1"
+        ),
+        unchanged(
+            "another query: largest change in the weights of any other query", "other_rows", "share"
+        ),
+        exact(
+            "random tensors, another query or key: smallest change of what is its own",
+            "1",
+            Cell("random", lambda values: min(values["own_row"], values["own_column"])),
+            low=CHANGED,
+        ),
+    ],
+}
+
 STUDY = Study(
     **words(__name__),
     seeds={"quick": 2, "full": 8},
@@ -31,31 +51,7 @@ STUDY = Study(
         Grid("shipped", changes.changes_in_classifier, IMAGES),
         Grid("trained", changes.changes_in_classifier, TRAINING),
     ),
-    parts=parts(
-        {
-            "values take no part in the weights": unchanged(
-                "other values: largest change of a weight of that layer", "values", "share", 0.0
-            ),
-            "a key is the same for every query, and each query has its own weights": (
-                unchanged(
-                    "another key: largest change of a score with any other key",
-                    "other_columns",
-                    "1",
-                ),
-                unchanged(
-                    "another query: largest change in the weights of any other query",
-                    "other_rows",
-                    "share",
-                ),
-                exact(
-                    "random tensors, another query or key: smallest change of what is its own",
-                    "1",
-                    Cell("random", lambda values: min(values["own_row"], values["own_column"])),
-                    low=CHANGED,
-                ),
-            ),
-        }
-    ),
+    parts=parts(HYPOTHESES),
     panels=changes.PANELS,
     summaries=changes.SUMMARIES,
     labels=LABELS,

@@ -33,6 +33,19 @@ def predicted(rate: str, positions: str) -> dict[str, Hypothesis]:
     }
 
 
+HYPOTHESES = {
+    "outputs permute with their tokens": exact(
+        "outputs of attention against permuted outputs, without positions",
+        "of the largest output",
+        Cell("layers", "error"),
+        high=ROUNDING,
+    ),
+    **predicted("usual rate", "learned"),
+    **predicted("usual rate", "sine-cosine"),
+    **predicted("low rate", "learned"),
+    **predicted("low rate", "sine-cosine"),
+}
+
 STUDY = Study(
     **words(__name__),
     grid=(
@@ -40,20 +53,7 @@ STUDY = Study(
         Grid(POSITIONS, changes.accuracies_with_positions, TRAINING, vary={"rate": RATES}),
         Grid(ONE_SHUFFLE, changes.accuracies_with_positions, SHUFFLED, num_seeds=FEW),
     ),
-    parts=parts(
-        {
-            "outputs permute with their tokens": exact(
-                "outputs of attention against permuted outputs, without positions",
-                "of the largest output",
-                Cell("layers", "error"),
-                high=ROUNDING,
-            )
-        }
-        | predicted("usual rate", "learned")
-        | predicted("usual rate", "sine-cosine")
-        | predicted("low rate", "learned")
-        | predicted("low rate", "sine-cosine")
-    ),
+    parts=parts(HYPOTHESES),
     panels=changes.POSITION_PANELS,
     summaries=changes.POSITION_SUMMARIES,
 )

@@ -36,6 +36,17 @@ PARTS: dict[str, tuple[tuple[str, str, Measure, Measure], tuple[str, ...]]] = {
 }
 """By name: what is compared, with its unit, and the conditions"""
 
+HYPOTHESES = {
+    f"{name} ({LABELS[condition]})": within(
+        condition,
+        *compared,
+        margin=MARGINS[compared[1]],
+        spread=SPREADS.get(compared[1]) if condition == "small" else None,
+    )
+    for name, (compared, conditions) in PARTS.items()
+    for condition in conditions
+}
+
 STUDY = Study(
     **words(__name__),
     grid=(
@@ -44,19 +55,7 @@ STUDY = Study(
         Grid(RECALL, heads.compare_heads_on_recall, {"unseen": 500} | ON_RECALL),
         Grid("shipped", heads.compare_heads, IMAGES, num_seeds=PerBudget(quick=1, full=2)),
     ),
-    parts=parts(
-        {
-            f"{name} ({LABELS[condition]})": within(
-                condition,
-                *compared,
-                margin=MARGINS[compared[1]],
-                spread=SPREADS.get(compared[1]) if condition == "small" else None,
-            )
-            for name, (compared, conditions) in PARTS.items()
-            for condition in conditions
-        },
-        premises=FLOORS,
-    ),
+    parts=parts(HYPOTHESES, premises=FLOORS),
     panels=heads.PANELS,
     summaries=heads.SUMMARIES,
     labels=LABELS,

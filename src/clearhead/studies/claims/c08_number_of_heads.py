@@ -23,6 +23,26 @@ MARGIN, TASK_MARGIN = 0.5, 2.0
 with_one_head = partial(floor_of, one={"num_heads": 1})
 ONE, ENOUGH, MANY = (Cell("heads", "accuracy", {"heads": heads}) for heads in (1, 8, 32))
 
+HYPOTHESES = {
+    "8 heads are better than 1 (digits)": difference(
+        "8 heads, against 1", POINTS, ENOUGH, ONE, margin=MARGIN, spread=0.5
+    ),
+    "32 heads are as good as 8 (digits)": equivalence(
+        "32 heads, against 8", POINTS, MANY, ENOUGH, margin=MARGIN, spread=0.6
+    ),
+    "the gain depends on the width (digits)": estimate(
+        "gain of 8 heads over 1, change with each doubling of the width",
+        POINTS,
+        Cell("widths", slopes.per_doubling(slopes.gain, WIDTHS)),
+    ),
+    **{
+        f"4 heads are better than 1 ({task})": within(
+            task, "4 heads, against 1", POINTS, "with_attention", "one", margin=TASK_MARGIN
+        )
+        for task in (COMMON, RECALL)
+    },
+}
+
 STUDY = Study(
     **words(__name__),
     grid=(
@@ -32,28 +52,7 @@ STUDY = Study(
         Grid(COMMON, with_one_head, ON_COMMON | {"unseen": 1_000}),
         Grid(RECALL, with_one_head, ON_RECALL | {"unseen": 500}),
     ),
-    parts=parts(
-        {
-            "8 heads are better than 1 (digits)": difference(
-                "8 heads, against 1", POINTS, ENOUGH, ONE, margin=MARGIN, spread=0.5
-            ),
-            "32 heads are as good as 8 (digits)": equivalence(
-                "32 heads, against 8", POINTS, MANY, ENOUGH, margin=MARGIN, spread=0.6
-            ),
-            "the gain depends on the width (digits)": estimate(
-                "gain of 8 heads over 1, change with each doubling of the width",
-                POINTS,
-                Cell("widths", slopes.per_doubling(slopes.gain, WIDTHS)),
-            ),
-            **{
-                f"4 heads are better than 1 ({task})": within(
-                    task, "4 heads, against 1", POINTS, "with_attention", "one", margin=TASK_MARGIN
-                )
-                for task in (COMMON, RECALL)
-            },
-        },
-        premises=FLOORS,
-    ),
+    parts=parts(HYPOTHESES, premises=FLOORS),
     panels=slopes.PANELS_BY_HEADS,
     summaries=slopes.SUMMARIES_BY_HEADS,
 )

@@ -36,6 +36,20 @@ def larger(name: str, condition: str, measure: Measure) -> Hypothesis:
     return difference(name, SHARE, *cells, margin=QUARTER)
 
 
+HYPOTHESES = {
+    "each pixel can change a unit of a ViT's first layer": exact(
+        "trained ViTs, first layer: theoretical field",
+        SHARE,
+        *(Cell(x, ("reached", 0)) for x in TRAINED),
+        low=1.0,
+    ),
+    **{part: half(x, "effective field", FIRST) for part, x in EFFECTIVE.items()},
+    LARGER: larger("first layer: effective field, ViT against CNN", "ViT trained", FIRST),
+    "the field of a CNN widens layer by layer": larger(
+        "CNN: effective field, last layer against first", "CNN trained", LAST
+    ),
+}
+
 STUDY = Study(
     **words(__name__),
     grid=(
@@ -43,21 +57,7 @@ STUDY = Study(
         Grid(("ViT trained", "CNN trained"), layers.fields_of_classifier, IMAGES | TRAINING),
     ),
     parts=parts(
-        {
-            "each pixel can change a unit of a ViT's first layer": exact(
-                "trained ViTs, first layer: theoretical field",
-                SHARE,
-                *(Cell(x, ("reached", 0)) for x in TRAINED),
-                low=1.0,
-            )
-        }
-        | {part: half(x, "effective field", FIRST) for part, x in EFFECTIVE.items()}
-        | {
-            LARGER: larger("first layer: effective field, ViT against CNN", "ViT trained", FIRST),
-            "the field of a CNN widens layer by layer": larger(
-                "CNN: effective field, last layer against first", "CNN trained", LAST
-            ),
-        },
+        HYPOTHESES,
         variants={
             part: {
                 f"cut-off {y}": half(x, f"field from {y} of the largest gradient", ("cut_offs", y))

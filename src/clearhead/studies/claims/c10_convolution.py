@@ -22,41 +22,40 @@ MARGIN, TASK_MARGIN = 0.5, 5.0
 """Twenty digits more or less in 4,000; the common digit has accuracies tens of points apart"""
 with_convolution = partial(floor_of, conv={"name": "conv"})
 
+HYPOTHESES = {
+    **{
+        f"attention beats convolution between patches (digits, {steps} steps)": difference(
+            f"attention, against convolution: {steps} steps",
+            POINTS,
+            Cell("digits", (str(steps), "vit")),
+            Cell("digits", (str(steps), "conv")),
+            margin=MARGIN,
+            spread=1.5,  # second run, ViT against CNN
+        )
+        for steps in BUDGETS
+    },
+    "the difference changes with training (digits)": estimate(
+        "attention minus convolution, change with each tripling of the steps",
+        POINTS,
+        Cell("digits", slopes.per_doubling(slopes.gap("vit", "conv"), BUDGETS, 3.0)),
+    ),
+    f"attention beats convolution between patches ({COMMON})": within(
+        COMMON,
+        "attention, against convolution between patches",
+        POINTS,
+        "with_attention",
+        "conv",
+        margin=TASK_MARGIN,
+    ),
+}
+
 STUDY = Study(
     **words(__name__),
     grid=(
         Grid("digits", slopes.accuracies_by_steps, DIGITS),
         Grid(COMMON, with_convolution, ON_COMMON | {"unseen": 1_000}),
     ),
-    parts=parts(
-        {
-            f"attention beats convolution between patches (digits, {steps} steps)": difference(
-                f"attention, against convolution: {steps} steps",
-                POINTS,
-                Cell("digits", (str(steps), "vit")),
-                Cell("digits", (str(steps), "conv")),
-                margin=MARGIN,
-                spread=1.5,  # second run, ViT against CNN
-            )
-            for steps in BUDGETS
-        }
-        | {
-            "the difference changes with training (digits)": estimate(
-                "attention minus convolution, change with each tripling of the steps",
-                POINTS,
-                Cell("digits", slopes.per_doubling(slopes.gap("vit", "conv"), BUDGETS, 3.0)),
-            ),
-            f"attention beats convolution between patches ({COMMON})": within(
-                COMMON,
-                "attention, against convolution between patches",
-                POINTS,
-                "with_attention",
-                "conv",
-                margin=TASK_MARGIN,
-            ),
-        },
-        premises=FLOORS,
-    ),
+    parts=parts(HYPOTHESES, premises=FLOORS),
     panels=slopes.PANELS_BY_MIXER,
     summaries=slopes.SUMMARIES_BY_MIXER,
 )

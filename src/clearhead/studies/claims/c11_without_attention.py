@@ -26,6 +26,17 @@ JUDGED = {"digits": MANY, "steps": STEPS[MANY]}
 TWO = PerBudget(quick=0, full=2)
 ALLOWANCE = 0.5  # percentage points: twenty digits more or less in 4,000
 
+HYPOTHESES = {
+    f"{LABELS[x]}: no better than an MLP": non_inferiority(
+        f"MLP, against {LABELS[x]} ({MANY:,} digits)",
+        "percentage points",
+        Cell("mlp", "accuracy", JUDGED),
+        Cell(x, "accuracy", JUDGED),
+        margin=ALLOWANCE,
+    )
+    for x in ("no-attention", "uniform")
+}
+
 STUDY = Study(
     **words(__name__),
     grid=tuple(
@@ -37,18 +48,7 @@ STUDY = Study(
         )
         for digits, steps in STEPS.items()
     ),
-    parts=parts(
-        {
-            f"{LABELS[x]}: no better than an MLP": non_inferiority(
-                f"MLP, against {LABELS[x]} ({MANY:,} digits)",
-                "percentage points",
-                Cell("mlp", "accuracy", JUDGED),
-                Cell(x, "accuracy", JUDGED),
-                margin=ALLOWANCE,
-            )
-            for x in ("no-attention", "uniform")
-        }
-    ),
+    parts=parts(HYPOTHESES),
     panels=trainings.PANELS_BY_DIGITS,
     summaries=trainings.SUMMARIES_BY_DIGITS,
     labels=LABELS,

@@ -26,43 +26,44 @@ ATTENDS = {
     "patches attend to the digit that decides": (COMMON, "twin", "others"),
 }
 
+HYPOTHESES = {
+    **{
+        f"the ViT falls less than {LABELS[other]} under {' and '.join(noises)}": difference(
+            f"fall of {LABELS[other]}, against the ViT: {' and '.join(noises)}",
+            POINTS,
+            *(Cell("digits", fall_under(model, *noises)) for model in (other, "vit")),
+            margin=MARGIN,
+            spread=spread,
+        )
+        for noises in NOISES
+        for other, spread in SPREADS.items()
+    },
+    **{
+        f"{name} ({task})": within(
+            task, f"weight on {a}, against {b}", WEIGHT, a, b, margin=MIN_WEIGHT
+        )
+        for name, (task, a, b) in ATTENDS.items()
+    },
+    **{
+        f"attention avoids noisy patches ({task})": within(
+            task,
+            "attention on blank patches, without noise on them against with it",
+            WEIGHT,
+            *(("on_blank", "vit", x) for x in ("clean", "noisy")),
+            margin=MIN_SHIFT,
+            spread=2.0,
+        )
+        for task in ("digits", COMMON)
+    },
+}
+
 STUDY = Study(
     **words(__name__),
     grid=(
         Grid("digits", robustness.falls_and_neighbours, ON_DIGITS | UNSEEN),
         Grid(COMMON, robustness.falls_and_twins, ON_COMMON | UNSEEN),
     ),
-    parts=parts(
-        {
-            f"the ViT falls less than {LABELS[other]} under {' and '.join(noises)}": difference(
-                f"fall of {LABELS[other]}, against the ViT: {' and '.join(noises)}",
-                POINTS,
-                *(Cell("digits", fall_under(model, *noises)) for model in (other, "vit")),
-                margin=MARGIN,
-                spread=spread,
-            )
-            for noises in NOISES
-            for other, spread in SPREADS.items()
-        }
-        | {
-            f"{name} ({task})": within(
-                task, f"weight on {a}, against {b}", WEIGHT, a, b, margin=MIN_WEIGHT
-            )
-            for name, (task, a, b) in ATTENDS.items()
-        }
-        | {
-            f"attention avoids noisy patches ({task})": within(
-                task,
-                "attention on blank patches, without noise on them against with it",
-                WEIGHT,
-                *(("on_blank", "vit", x) for x in ("clean", "noisy")),
-                margin=MIN_SHIFT,
-                spread=2.0,
-            )
-            for task in ("digits", COMMON)
-        },
-        premises=FLOORS,
-    ),
+    parts=parts(HYPOTHESES, premises=FLOORS),
     panels=robustness.PANELS,
     summaries=robustness.SUMMARIES,
     labels=LABELS,

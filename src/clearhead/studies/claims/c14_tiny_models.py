@@ -21,6 +21,17 @@ MARGIN = 0.1  # percentage points
 TWO = PerBudget(quick=0, full=2)  # described, not judged
 SET_UPS = [("right", size) for size in SIZES] + [("plain", TINY)]
 
+HYPOTHESES = {
+    f"ViTs of {TINY} parameters beat nearest neighbours": difference(
+        f"a ViT of {TINY} parameters, against nearest neighbours",
+        "percentage points",
+        Cell("right", "accuracy", {"size": TINY}),
+        Cell(BASELINE, "accuracy"),
+        margin=MARGIN,
+        spread=0.35,
+    )
+}
+
 STUDY = Study(
     **words(__name__),
     grid=(
@@ -35,18 +46,7 @@ STUDY = Study(
         ),
         Grid(BASELINE, classifiers.nearest_neighbours_accuracy, SAMPLES),
     ),
-    parts=parts(
-        {
-            f"ViTs of {TINY} parameters beat nearest neighbours": difference(
-                f"a ViT of {TINY} parameters, against nearest neighbours",
-                "percentage points",
-                Cell("right", "accuracy", {"size": TINY}),
-                Cell(BASELINE, "accuracy"),
-                margin=MARGIN,
-                spread=0.35,
-            )
-        }
-    ),
+    parts=parts(HYPOTHESES),
     panels=classifiers.PANELS_BY_SIZE,
     summaries=(
         Summary("Accuracy (%), Muon", "accuracy", conditions=("right",), by="size"),

@@ -34,18 +34,18 @@ def exponent(condition: str, measure: str, high: float = EFFICIENT) -> Hypothesi
     return (exact if measure == "chain" else bound)(name, unit, cell, high=high)
 
 
+HYPOTHESES = {
+    "the chain of operations does not grow": exponent("explicit", "chain", PARALLEL),
+    "streamed, memory grows as the sequence": exponent("streamed", "bytes"),
+    "fused, time grows as the sequence": exponent("fused", "seconds"),
+    "by the formula, memory grows as the sequence": exponent("explicit", "bytes"),
+}
+
 STUDY = Study(
     **words(__name__),
     seeds={"quick": 4, "full": 12},
     grid=(Grid(CONDITIONS, cost.costs_by_length, SETTINGS),),
-    parts=parts(
-        {
-            "the chain of operations does not grow": exponent("explicit", "chain", PARALLEL),
-            "streamed, memory grows as the sequence": exponent("streamed", "bytes"),
-            "fused, time grows as the sequence": exponent("fused", "seconds"),
-            "by the formula, memory grows as the sequence": exponent("explicit", "bytes"),
-        }
-    ),
+    parts=parts(HYPOTHESES),
     panels=cost.PANELS,
     summaries=cost.SUMMARIES,
     labels={"recurrent": "LSTM"},

@@ -33,22 +33,24 @@ def attention(model: str, untrained: str, where: str, words: str) -> dict[str, H
     return {f"{words} attends to the referent ({MODELS[model]})": compared}
 
 
+HYPOTHESES = {
+    **attention(AT_IT, UNTRAINED, "at_it", "“it”"),
+    **attention(AFTERWARDS, UNTRAINED, "at_it", "“it”"),
+    "“it” needs its referent": difference(
+        "accuracy at “it”: other noun masked, against the referent masked",
+        SHARE,
+        *(Cell(CONDITION, (AT_IT, "cut_at_it", "noun", x)) for x in ("other", "right")),
+        margin=TENTH,
+    ),
+    **attention(CAUSAL, UNTRAINED_CAUSAL, "at_answer", "the word before the answer"),
+}
+
 STUDY = Study(
     **words(__name__),
     seeds={"quick": 2, "full": 10},
     grid=(Grid(CONDITION, pronouns.resolve_pronouns, SETTINGS),),
     parts=parts(
-        attention(AT_IT, UNTRAINED, "at_it", "“it”")
-        | attention(AFTERWARDS, UNTRAINED, "at_it", "“it”")
-        | {
-            "“it” needs its referent": difference(
-                "accuracy at “it”: other noun masked, against the referent masked",
-                SHARE,
-                *(Cell(CONDITION, (AT_IT, "cut_at_it", "noun", x)) for x in ("other", "right")),
-                margin=TENTH,
-            )
-        }
-        | attention(CAUSAL, UNTRAINED_CAUSAL, "at_answer", "the word before the answer"),
+        HYPOTHESES,
         premises={
             CONDITION: bound(
                 "accuracy on the position, least accurate trained model",

@@ -31,6 +31,32 @@ def correlated(task: str, name: str, measure: str = "correlation", suffix: str =
     return within(task, what, CORRELATION, *sides, margin=MARGIN)
 
 
+HYPOTHESES = {
+    **{f"{name} shows influence ({task})": correlated(task, name) for task, name in MAPS},
+    **{
+        f"{name} shows more than ink ({task})": within(
+            task,
+            f"{name}, given the ink, against 0",
+            CORRELATION,
+            ("beyond_ink", name),
+            0.0,
+            margin=INK_MARGIN,
+        )
+        for task, name in MAPS
+    },
+    **{
+        f"weights of the {name} layer show influence ({RECALL})": within(
+            RECALL,
+            f"weights of the {name} layer, against random numbers",
+            CORRELATION,
+            measure,
+            "random",
+            margin=MARGIN,
+        )
+        for name, measure in (("last", "weights"), ("first", "first"))
+    },
+}
+
 STUDY = Study(
     **words(__name__),
     grid=(
@@ -40,29 +66,7 @@ STUDY = Study(
         Grid("shipped", influence.influence_of_patches, {"images": 5}, num_seeds=THREE),
     ),
     parts=parts(
-        {f"{name} shows influence ({task})": correlated(task, name) for task, name in MAPS}
-        | {
-            f"{name} shows more than ink ({task})": within(
-                task,
-                f"{name}, given the ink, against 0",
-                CORRELATION,
-                ("beyond_ink", name),
-                0.0,
-                margin=INK_MARGIN,
-            )
-            for task, name in MAPS
-        }
-        | {
-            f"weights of the {name} layer show influence ({RECALL})": within(
-                RECALL,
-                f"weights of the {name} layer, against random numbers",
-                CORRELATION,
-                measure,
-                "random",
-                margin=MARGIN,
-            )
-            for name, measure in (("last", "weights"), ("first", "first"))
-        },
+        HYPOTHESES,
         premises=FLOORS,
         variants={
             f"{name} shows influence ({task})": {
