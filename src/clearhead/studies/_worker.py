@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 
+import numpy as np
+
 from clearhead._processes import exit_with_parent
 from clearhead.studies.claims import load_study
 from clearhead.studies.table import Trial, Values, canonical
@@ -69,10 +71,7 @@ def measure(task: Task, paths: Sequence[str] = ()) -> Measured:
 def _seed_everything(seed: int) -> None:
     """One thread, and the global random state of a new process, for libraries that use it."""
     random.seed(seed)
-    if "numpy" in sys.modules:
-        import numpy as np
-
-        np.random.seed(seed % 2**32)  # noqa: NPY002 - the global state, on purpose
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - the global state, on purpose
     if "torch" in sys.modules:
         import torch
 

@@ -2,8 +2,9 @@
 
 Everything is fixed before a result is seen, and nearly all of it is data, so that a claim file
 reads like a registration (`claims/c08_number_of_heads.py` is an example): a docstring with what is
-done and why, constants with the reasons for their values, and `STUDY = Study(...)`. What a trial
-does, and the panels and summaries that show it beside the evidence, are in `measures/`.
+done and why, constants with the reasons for their values, hypotheses, and `STUDY = Study(...)`. Its
+question and limits in words are in `claims/words.toml`; what a trial does, and the panels and
+summaries that show it beside the evidence, are in `measures/`.
 
 Both sides of a comparison have the same seeds: a study whose grid does not give them is rejected. A
 study of your own is such a file anywhere on Python's path: `clearhead study run MODULE:STUDY`.

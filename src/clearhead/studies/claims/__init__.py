@@ -1,14 +1,13 @@
 """The studies of the project by name, found without importing them, and the loading of any study.
 
-The file `c08_number_of_heads.py` holds the study "number-of-heads" of claim C8. `load_study` adds
-what `notes.toml` holds: what does not follow from it, what papers found, and further sources.
+The file `c08_number_of_heads.py` holds the design of the study "number-of-heads" of claim C8,
+`words.toml` its claim, question and limits in words, and what papers found.
 """
 
-import ast
 import importlib
 import sys
 import tomllib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -44,10 +43,8 @@ class Entry:
 
     @property
     def statement(self) -> str:
-        """The claim in words, read from the file's source: importing all studies takes seconds."""
-        tree = ast.parse((resources.files(CLAIMS) / f"{self.module}.py").read_text("utf-8"))
-        keywords = (x for x in ast.walk(tree) if isinstance(x, ast.keyword))
-        return next(str(ast.literal_eval(x.value)) for x in keywords if x.arg == "statement")
+        """The claim in words."""
+        return str(_words()[self.claim]["statement"])
 
 
 _FILES = sorted(Path(file.name) for file in resources.files(CLAIMS).iterdir())
@@ -71,7 +68,7 @@ def load_study(source: str) -> "Study":
 
     Raises `ConfigError` if there is no such module, or the object is not a `Study`.
     """
-    from clearhead.studies.study import Paper, Study
+    from clearhead.studies.study import Study
 
     module_name, _, attribute = source.partition(":")
     attribute = attribute or OBJECT
@@ -94,17 +91,19 @@ def load_study(source: str) -> "Study":
         raise ConfigError(
             f"{source!r} is not a Study: {attribute!r} in {module_name} is {type(study).__name__}"
         )
-    if not source.startswith(f"{CLAIMS}."):
-        return study
-    notes = _notes()[study.claim]
-    return replace(
-        study,
-        limits=tuple(notes.get("limits", ())),
-        literature=tuple(Paper(**paper) for paper in notes.get("papers", ())),
-        references=tuple(notes.get("references", ())),
-    )
+    return study
+
+
+def words(module: str) -> dict[str, Any]:
+    """The arguments of `Study` that `words.toml` holds for a claim file, by its `__name__`."""
+    from clearhead.studies.study import Paper
+
+    entry = Entry.of(module.rpartition(".")[2])
+    found = {"name": entry.name, "claim": entry.claim} | _words()[entry.claim]
+    found["literature"] = [Paper(**paper) for paper in found.get("literature", ())]
+    return {key: tuple(x) if isinstance(x, list) else x for key, x in found.items()}
 
 
 @cache
-def _notes() -> dict[str, Any]:
-    return tomllib.loads((resources.files(CLAIMS) / "notes.toml").read_text("utf-8"))
+def _words() -> dict[str, Any]:
+    return tomllib.loads((resources.files(CLAIMS) / "words.toml").read_text("utf-8"))

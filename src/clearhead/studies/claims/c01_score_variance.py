@@ -8,6 +8,7 @@ has more heads.
 """
 
 from clearhead.studies import Cell, Grid, PerBudget, Study, bound, exact, parts
+from clearhead.studies.claims import words
 from clearhead.studies.measures import scores
 from clearhead.studies.measures.scores import LEARNED, SQRT
 
@@ -20,18 +21,28 @@ SCALED = {scale: TRAINING | {"scale": scale} for scale in ("sqrt", "learned")}
 VARY = {"head_dim": PerBudget(quick=(4, 64), full=(4, 16, 64))}
 FEW = PerBudget(quick=1, full=3)  # described, not judged
 
+HYPOTHESES = {
+    "independent components have variance d_k": [
+        exact(
+            "variance of q·k / √d_k, independent components: largest distance from 1",
+            "1",
+            Cell("drawn", scores.largest_distance),
+            high=NEAR,
+        )
+    ],
+    "trained, standardised components do so too": [
+        bound(
+            f"departure from variance d_k, median head, d_k {head_dim}",
+            "times",
+            Cell(SQRT, scores.median_departure, {"head_dim": head_dim}),
+            high=NEAR_WHEN_TRAINED,
+        )
+        for head_dim in VARY["head_dim"].full
+    ],
+}
+
 STUDY = Study(
-    name="score-variance",
-    claim="C1",
-    statement="With unit-variance inputs, q·k has variance d_k; dividing by √d_k keeps it near 1 "
-    "whatever d_k is.",
-    question="Is the variance of q·k equal to d_k for independent components of variance 1, and "
-    "for standardised components of trained classifiers?",
-    conditions="Independent components from three distributions, d_k 4 to 512; small classifiers "
-    "(width 64, two layers) trained on MNIST with d_k 4 to 64, scaled by 1/√d_k or by a learned "
-    "factor for each head; the shipped model.",
-    measure="Variance of the scores over pairs of a query and a key: unscaled, with 1/√d_k and "
-    "with 1/d_k; departure from variance d_k: how many times larger or smaller.",
+    **words(__name__),
     seeds={"quick": 2, "full": 6},
     grid=(
         Grid("drawn", scores.variances_of_random_scores, DRAWN),
@@ -39,25 +50,7 @@ STUDY = Study(
         Grid(SQRT, scores.variances_in_model, SCALED["sqrt"], vary=VARY),
         Grid(LEARNED, scores.variances_in_model, SCALED["learned"], vary=VARY, num_seeds=FEW),
     ),
-    parts=parts(
-        {
-            "independent components have variance d_k": exact(
-                "variance of q·k / √d_k, independent components: largest distance from 1",
-                "1",
-                Cell("drawn", scores.largest_distance),
-                high=NEAR,
-            ),
-            "trained, standardised components do so too": [
-                bound(
-                    f"departure from variance d_k, median head, d_k {head_dim}",
-                    "times",
-                    Cell(SQRT, scores.median_departure, {"head_dim": head_dim}),
-                    high=NEAR_WHEN_TRAINED,
-                )
-                for head_dim in VARY["head_dim"].full
-            ],
-        }
-    ),
+    parts=parts(HYPOTHESES),
     panels=scores.PANELS,
     summaries=scores.SUMMARIES,
     labels={SQRT: "trained, 1/√d_k", LEARNED: "trained, learned factor"},

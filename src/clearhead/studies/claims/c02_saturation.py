@@ -8,6 +8,7 @@ length √d_k of the keys. So "its gradient vanishes" has two meanings, and both
 """
 
 from clearhead.studies import Cell, Grid, PerBudget, Study, bound, difference, equivalence, parts
+from clearhead.studies.claims import words
 from clearhead.studies.measures import saturation
 from clearhead.studies.measures.saturation import KEYS, NORMS, log2_norm
 from clearhead.studies.measures.scores import HEAD_DIMS
@@ -25,50 +26,41 @@ UNSCALED, AT_SMALLEST, AT_LARGEST = (
     for scale, place in (("unscaled", -1), ("1/√d_k", 0), ("1/√d_k", -1))
 )
 
+HYPOTHESES = {
+    "unscaled softmax is nearly one-hot": bound(
+        f"unscaled at d_k {LARGEST}: mean largest of {KEYS} weights",
+        "share",
+        UNSCALED,
+        low=NEARLY_ONE_HOT,
+    ),
+    **{
+        f"the gradient vanishes ({name})": difference(
+            f"{name} at d_k {LARGEST}, mean norm, scaled against unscaled",
+            "halvings",
+            Cell("drawn", log2_norm("1/√d_k", norm)),
+            Cell("drawn", log2_norm("unscaled", norm)),
+            margin=HALVED,
+        )
+        for norm, name in NORMS.items()
+    },
+    "scaled weights do not depend on d_k": equivalence(
+        f"scaled: largest weight at d_k {LARGEST} against d_k {SMALLEST}",
+        "share",
+        AT_LARGEST,
+        AT_SMALLEST,
+        margin=STEADY,
+    ),
+}
+
 STUDY = Study(
-    name="saturation",
-    claim="C2",
-    statement="Without scaling, softmax saturates as d_k grows (almost one-hot), and its gradient "
-    "vanishes.",
-    question="How large are weights and gradients with and without 1/√d_k as d_k grows?",
-    conditions=f"{ROWS:,} queries with {KEYS} keys each, independent standard normal components, "
-    "d_k 4 to 512; classifiers (width 64, two layers) trained on MNIST with each scale.",
-    measure="Largest weight, Frobenius norms of the softmax's Jacobian and of ∂weights/∂query; "
-    "mean of rows.",
+    **words(__name__),
     seeds={"quick": 6, "full": 12},
     grid=(
         Grid("drawn", saturation.saturation_of_random_scores, SCORES),
         Grid("trained", saturation.saturation_in_model, TRAINING, vary=VARY, num_seeds=FEW),
     ),
-    parts=parts(
-        {
-            "unscaled softmax is nearly one-hot": bound(
-                f"unscaled at d_k {LARGEST}: mean largest of {KEYS} weights",
-                "share",
-                UNSCALED,
-                low=NEARLY_ONE_HOT,
-            ),
-            **{
-                f"the gradient vanishes ({name})": difference(
-                    f"{name} at d_k {LARGEST}, mean norm, scaled against unscaled",
-                    "halvings",
-                    Cell("drawn", log2_norm("1/√d_k", norm)),
-                    Cell("drawn", log2_norm("unscaled", norm)),
-                    margin=HALVED,
-                )
-                for norm, name in NORMS.items()
-            },
-            "scaled weights do not depend on d_k": equivalence(
-                f"scaled: largest weight at d_k {LARGEST} against d_k {SMALLEST}",
-                "share",
-                AT_LARGEST,
-                AT_SMALLEST,
-                margin=STEADY,
-            ),
-        }
-    ),
+    parts=parts(HYPOTHESES),
     panels=saturation.PANELS,
-    title=f"Softmax of {KEYS} scores, independent components",
     summaries=saturation.SUMMARIES,
     labels={"drawn": "random scores"},
 )

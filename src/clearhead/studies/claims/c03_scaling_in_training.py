@@ -12,6 +12,7 @@ are also taken at their best of three. To judge instability would take far more 
 """
 
 from clearhead.studies import Cell, Grid, Hypothesis, Study, Values, difference, estimate, parts
+from clearhead.studies.claims import words
 from clearhead.studies.measures import saturation
 from clearhead.studies.measures.saturation import train_with_scale
 
@@ -36,42 +37,34 @@ def compared(name: str, other: str, settings: Values, best_of: str = "") -> Hypo
     return difference(name, POINTS, first, second, margin=MARGIN, spread=3.5)  # second run
 
 
+HYPOTHESES: dict[str, Hypothesis | list[Hypothesis]] = {
+    **{
+        f"training is less effective ({name})": compared(name, "none", settings)
+        for name, settings in DECIDING.items()
+    },
+    f"training is less effective ({BEST})": compared(BEST, "none", UNIT, "rate"),
+    **{
+        f"… also from first scores of the same size ({x})": compared(x, "matched", DECIDING[x])
+        for x in DECIDING
+    },
+    "smaller first scores make up for a part": [
+        estimate(
+            f"first scores of the same size, against larger ones: {name}",
+            POINTS,
+            *(Cell(x, "accuracy", settings) for x in ("matched", "none")),
+        )
+        for name, settings in DECIDING.items()
+    ],
+}
+
 STUDY = Study(
-    name="scaling-in-training",
-    claim="C3",
-    statement="Without scaling, training is unstable or less effective.",
-    question="By how much does 1/√d_k raise the accuracy after 200 steps?",
-    conditions="ViTs of two layers and width 64, Muon, the same rates with and without the factor, "
-    "or the best of 0.3, 1 and 10 times the usual for each, and without it from smaller W_Q and "
-    "W_K; warm-up and clipped gradients; 1,000 digits of MNIST, 200 steps of 50.",
-    measure="Accuracy on 2,000 test digits drawn with the seed, in per cent; lost trainings (below "
-    "30 %, or a loss of NaN); norms of gradients of W_Q and W_K, and entropy, over time.",
+    **words(__name__),
     grid=(
         Grid(("sqrt", *OTHERS), train_with_scale, SHORT | VIT, vary={"head_dim": (SMALL, LARGE)}),
         Grid(("sqrt", *OTHERS), train_with_scale, SHORT | UNIT | {"rate": "usual"}),
         Grid(("sqrt", "none"), train_with_scale, SHORT | UNIT, vary={"rate": ("low", "high")}),
     ),
-    parts=parts(
-        {
-            f"training is less effective ({name})": compared(name, "none", settings)
-            for name, settings in DECIDING.items()
-        }
-        | {f"training is less effective ({BEST})": compared(BEST, "none", UNIT, "rate")}
-        | {
-            f"… also from first scores of the same size ({x})": compared(x, "matched", DECIDING[x])
-            for x in DECIDING
-        }
-        | {
-            "smaller first scores make up for a part": [
-                estimate(
-                    f"first scores of the same size, against larger ones: {name}",
-                    POINTS,
-                    *(Cell(x, "accuracy", settings) for x in ("matched", "none")),
-                )
-                for name, settings in DECIDING.items()
-            ]
-        }
-    ),
+    parts=parts(HYPOTHESES),
     panels=saturation.training_panels(UNIT, DECIDING),
     summaries=saturation.training_summaries(UNIT, DECIDING),
     labels={"sqrt": "1/√d_k", "none": "unscaled", "matched": "unscaled, smaller W_Q and W_K"},

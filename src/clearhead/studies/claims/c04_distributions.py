@@ -10,58 +10,51 @@ should change. Whether stronger attention goes with stronger influence is C17.
 """
 
 from clearhead.studies import Cell, Grid, PerBudget, Study, difference, exact, parts
+from clearhead.studies.claims import words
 from clearhead.studies.measures import distributions as rows
 
 IMAGES = {"images": 500}
 TRAINING = IMAGES | {"digits": PerBudget(quick=6_000, full=9_000), "epochs": 2}
 LABELS = {"random": "random tensors", "shipped": "shipped model", "trained": "small classifiers"}
 
+HYPOTHESES = {
+    "rows are probability distributions": [
+        exact(
+            "rows of weights: largest distance of a sum from 1",
+            rows.EPSILONS,
+            *(Cell(x, rows.sum_error) for x in LABELS),
+            high=rows.ROUNDING,
+        ),
+        exact(
+            "weights: farthest outside 0 … 1, or on a masked key",
+            "share",
+            *(Cell(x, rows.outside_or_forbidden) for x in LABELS),
+            low=0.0,
+            high=0.0,
+        ),
+    ],
+    **{
+        f"permuting the last layer's weights changes predictions ({LABELS[x]})": [
+            difference(
+                f"{LABELS[x]}: change of probabilities, weights permuted or not",
+                "total variation",
+                *(Cell(x, measure) for measure in ("moved", "moved_none")),
+                margin=rows.MOVED,
+            )
+        ]
+        for x in ("trained", "shipped")
+    },
+}
+
 STUDY = Study(
-    name="distributions",
-    claim="C4",
-    statement="Softmax rows are probability distributions, and interpretable ones.",
-    question="Are all rows of weights distributions, and do predictions change when they are "
-    "permuted?",
-    conditions="Random tensors in four types of float, scores of deviation up to 10⁴, five kinds "
-    "of masks; the shipped model (one set of weights, other digits for each seed) and small "
-    "classifiers (width 32, four layers) trained on MNIST, on unseen digits.",
-    measure="Distance of a row's sum from 1 in machine epsilons per key; total variation between "
-    "probabilities with the model's weights and with each row permuted over its keys.",
+    **words(__name__),
     seeds={"quick": 3, "full": 12},
     grid=(
         Grid("random", rows.errors_of_random_rows, {"draws": 3}),
         Grid("shipped", rows.errors_and_moves_in_model, IMAGES),
         Grid("trained", rows.errors_and_moves_in_model, TRAINING),
     ),
-    parts=parts(
-        {
-            "rows are probability distributions": (
-                exact(
-                    "rows of weights: largest distance of a sum from 1",
-                    rows.EPSILONS,
-                    *(Cell(x, rows.sum_error) for x in LABELS),
-                    high=rows.ROUNDING,
-                ),
-                exact(
-                    "weights: farthest outside 0 … 1, or on a masked key",
-                    "share",
-                    *(Cell(x, rows.outside_or_forbidden) for x in LABELS),
-                    low=0.0,
-                    high=0.0,
-                ),
-            ),
-            **{
-                f"permuting the last layer's weights changes predictions ({LABELS[x]})": difference(
-                    f"{LABELS[x]}: change of probabilities, weights permuted or not",
-                    "total variation",
-                    Cell(x, "moved"),
-                    Cell(x, "moved_none"),
-                    margin=rows.MOVED,
-                )
-                for x in ("trained", "shipped")
-            },
-        }
-    ),
+    parts=parts(HYPOTHESES),
     panels=rows.PANELS,
     summaries=rows.SUMMARIES,
     labels=LABELS,

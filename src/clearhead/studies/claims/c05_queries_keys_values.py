@@ -7,6 +7,7 @@ alike.
 """
 
 from clearhead.studies import Cell, Grid, Hypothesis, PerBudget, Study, exact, parts
+from clearhead.studies.claims import words
 from clearhead.studies.measures import changes
 
 IMAGES = {"images": 100}
@@ -22,46 +23,35 @@ def unchanged(name: str, measure: str, unit: str, high: float = changes.ROUNDING
     return exact(name, unit, *(Cell(x, measure) for x in LABELS), high=high)
 
 
+HYPOTHESES = {
+    "values take no part in the weights": [
+        unchanged("other values: largest change of a weight of that layer", "values", "share", 0.0)
+    ],
+    "a key is the same for every query, and each query has its own weights": [
+        unchanged(
+            "another key: largest change of a score with any other key", "other_columns", "1"
+        ),
+        unchanged(
+            "another query: largest change in the weights of any other query", "other_rows", "share"
+        ),
+        exact(
+            "random tensors, another query or key: smallest change of what is its own",
+            "1",
+            Cell("random", lambda values: min(values["own_row"], values["own_column"])),
+            low=CHANGED,
+        ),
+    ],
+}
+
 STUDY = Study(
-    name="queries-keys-values",
-    claim="C5",
-    statement="Values take no part in the weights; a key is the same for every query; each query "
-    "has its own weights.",
-    question="What changes in the weights when values, one key or one query are replaced?",
-    conditions="Random tensors of random sizes; every layer of the shipped model and of small "
-    "classifiers (width 32, four layers) trained on MNIST, changed in a forward pass.",
-    measure="Largest change of weights or scores where none may be, smallest where one must be.",
+    **words(__name__),
     seeds={"quick": 2, "full": 8},
     grid=(
         Grid("random", changes.changes_in_random_tensors, {"draws": 50}),
         Grid("shipped", changes.changes_in_classifier, IMAGES),
         Grid("trained", changes.changes_in_classifier, TRAINING),
     ),
-    parts=parts(
-        {
-            "values take no part in the weights": unchanged(
-                "other values: largest change of a weight of that layer", "values", "share", 0.0
-            ),
-            "a key is the same for every query, and each query has its own weights": (
-                unchanged(
-                    "another key: largest change of a score with any other key",
-                    "other_columns",
-                    "1",
-                ),
-                unchanged(
-                    "another query: largest change in the weights of any other query",
-                    "other_rows",
-                    "share",
-                ),
-                exact(
-                    "random tensors, another query or key: smallest change of what is its own",
-                    "1",
-                    Cell("random", lambda values: min(values["own_row"], values["own_column"])),
-                    low=CHANGED,
-                ),
-            ),
-        }
-    ),
+    parts=parts(HYPOTHESES),
     panels=changes.PANELS,
     summaries=changes.SUMMARIES,
     labels=LABELS,

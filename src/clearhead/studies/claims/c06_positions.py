@@ -7,6 +7,7 @@ in pilots at the usual one tokens outgrew sine-cosine positions, and shuffling h
 """
 
 from clearhead.studies import Cell, Grid, Hypothesis, PerBudget, Study, difference, exact, parts
+from clearhead.studies.claims import words
 from clearhead.studies.measures import changes
 from clearhead.studies.measures.changes import ONE_SHUFFLE, POSITIONS, RATES
 
@@ -32,37 +33,27 @@ def predicted(rate: str, positions: str) -> dict[str, Hypothesis]:
     }
 
 
+HYPOTHESES = {
+    "outputs permute with their tokens": exact(
+        "outputs of attention against permuted outputs, without positions",
+        "of the largest output",
+        Cell("layers", "error"),
+        high=ROUNDING,
+    ),
+    **predicted("usual rate", "learned"),
+    **predicted("usual rate", "sine-cosine"),
+    **predicted("low rate", "learned"),
+    **predicted("low rate", "sine-cosine"),
+}
+
 STUDY = Study(
-    name="positions",
-    claim="C6",
-    statement="Self-attention does not depend on position: permute the tokens and the outputs "
-    "permute; positional encodings restore order, and the digit model needs them.",
-    question="Do outputs of attention permute with its tokens, and how much accuracy do positional "
-    "encodings add to digit classifiers?",
-    conditions="Random attention layers in float64; classifiers (width 32, two layers) trained on "
-    "the same MNIST digits with learned, sine-cosine and no positions at rates of 0.02 and 0.006, "
-    "and one on a single fixed shuffle, described only.",
-    measure="Largest difference over the largest output; accuracy on 2,000 unseen digits, the same "
-    "for all seeds.",
+    **words(__name__),
     grid=(
         Grid("layers", changes.errors_of_random_layers, {"layers": 30}),
         Grid(POSITIONS, changes.accuracies_with_positions, TRAINING, vary={"rate": RATES}),
         Grid(ONE_SHUFFLE, changes.accuracies_with_positions, SHUFFLED, num_seeds=FEW),
     ),
-    parts=parts(
-        {
-            "outputs permute with their tokens": exact(
-                "outputs of attention against permuted outputs, without positions",
-                "of the largest output",
-                Cell("layers", "error"),
-                high=ROUNDING,
-            )
-        }
-        | predicted("usual rate", "learned")
-        | predicted("usual rate", "sine-cosine")
-        | predicted("low rate", "learned")
-        | predicted("low rate", "sine-cosine")
-    ),
+    parts=parts(HYPOTHESES),
     panels=changes.POSITION_PANELS,
     summaries=changes.POSITION_SUMMARIES,
 )

@@ -8,6 +8,7 @@ known what a head should attend to: the value of the queried key.
 """
 
 from clearhead.studies import Grid, Measure, PerBudget, Study, parts
+from clearhead.studies.claims import words
 from clearhead.studies.measures import heads
 from clearhead.studies.measures.tasks import COMMON, RECALL
 from clearhead.studies.measures.trainings import FLOORS, ON_COMMON, ON_DIGITS, ON_RECALL, within
@@ -35,36 +36,26 @@ PARTS: dict[str, tuple[tuple[str, str, Measure, Measure], tuple[str, ...]]] = {
 }
 """By name: what is compared, with its unit, and the conditions"""
 
+HYPOTHESES = {
+    f"{name} ({LABELS[condition]})": within(
+        condition,
+        *compared,
+        margin=MARGINS[compared[1]],
+        spread=SPREADS.get(compared[1]) if condition == "small" else None,
+    )
+    for name, (compared, conditions) in PARTS.items()
+    for condition in conditions
+}
+
 STUDY = Study(
-    name="specialised-heads",
-    claim="C7",
-    statement="Heads specialise: different heads attend to different things, beyond what untrained "
-    "heads do.",
-    question="Are trained heads farther apart than untrained ones, and do they have roles?",
-    conditions="ViTs of two layers and four heads, trained on 3,000 digits of MNIST for 300 steps, "
-    "or on the common digit, and 21 untrained ones each; text models of the same depth on recall; "
-    "one for each seed, shared with other claims. The shipped model is described.",
-    measure="Jensen-Shannon distance between heads of a layer and share of heads with a role, on "
-    "100 unseen images (quick: 50); accuracy on 500; in recall, weight on the queried key's value.",
+    **words(__name__),
     grid=(
         Grid("small", heads.compare_heads, IMAGES | ON_DIGITS),
         Grid(COMMON, heads.compare_heads, IMAGES | ON_COMMON),
         Grid(RECALL, heads.compare_heads_on_recall, {"unseen": 500} | ON_RECALL),
         Grid("shipped", heads.compare_heads, IMAGES, num_seeds=PerBudget(quick=1, full=2)),
     ),
-    parts=parts(
-        {
-            f"{name} ({LABELS[condition]})": within(
-                condition,
-                *compared,
-                margin=MARGINS[compared[1]],
-                spread=SPREADS.get(compared[1]) if condition == "small" else None,
-            )
-            for name, (compared, conditions) in PARTS.items()
-            for condition in conditions
-        },
-        premises=FLOORS,
-    ),
+    parts=parts(HYPOTHESES, premises=FLOORS),
     panels=heads.PANELS,
     summaries=heads.SUMMARIES,
     labels=LABELS,

@@ -9,6 +9,7 @@ are measured with the models of other claims, and all numbers of heads have the 
 from functools import partial
 
 from clearhead.studies import Cell, Grid, PerBudget, Study, difference, equivalence, estimate, parts
+from clearhead.studies.claims import words
 from clearhead.studies.measures import slopes
 from clearhead.studies.measures.slopes import WIDTHS, accuracy_with_heads
 from clearhead.studies.measures.tasks import COMMON, RECALL
@@ -22,17 +23,28 @@ MARGIN, TASK_MARGIN = 0.5, 2.0
 with_one_head = partial(floor_of, one={"num_heads": 1})
 ONE, ENOUGH, MANY = (Cell("heads", "accuracy", {"heads": heads}) for heads in (1, 8, 32))
 
+HYPOTHESES = {
+    "8 heads are better than 1 (digits)": difference(
+        "8 heads, against 1", POINTS, ENOUGH, ONE, margin=MARGIN, spread=0.5
+    ),
+    "32 heads are as good as 8 (digits)": equivalence(
+        "32 heads, against 8", POINTS, MANY, ENOUGH, margin=MARGIN, spread=0.6
+    ),
+    "the gain depends on the width (digits)": estimate(
+        "gain of 8 heads over 1, change with each doubling of the width",
+        POINTS,
+        Cell("widths", slopes.per_doubling(slopes.gain, WIDTHS)),
+    ),
+    **{
+        f"4 heads are better than 1 ({task})": within(
+            task, "4 heads, against 1", POINTS, "with_attention", "one", margin=TASK_MARGIN
+        )
+        for task in (COMMON, RECALL)
+    },
+}
+
 STUDY = Study(
-    name="number-of-heads",
-    claim="C8",
-    statement="More heads give better features, up to a saturation point.",
-    question="How does accuracy depend on the number of heads at constant width?",
-    conditions="ViTs of two layers and width 64 (105,000 parameters) with 1 to 32 heads, trained "
-    "on 2,500 digits of MNIST for 250 steps of 100, no augmentation, at half the rates that were "
-    "best at width 32; the same at widths 16 and 32. The models of other claims, of width 32, on "
-    "the common digit and on recall, with 4 heads and 1.",
-    measure="Accuracy on all 10,000 test digits, on 1,000 unseen images and on 500 unseen texts, "
-    "in per cent.",
+    **words(__name__),
     grid=(
         Grid("heads", accuracy_with_heads, DIGITS, vary={"heads": (1, 8, 32)}),
         Grid("heads", accuracy_with_heads, DIGITS, vary={"heads": (2, 4, 16)}, num_seeds=TWO),
@@ -40,29 +52,7 @@ STUDY = Study(
         Grid(COMMON, with_one_head, ON_COMMON | {"unseen": 1_000}),
         Grid(RECALL, with_one_head, ON_RECALL | {"unseen": 500}),
     ),
-    parts=parts(
-        {
-            "8 heads are better than 1 (digits)": difference(
-                "8 heads, against 1", POINTS, ENOUGH, ONE, margin=MARGIN, spread=0.5
-            ),
-            "32 heads are as good as 8 (digits)": equivalence(
-                "32 heads, against 8", POINTS, MANY, ENOUGH, margin=MARGIN, spread=0.6
-            ),
-            "the gain depends on the width (digits)": estimate(
-                "gain of 8 heads over 1, change with each doubling of the width",
-                POINTS,
-                Cell("widths", slopes.per_doubling(slopes.gain, WIDTHS)),
-            ),
-            **{
-                f"4 heads are better than 1 ({task})": within(
-                    task, "4 heads, against 1", POINTS, "with_attention", "one", margin=TASK_MARGIN
-                )
-                for task in (COMMON, RECALL)
-            },
-        },
-        premises=FLOORS,
-    ),
+    parts=parts(HYPOTHESES, premises=FLOORS),
     panels=slopes.PANELS_BY_HEADS,
-    title="The number of heads at constant width and constant parameters",
     summaries=slopes.SUMMARIES_BY_HEADS,
 )

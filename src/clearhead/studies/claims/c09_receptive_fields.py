@@ -6,6 +6,7 @@ up seeing everything; nothing follows for large images.
 """
 
 from clearhead.studies import Cell, Grid, PerBudget, Study, bound, difference, exact, parts
+from clearhead.studies.claims import words
 from clearhead.studies.hypotheses import Hypothesis
 from clearhead.studies.measures import layers
 from clearhead.studies.table import Measure
@@ -35,38 +36,28 @@ def larger(name: str, condition: str, measure: Measure) -> Hypothesis:
     return difference(name, SHARE, *cells, margin=QUARTER)
 
 
+HYPOTHESES = {
+    "each pixel can change a unit of a ViT's first layer": exact(
+        "trained ViTs, first layer: theoretical field",
+        SHARE,
+        *(Cell(x, ("reached", 0)) for x in TRAINED),
+        low=1.0,
+    ),
+    **{part: half(x, "effective field", FIRST) for part, x in EFFECTIVE.items()},
+    LARGER: larger("first layer: effective field, ViT against CNN", "ViT trained", FIRST),
+    "the field of a CNN widens layer by layer": larger(
+        "CNN: effective field, last layer against first", "CNN trained", LAST
+    ),
+}
+
 STUDY = Study(
-    name="receptive-fields",
-    claim="C9",
-    statement="A ViT has a global receptive field from the first layer; that of a CNN grows "
-    "slowly, layer by layer.",
-    question="How large is the effective receptive field after the first layer of a ViT and a CNN, "
-    "and how does that of the CNN grow?",
-    conditions="A ViT (width 32, six blocks, patches of 7 × 7) and a CNN (widths 8, 16, 32, six "
-    "convolutions of 3 × 3), untrained and trained on the same MNIST digits; the shipped model "
-    "(width 64, six blocks, one set of weights); gradients on 50 unseen digits for each seed.",
-    measure="Share of pixels with any gradient, and with 4.55 % of the largest or more (root mean "
-    "square over digits and random directions), for the middle unit of each layer.",
+    **words(__name__),
     grid=(
         Grid(AS_THEY_ARE, layers.fields_of_classifier, IMAGES),
         Grid(("ViT trained", "CNN trained"), layers.fields_of_classifier, IMAGES | TRAINING),
     ),
     parts=parts(
-        {
-            "each pixel can change a unit of a ViT's first layer": exact(
-                "trained ViTs, first layer: theoretical field",
-                SHARE,
-                *(Cell(x, ("reached", 0)) for x in TRAINED),
-                low=1.0,
-            )
-        }
-        | {part: half(x, "effective field", FIRST) for part, x in EFFECTIVE.items()}
-        | {
-            LARGER: larger("first layer: effective field, ViT against CNN", "ViT trained", FIRST),
-            "the field of a CNN widens layer by layer": larger(
-                "CNN: effective field, last layer against first", "CNN trained", LAST
-            ),
-        },
+        HYPOTHESES,
         variants={
             part: {
                 f"cut-off {y}": half(x, f"field from {y} of the largest gradient", ("cut_offs", y))

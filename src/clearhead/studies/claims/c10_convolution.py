@@ -10,6 +10,7 @@ common digit needs a comparison of distant patches by their content.
 from functools import partial
 
 from clearhead.studies import Cell, Grid, Study, difference, estimate, parts
+from clearhead.studies.claims import words
 from clearhead.studies.measures import slopes
 from clearhead.studies.measures.slopes import BUDGETS
 from clearhead.studies.measures.tasks import COMMON
@@ -21,49 +22,40 @@ MARGIN, TASK_MARGIN = 0.5, 5.0
 """Twenty digits more or less in 4,000; the common digit has accuracies tens of points apart"""
 with_convolution = partial(floor_of, conv={"name": "conv"})
 
+HYPOTHESES = {
+    **{
+        f"attention beats convolution between patches (digits, {steps} steps)": difference(
+            f"attention, against convolution: {steps} steps",
+            POINTS,
+            Cell("digits", (str(steps), "vit")),
+            Cell("digits", (str(steps), "conv")),
+            margin=MARGIN,
+            spread=1.5,  # second run, ViT against CNN
+        )
+        for steps in BUDGETS
+    },
+    "the difference changes with training (digits)": estimate(
+        "attention minus convolution, change with each tripling of the steps",
+        POINTS,
+        Cell("digits", slopes.per_doubling(slopes.gap("vit", "conv"), BUDGETS, 3.0)),
+    ),
+    f"attention beats convolution between patches ({COMMON})": within(
+        COMMON,
+        "attention, against convolution between patches",
+        POINTS,
+        "with_attention",
+        "conv",
+        margin=TASK_MARGIN,
+    ),
+}
+
 STUDY = Study(
-    name="convolution",
-    claim="C10",
-    statement="Global reasoning beats convolution alone on these digits.",
-    question="Is attention between patches better than convolution, all else equal?",
-    conditions="Two blocks of width 32 on 4 × 4 patches, 28,000 parameters, with attention or "
-    "with a 3 × 3 convolution; 90, 300 and 900 steps of 100 on 3,000 digits of MNIST, no "
-    "augmentation; and the common digit, beside blocks without any mixing.",
-    measure="Accuracy on 4,000 unseen digits or 1,000 unseen images, in per cent.",
+    **words(__name__),
     grid=(
         Grid("digits", slopes.accuracies_by_steps, DIGITS),
         Grid(COMMON, with_convolution, ON_COMMON | {"unseen": 1_000}),
     ),
-    parts=parts(
-        {
-            f"attention beats convolution between patches (digits, {steps} steps)": difference(
-                f"attention, against convolution: {steps} steps",
-                POINTS,
-                Cell("digits", (str(steps), "vit")),
-                Cell("digits", (str(steps), "conv")),
-                margin=MARGIN,
-                spread=1.5,  # second run, ViT against CNN
-            )
-            for steps in BUDGETS
-        }
-        | {
-            "the difference changes with training (digits)": estimate(
-                "attention minus convolution, change with each tripling of the steps",
-                POINTS,
-                Cell("digits", slopes.per_doubling(slopes.gap("vit", "conv"), BUDGETS, 3.0)),
-            ),
-            f"attention beats convolution between patches ({COMMON})": within(
-                COMMON,
-                "attention, against convolution between patches",
-                POINTS,
-                "with_attention",
-                "conv",
-                margin=TASK_MARGIN,
-            ),
-        },
-        premises=FLOORS,
-    ),
+    parts=parts(HYPOTHESES, premises=FLOORS),
     panels=slopes.PANELS_BY_MIXER,
-    title="Blocks with attention and with convolution between patches",
     summaries=slopes.SUMMARIES_BY_MIXER,
 )

@@ -11,6 +11,7 @@ behind. Whether the ViT itself is better than the MLP is not part of the claim.
 """
 
 from clearhead.studies import Cell, Grid, PerBudget, Study, non_inferiority, parts
+from clearhead.studies.claims import words
 from clearhead.studies.measures import trainings
 from clearhead.studies.measures.trainings import STEPS
 
@@ -25,16 +26,19 @@ JUDGED = {"digits": MANY, "steps": STEPS[MANY]}
 TWO = PerBudget(quick=0, full=2)
 ALLOWANCE = 0.5  # percentage points: twenty digits more or less in 4,000
 
+HYPOTHESES = {
+    f"{LABELS[x]}: no better than an MLP": non_inferiority(
+        f"MLP, against {LABELS[x]} ({MANY:,} digits)",
+        "percentage points",
+        Cell("mlp", "accuracy", JUDGED),
+        Cell(x, "accuracy", JUDGED),
+        margin=ALLOWANCE,
+    )
+    for x in ("no-attention", "uniform")
+}
+
 STUDY = Study(
-    name="without-attention",
-    claim="C11",
-    statement="Without attention a Transformer is no better than a plain MLP.",
-    question="How far is an MLP on the pixels behind a Transformer's blocks without attention?",
-    conditions=f"Models of about 28,000 parameters, {STEPS[MANY]} steps of 100 digits drawn from "
-    f"{MANY:,} training digits of MNIST, no augmentation, rates tuned with the same effort. With "
-    "uniform attention 4,224 parameters (15 %) have no effect. Beside them the ViT, and 100 "
-    "and 1,000 digits.",
-    measure="Accuracy on 4,000 test digits drawn with the seed, in per cent.",
+    **words(__name__),
     grid=tuple(
         Grid(
             LABELS,
@@ -44,20 +48,8 @@ STUDY = Study(
         )
         for digits, steps in STEPS.items()
     ),
-    parts=parts(
-        {
-            f"{LABELS[x]}: no better than an MLP": non_inferiority(
-                f"MLP, against {LABELS[x]} ({MANY:,} digits)",
-                "percentage points",
-                Cell("mlp", "accuracy", JUDGED),
-                Cell(x, "accuracy", JUDGED),
-                margin=ALLOWANCE,
-            )
-            for x in ("no-attention", "uniform")
-        }
-    ),
+    parts=parts(HYPOTHESES),
     panels=trainings.PANELS_BY_DIGITS,
-    title="A Transformer's blocks with and without attention, and a plain MLP",
     summaries=trainings.SUMMARIES_BY_DIGITS,
     labels=LABELS,
 )

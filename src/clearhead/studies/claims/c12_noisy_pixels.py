@@ -8,6 +8,7 @@ adjacent patches with ink; in the common digit the digit of the same class in th
 """
 
 from clearhead.studies import Cell, Grid, Study, difference, parts
+from clearhead.studies.claims import words
 from clearhead.studies.measures import robustness
 from clearhead.studies.measures.robustness import BLANK, LABELS, fall_under
 from clearhead.studies.measures.tasks import COMMON
@@ -25,53 +26,45 @@ ATTENDS = {
     "patches attend to the digit that decides": (COMMON, "twin", "others"),
 }
 
+HYPOTHESES = {
+    **{
+        f"the ViT falls less than {LABELS[other]} under {' and '.join(noises)}": difference(
+            f"fall of {LABELS[other]}, against the ViT: {' and '.join(noises)}",
+            POINTS,
+            *(Cell("digits", fall_under(model, *noises)) for model in (other, "vit")),
+            margin=MARGIN,
+            spread=spread,
+        )
+        for noises in NOISES
+        for other, spread in SPREADS.items()
+    },
+    **{
+        f"{name} ({task})": within(
+            task, f"weight on {a}, against {b}", WEIGHT, a, b, margin=MIN_WEIGHT
+        )
+        for name, (task, a, b) in ATTENDS.items()
+    },
+    **{
+        f"attention avoids noisy patches ({task})": within(
+            task,
+            "attention on blank patches, without noise on them against with it",
+            WEIGHT,
+            *(("on_blank", "vit", x) for x in ("clean", "noisy")),
+            margin=MIN_SHIFT,
+            spread=2.0,
+        )
+        for task in ("digits", COMMON)
+    },
+}
+
 STUDY = Study(
-    name="noisy-pixels",
-    claim="C12",
-    statement="Patches attend to relevant neighbours, which makes a ViT robust to noisy pixels.",
-    question="Do patches attend to what is relevant, and does a ViT fall less far under noise?",
-    conditions="Models of about 28,000 parameters, trained on 3,000 clean digits of MNIST for 300 "
-    "steps, or a ViT on the common digit; fifteen corruptions as in MNIST-C, and impulse noise on "
-    "the patches without ink.",
-    measure="Per cent of the digits that all models classify correctly without noise (of 1,000) "
-    "and a model no longer does; attention in per cent, mean over queries, heads and layers.",
+    **words(__name__),
     grid=(
         Grid("digits", robustness.falls_and_neighbours, ON_DIGITS | UNSEEN),
         Grid(COMMON, robustness.falls_and_twins, ON_COMMON | UNSEEN),
     ),
-    parts=parts(
-        {
-            f"the ViT falls less than {LABELS[other]} under {' and '.join(noises)}": difference(
-                f"fall of {LABELS[other]}, against the ViT: {' and '.join(noises)}",
-                POINTS,
-                *(Cell("digits", fall_under(model, *noises)) for model in (other, "vit")),
-                margin=MARGIN,
-                spread=spread,
-            )
-            for noises in NOISES
-            for other, spread in SPREADS.items()
-        }
-        | {
-            f"{name} ({task})": within(
-                task, f"weight on {a}, against {b}", WEIGHT, a, b, margin=MIN_WEIGHT
-            )
-            for name, (task, a, b) in ATTENDS.items()
-        }
-        | {
-            f"attention avoids noisy patches ({task})": within(
-                task,
-                "attention on blank patches, without noise on them against with it",
-                WEIGHT,
-                *(("on_blank", "vit", x) for x in ("clean", "noisy")),
-                margin=MIN_SHIFT,
-                spread=2.0,
-            )
-            for task in ("digits", COMMON)
-        },
-        premises=FLOORS,
-    ),
+    parts=parts(HYPOTHESES, premises=FLOORS),
     panels=robustness.PANELS,
-    title="Noise: falls from equal starts, and what patches attend to",
     summaries=robustness.SUMMARIES,
     labels=LABELS,
 )

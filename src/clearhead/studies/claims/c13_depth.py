@@ -7,7 +7,8 @@ between "lower" and "upper" can move. Where nearly all queries attend to one key
 (Xiao et al. 2023; Darcet et al. 2023), distance says where that key is; their share is described.
 """
 
-from clearhead.studies import Cell, Grid, PerBudget, Study, difference, estimate, parts
+from clearhead.studies import Cell, Grid, Hypothesis, PerBudget, Study, difference, estimate, parts
+from clearhead.studies.claims import words
 from clearhead.studies.measures import layers
 from clearhead.studies.measures.slopes import over_layers, per_doubling
 from clearhead.studies.measures.tasks import COMMON, RECALL
@@ -24,57 +25,47 @@ MEASURES = {
 }
 """Name, unit, and the smallest change from the first to the last layer that matters"""
 
+HYPOTHESES: dict[str, Hypothesis | list[Hypothesis]] = {
+    **{
+        f"{name} grows with depth ({depth} layers)": difference(
+            f"{name}, change over {depth} layers",
+            unit,
+            Cell("depths", over_layers((str(depth), measure))),
+            margin=margin,
+        )
+        for measure, (name, unit, margin) in MEASURES.items()
+        for depth in (DEPTHS[0], DEPTHS[-1])
+    },
+    **{
+        f"what decides is combined in the last layer ({task})": within(
+            task,
+            "accuracy of a probe on one token, change over the layers",
+            POINTS,
+            over_layers("single"),
+            0.0,
+            margin=MEASURES["single"][2],
+        )
+        for task in (COMMON, RECALL)
+    },
+    "the changes depend on the number of layers": [
+        estimate(
+            f"{name}: change over the layers, with each doubling of the depth",
+            unit,
+            Cell("depths", per_doubling(over_layers(measure), DEPTHS)),
+        )
+        for measure, (name, unit, _) in MEASURES.items()
+    ],
+}
+
 STUDY = Study(
-    name="depth",
-    claim="C13",
-    statement="Higher layers combine global clues: attention or information spreads with depth.",
-    question="What changes from the first to the last layer, and how does that depend on depth?",
-    conditions="ViTs of width 32 with 2, 4 and 6 layers, trained on 3,000 digits of MNIST for 300 "
-    "steps, one for each seed; the models of the common digit and of recall, of two layers; beside "
-    "them the shipped model.",
-    measure="By layer: mean attention distance in patches; share of pixels with 4.55 % of the "
-    "largest gradient or more, the residual path included; accuracy on 1,000 unseen images of a "
-    "ridge regression on single tokens, fitted on 1,000 others. Change: slope over relative depth.",
+    **words(__name__),
     grid=(
         Grid("depths", layers.layers_by_depth, IMAGES | ON_DIGITS | {"depths": DEPTHS}),
         Grid(COMMON, layers.layers_of_model, ON_COMMON | IMAGES),
         Grid(RECALL, layers.probes_of_recall, ON_RECALL | {"unseen": 500}),
         Grid("shipped", layers.layers_of_model, IMAGES, num_seeds=FEW),
     ),
-    parts=parts(
-        {
-            f"{name} grows with depth ({depth} layers)": difference(
-                f"{name}, change over {depth} layers",
-                unit,
-                Cell("depths", over_layers((str(depth), measure))),
-                margin=margin,
-            )
-            for measure, (name, unit, margin) in MEASURES.items()
-            for depth in (DEPTHS[0], DEPTHS[-1])
-        }
-        | {
-            f"what decides is combined in the last layer ({task})": within(
-                task,
-                "accuracy of a probe on one token, change over the layers",
-                POINTS,
-                over_layers("single"),
-                0.0,
-                margin=MEASURES["single"][2],
-            )
-            for task in (COMMON, RECALL)
-        }
-        | {
-            "the changes depend on the number of layers": [
-                estimate(
-                    f"{name}: change over the layers, with each doubling of the depth",
-                    unit,
-                    Cell("depths", per_doubling(over_layers(measure), DEPTHS)),
-                )
-                for measure, (name, unit, _) in MEASURES.items()
-            ]
-        },
-        premises=FLOORS,
-    ),
+    parts=parts(HYPOTHESES, premises=FLOORS),
     panels=layers.DEPTH_PANELS,
     summaries=layers.DEPTH_SUMMARIES,
     labels={"shipped": "shipped model"},

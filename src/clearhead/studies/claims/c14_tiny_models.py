@@ -9,6 +9,7 @@ scaling law.
 """
 
 from clearhead.studies import Cell, Grid, PerBudget, Study, Summary, difference, parts
+from clearhead.studies.claims import words
 from clearhead.studies.measures import classifiers
 from clearhead.studies.measures.classifiers import SIZES, accuracy_in_set_up
 
@@ -20,15 +21,19 @@ MARGIN = 0.1  # percentage points
 TWO = PerBudget(quick=0, full=2)  # described, not judged
 SET_UPS = [("right", size) for size in SIZES] + [("plain", TINY)]
 
+HYPOTHESES = {
+    f"ViTs of {TINY} parameters beat nearest neighbours": difference(
+        f"a ViT of {TINY} parameters, against nearest neighbours",
+        "percentage points",
+        Cell("right", "accuracy", {"size": TINY}),
+        Cell(BASELINE, "accuracy"),
+        margin=MARGIN,
+        spread=0.35,
+    )
+}
+
 STUDY = Study(
-    name="tiny-models",
-    claim="C14",
-    statement="Even tiny ViTs do well on MNIST with the right set-up.",
-    question=f"Are ViTs of {TINY} parameters more accurate than nearest neighbours?",
-    conditions=f"ViTs of 3 k to 100 k parameters; all {DIGITS:,} training digits of MNIST, "
-    f"{EPOCHS} times in batches of {BATCH_SIZE}, no augmentation, at rates tuned for 30 k; "
-    "beside them a plain set-up, with another optimiser, rate and warm-up.",
-    measure="Accuracy on 4,000 test digits drawn with the seed, in per cent.",
+    **words(__name__),
     grid=(
         *(
             Grid(
@@ -41,20 +46,8 @@ STUDY = Study(
         ),
         Grid(BASELINE, classifiers.nearest_neighbours_accuracy, SAMPLES),
     ),
-    parts=parts(
-        {
-            f"ViTs of {TINY} parameters beat nearest neighbours": difference(
-                f"a ViT of {TINY} parameters, against nearest neighbours",
-                "percentage points",
-                Cell("right", "accuracy", {"size": TINY}),
-                Cell(BASELINE, "accuracy"),
-                margin=MARGIN,
-                spread=0.35,
-            )
-        }
-    ),
+    parts=parts(HYPOTHESES),
     panels=classifiers.PANELS_BY_SIZE,
-    title="Error rate by number of parameters",
     summaries=(
         Summary("Accuracy (%), Muon", "accuracy", conditions=("right",), by="size"),
         Summary("Accuracy (%), AdamW", "accuracy", conditions=("plain",), by="size"),

@@ -12,6 +12,7 @@ because buffers of oneDNN are not seen, nor the gain by a second thread.
 """
 
 from clearhead.studies import Cell, Grid, Hypothesis, PerBudget, Study, bound, exact, parts
+from clearhead.studies.claims import words
 from clearhead.studies.measures import cost
 from clearhead.studies.measures.cost import CONDITIONS, MEASURES
 
@@ -33,28 +34,19 @@ def exponent(condition: str, measure: str, high: float = EFFICIENT) -> Hypothesi
     return (exact if measure == "chain" else bound)(name, unit, cell, high=high)
 
 
+HYPOTHESES = {
+    "the chain of operations does not grow": exponent("explicit", "chain", PARALLEL),
+    "streamed, memory grows as the sequence": exponent("streamed", "bytes"),
+    "fused, time grows as the sequence": exponent("fused", "seconds"),
+    "by the formula, memory grows as the sequence": exponent("explicit", "bytes"),
+}
+
 STUDY = Study(
-    name="long-sequences",
-    claim="C15",
-    statement="Attention works in parallel and efficiently for long sequences.",
-    question="How do the longest chain of operations, time and memory grow with the sequence?",
-    conditions="One head of 64 components, batch 1, float32, forward only, one thread; explicit, "
-    "fused (torch) and streamed in plain PyTorch, without projections; beside them an LSTM of the "
-    "same width with its own. A sum over all keys counts as one operation.",
-    measure="Processor seconds (minimum of several runs), peak bytes of torch's allocator, longest "
-    "chain in autograd's graph; slopes of log against log, overall and between lengths.",
+    **words(__name__),
     seeds={"quick": 4, "full": 12},
     grid=(Grid(CONDITIONS, cost.costs_by_length, SETTINGS),),
-    parts=parts(
-        {
-            "the chain of operations does not grow": exponent("explicit", "chain", PARALLEL),
-            "streamed, memory grows as the sequence": exponent("streamed", "bytes"),
-            "fused, time grows as the sequence": exponent("fused", "seconds"),
-            "by the formula, memory grows as the sequence": exponent("explicit", "bytes"),
-        }
-    ),
+    parts=parts(HYPOTHESES),
     panels=cost.PANELS,
-    title="One head of 64 components, batch 1, float32, one thread",
     summaries=cost.SUMMARIES,
     labels={"recurrent": "LSTM"},
     exclusive=True,

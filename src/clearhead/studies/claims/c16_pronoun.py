@@ -13,6 +13,7 @@ length was then fixed by pilots (seeds 0 to 4) that measured accuracy alone.
 """
 
 from clearhead.studies import Cell, Grid, Hypothesis, PerBudget, Study, bound, difference, parts
+from clearhead.studies.claims import words
 from clearhead.studies.measures import pronouns
 from clearhead.studies.measures.pronouns import MODELS, attention_accuracy
 
@@ -32,32 +33,24 @@ def attention(model: str, untrained: str, where: str, words: str) -> dict[str, H
     return {f"{words} attends to the referent ({MODELS[model]})": compared}
 
 
+HYPOTHESES = {
+    **attention(AT_IT, UNTRAINED, "at_it", "“it”"),
+    **attention(AFTERWARDS, UNTRAINED, "at_it", "“it”"),
+    "“it” needs its referent": difference(
+        "accuracy at “it”: other noun masked, against the referent masked",
+        SHARE,
+        *(Cell(CONDITION, (AT_IT, "cut_at_it", "noun", x)) for x in ("other", "right")),
+        margin=TENTH,
+    ),
+    **attention(CAUSAL, UNTRAINED_CAUSAL, "at_answer", "the word before the answer"),
+}
+
 STUDY = Study(
-    name="pronoun",
-    claim="C16",
-    statement="In “The dog chased the ball because it was fast”, attention can resolve “it”.",
-    question="Does the chosen head give the referent more weight than in an untrained model, and "
-    "does masking the referent for “it” lower accuracy?",
-    conditions="Text Transformers of 25,000 parameters (width 32, two layers of four heads, 105 "
-    "words), trained with AdamW on 20,000 generated sentences: causal, and two bidirectional ones "
-    "that start from it, one also trained to predict the referent at “it”; counterbalanced sets "
-    "with pairs of nouns that were never together in training, different ones for each seed.",
-    measure="Share of sentences in which the chosen weight on the referent is the larger one "
-    "(position alone gives 50 %); accuracy, by noun, when “it” cannot attend to one of the nouns.",
+    **words(__name__),
     seeds={"quick": 2, "full": 10},
     grid=(Grid(CONDITION, pronouns.resolve_pronouns, SETTINGS),),
     parts=parts(
-        attention(AT_IT, UNTRAINED, "at_it", "“it”")
-        | attention(AFTERWARDS, UNTRAINED, "at_it", "“it”")
-        | {
-            "“it” needs its referent": difference(
-                "accuracy at “it”: other noun masked, against the referent masked",
-                SHARE,
-                *(Cell(CONDITION, (AT_IT, "cut_at_it", "noun", x)) for x in ("other", "right")),
-                margin=TENTH,
-            )
-        }
-        | attention(CAUSAL, UNTRAINED_CAUSAL, "at_answer", "the word before the answer"),
+        HYPOTHESES,
         premises={
             CONDITION: bound(
                 "accuracy on the position, least accurate trained model",
@@ -71,7 +64,6 @@ STUDY = Study(
         },
     ),
     panels=pronouns.PANELS,
-    title="Resolving “it” with pairs of nouns that were never together in training",
     summaries=pronouns.SUMMARIES,
     labels={CONDITION: "models of one seed"},
 )

@@ -12,6 +12,7 @@ from itertools import product
 
 from clearhead.insight.attribution import RANDOM, RAW, ROLLOUT
 from clearhead.studies import Grid, Hypothesis, PerBudget, Study, parts
+from clearhead.studies.claims import words
 from clearhead.studies.measures import influence
 from clearhead.studies.measures.tasks import COMMON, RECALL
 from clearhead.studies.measures.trainings import FLOORS, ON_COMMON, ON_DIGITS, ON_RECALL, within
@@ -30,18 +31,34 @@ def correlated(task: str, name: str, measure: str = "correlation", suffix: str =
     return within(task, what, CORRELATION, *sides, margin=MARGIN)
 
 
+HYPOTHESES = {
+    **{f"{name} shows influence ({task})": correlated(task, name) for task, name in MAPS},
+    **{
+        f"{name} shows more than ink ({task})": within(
+            task,
+            f"{name}, given the ink, against 0",
+            CORRELATION,
+            ("beyond_ink", name),
+            0.0,
+            margin=INK_MARGIN,
+        )
+        for task, name in MAPS
+    },
+    **{
+        f"weights of the {name} layer show influence ({RECALL})": within(
+            RECALL,
+            f"weights of the {name} layer, against random numbers",
+            CORRELATION,
+            measure,
+            "random",
+            margin=MARGIN,
+        )
+        for name, measure in (("last", "weights"), ("first", "first"))
+    },
+}
+
 STUDY = Study(
-    name="weights-and-influence",
-    claim="C17",
-    statement="Attention weights show what mattered: stronger attention, stronger influence on the "
-    "output.",
-    question="Do attention weights rank patches and words by their influence on the prediction?",
-    conditions="ViTs of two layers and four heads, trained on 3,000 digits of MNIST for 300 steps, "
-    "or on the common digit; text models on recall; one for each seed, shared with other claims. "
-    "The shipped model is described.",
-    measure="Spearman's correlation over the 16 patches of an image with the size of their exact "
-    "Shapley values, mean over 20 unseen images (quick: 10), and partial, given the ink; in recall "
-    "over the 4 pairs, mean over 200 texts.",
+    **words(__name__),
     grid=(
         Grid("digits", influence.influence_of_patches, IMAGES | ON_DIGITS),
         Grid(COMMON, influence.influence_of_patches, ON_COMMON | MORE_IMAGES),
@@ -49,29 +66,7 @@ STUDY = Study(
         Grid("shipped", influence.influence_of_patches, {"images": 5}, num_seeds=THREE),
     ),
     parts=parts(
-        {f"{name} shows influence ({task})": correlated(task, name) for task, name in MAPS}
-        | {
-            f"{name} shows more than ink ({task})": within(
-                task,
-                f"{name}, given the ink, against 0",
-                CORRELATION,
-                ("beyond_ink", name),
-                0.0,
-                margin=INK_MARGIN,
-            )
-            for task, name in MAPS
-        }
-        | {
-            f"weights of the {name} layer show influence ({RECALL})": within(
-                RECALL,
-                f"weights of the {name} layer, against random numbers",
-                CORRELATION,
-                measure,
-                "random",
-                margin=MARGIN,
-            )
-            for name, measure in (("last", "weights"), ("first", "first"))
-        },
+        HYPOTHESES,
         premises=FLOORS,
         variants={
             f"{name} shows influence ({task})": {
@@ -82,7 +77,6 @@ STUDY = Study(
         },
     ),
     panels=influence.PANELS,
-    title="Maps from attention weights and the influence of patches",
     summaries=influence.SUMMARIES,
     labels={"shipped": "shipped model"},
 )
