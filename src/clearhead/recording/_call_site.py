@@ -250,7 +250,7 @@ class CallSites:
 
 def _is_graph(module: nn.Module) -> bool:
     """Whether it is a compiled graph, or one that the compiler has wrapped."""
-    return isinstance(getattr(module, "_orig_mod", module), fx.GraphModule)
+    return isinstance(module._modules.get("_orig_mod", module), fx.GraphModule)
 
 
 def _submodule(module: nn.Module, path: str | None) -> nn.Module:

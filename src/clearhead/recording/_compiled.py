@@ -319,7 +319,8 @@ def _records(frame: FrameType) -> bool:
         graph = getattr(frame.f_locals.get("self"), "graph", None)
         nodes = graph.nodes if isinstance(graph, fx.Graph) else ()
         recorder = torch.ops.clearhead.record.default
-        known = any(x.target is recorder or RECORDED in x.meta for x in nodes)
+        is_recorder = is_code and "clearhead" in frame.f_code.co_names
+        known = is_recorder or any(x.target is recorder or RECORDED in x.meta for x in nodes)
         RECORDING.put(key, known)
     return known
 
