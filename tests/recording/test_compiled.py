@@ -343,6 +343,19 @@ def test_later_captures_use_the_same_graph() -> None:
     assert "record" not in graphs[0].code
 
 
+def test_a_graph_returns_one_tensor_of_each_memory() -> None:
+    graphs = []
+
+    def backend(graph: fx.GraphModule, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    recorded(torch.compile(Model(), backend=backend))
+    (outputs,) = next(iter(graphs[0].graph.find_nodes(op="output"))).args
+    memory = [x.meta["example_value"].untyped_storage() for x in outputs]
+    assert len({x._cdata for x in memory}) == len(memory) == 2 * 2 + 2  # projections, output
+
+
 def test_nested_captures_record_all_calls() -> None:
     compiled = torch.compile(Model(), backend="eager")
     with torch.no_grad(), ch.capture() as outer:

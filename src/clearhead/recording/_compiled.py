@@ -242,22 +242,23 @@ def _recorded(
 ) -> Tensor:
     if dropout_p > 0.0:  # its random numbers cannot be repeated
         reject_compiled()
-    number, copied, path = _last_call()
+    number, copied, kept, path = _last_call()
     if query.is_cuda:  # graphs of CUDA write their outputs to the same memory again
         copied = tuple(range(5))
     tensors = [x if x is None else x.detach() for x in (query, key, value, attn_mask, output)]
     previous = OUTPUTS.mark if number else None
     options = (is_causal, scale, enable_gqa, path, level, list(copied), previous)
     OUTPUTS.mark = torch.ops.clearhead.record.default(*tensors, *options)
-    setattr(OUTPUTS, f"call_{number}", tensors)
+    setattr(OUTPUTS, f"call_{number}", [tensors[i] for i in kept])
     return output
 
 
 @call_while_compiling
-def _last_call() -> tuple[int, tuple[int, ...], str]:
-    """Of the last fused call: its number, arguments that must be copied, and its module's path.
+def _last_call() -> tuple[int, tuple[int, ...], tuple[int, ...], str]:
+    """Of the last fused call: its number, tensors to be copied and kept, and its module's path.
 
-    The arguments (their positions) share memory with inputs of the graph, such as caches.
+    Tensors are given by their positions: query, key, value, mask and output. Copied are those that
+    share memory with inputs of the graph, such as caches; kept is one of each other memory.
     """
     graph = traced_graph()
     number = sum(node.target is torch.ops.clearhead.record.default for node in graph.nodes)
@@ -265,8 +266,10 @@ def _last_call() -> tuple[int, tuple[int, ...], str]:
     call = next(node for node in reversed(graph.nodes) if _is_fused(node.target))
     call.meta[RECORDED] = True
     arguments: Any = FusedCall(*call.args, **call.kwargs)[:4]
-    copied = (i for i, x in enumerate(arguments) if x is not None and _memory(x) in inputs)
-    return number, tuple(copied), _path()
+    memory = {i: _memory(x) for i, x in enumerate((*arguments, call)) if x is not None}
+    copied = tuple(i for i, x in memory.items() if x in inputs)
+    kept = {x: i for i, x in memory.items() if x not in inputs}
+    return number, copied, tuple(kept.values()), _path()
 
 
 def _memory(node: fx.Node) -> int | None:
