@@ -320,7 +320,7 @@ def _records(frame: FrameType) -> bool:
     known = RECORDING.of(key)
     if known is None:
         graph = getattr(frame.f_locals.get("self"), "graph", None)
-        nodes = graph.nodes if isinstance(graph, fx.Graph) else ()
+        nodes: Any = graph.nodes if isinstance(graph, fx.Graph) else ()
         recorder = torch.ops.clearhead.record.default
         is_recorder = is_code and "clearhead" in frame.f_code.co_names
         known = is_recorder or any(x.target is recorder or RECORDED in x.meta for x in nodes)
