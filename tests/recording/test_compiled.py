@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-from functorch.compile import make_boxed_func
 from torch import Tensor, fx, nn
 from torch._dynamo.backends.common import aot_autograd
+from torch._functorch.aot_autograd import make_boxed_func
 from torch.fx.passes.split_module import split_module
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -185,7 +185,7 @@ class OwnInterpreter(fx.Interpreter):
 
 def each_call_apart(graph: fx.GraphModule) -> fx.GraphModule:
     numbers = iter(range(999))
-    return split_module(graph, None, lambda _: next(numbers))  # type: ignore[arg-type]
+    return split_module(graph, graph, lambda _: next(numbers))
 
 
 # How backends run a graph.
