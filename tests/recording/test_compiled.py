@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, fx, nn
+from torch._dynamo.backends.common import aot_autograd
+from torch._functorch.aot_autograd import make_boxed_func
+from torch.fx.passes.split_module import split_module
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
@@ -173,6 +176,64 @@ def test_a_compiled_model_is_recorded(backend: str, fullgraph: bool, ran_before:
     torch.testing.assert_close(output, plain)
     assert recording.names == ("blocks.0", "blocks.1")
     assert_same(recording, expected)
+
+
+class OwnInterpreter(fx.Interpreter):
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        return target(*args, **kwargs)
+
+
+def each_call_apart(graph: fx.GraphModule) -> fx.GraphModule:
+    numbers = iter(range(999))
+    return split_module(graph, graph, lambda _: next(numbers))
+
+
+# How backends run a graph.
+BACKENDS: dict[str, Callable[[fx.GraphModule, Any], Any]] = {
+    "module": lambda graph, _: graph,
+    "copy": lambda graph, _: fx.GraphModule(graph, deepcopy(graph.graph)),
+    "interpreter": lambda graph, _: fx.Interpreter(graph).run,
+    "own interpreter": lambda graph, _: lambda *args: OwnInterpreter(graph).run(*args),
+    "split": lambda graph, _: each_call_apart(graph),
+    "split interpreter": lambda graph, _: fx.Interpreter(each_call_apart(graph)).run,
+    "interpreter of operators": aot_autograd(
+        fw_compiler=lambda graph, _: make_boxed_func(fx.Interpreter(graph).run)
+    ),
+}
+
+
+@pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
+def test_a_graph_is_recorded_once_however_its_backend_runs_it(backend: Any) -> None:
+    model = Model()
+    expected, plain = recorded(model)
+    compiled = torch.compile(model, backend=backend)
+    for _ in range(2):
+        recording, output = recorded(compiled)
+        torch.testing.assert_close(output, plain)
+        assert recording.names == ("blocks.0", "blocks.1")
+        assert_same(recording, expected)
+
+
+class LeafTracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, Attend)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_an_interpreter_of_a_traced_model_records_the_paths_of_its_modules(fused: bool) -> None:
+    model = Model(fused=fused)
+    expected, _ = recorded(model)
+    inlined, traced = fx.symbolic_trace(model), fx.GraphModule(model, LeafTracer().trace(model))
+    for run, names in (
+        (traced, ("blocks.0", "blocks.1")),
+        (fx.Interpreter(traced).run, ("blocks.0", "blocks.1")),
+        (fx.Interpreter(model, graph=traced.graph).run, ("blocks.0", "blocks.1")),
+        (inlined, ("Model", "Model#2")),
+        (fx.Interpreter(inlined).run, ("Model", "Model#2")),
+    ):
+        recording, _ = recorded(run)
+        assert recording.names == names
+        assert_same(recording, expected)
 
 
 @pytest.mark.parametrize(

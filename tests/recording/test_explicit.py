@@ -229,6 +229,10 @@ SOFT_CAPS: dict[str, tuple[Callable[[Tensor], Tensor], float, Any]] = {
     "in place": (lambda x: x.mul_(SCALE).div_(3.0).tanh_().mul_(3.0), SCALE, 3.0),
     "tensor": (lambda x: (x * SCALE / CAP).tanh() * CAP, SCALE, 3.0),
     "each head": (lambda x: (x * SCALE / CAPS).tanh() * CAPS, SCALE, array(CAPS)),
+    "one number": (lambda x: (x * (SCALE / 3.0)).tanh() * 3.0, SCALE, 3.0),
+    "one divisor": (lambda x: 3 * torch.tanh(x / (3.0 * 11**0.5)), SCALE, 3.0),
+    "one number, each head": (lambda x: (x * (SCALE / CAPS)).tanh() * CAPS, SCALE, array(CAPS)),
+    "one tensor": (lambda x: (x * (SCALE / CAP)).tanh() * CAP, SCALE, 3.0),
     "changed layout": (lambda x: (x * SCALE / 3.0).flatten(0, 1).tanh().view_as(x) * 3, SCALE, 3.0),
 }
 
@@ -251,6 +255,20 @@ def test_a_tanh_that_is_no_cap_leaves_the_scale() -> None:
     record = record_of(lambda q, k, v: (10 * (q @ k.mT * SCALE).tanh()).softmax(-1) @ v)
     assert_close(record.scaled, PLAIN.scaled)
     assert_close(record.masked, 10 * np.tanh(PLAIN.scaled))
+
+
+def test_a_soft_cap_and_the_default_scale_as_one_factor_of_the_query() -> None:
+    record = record_of(lambda q, k, v: (10 * (q * (SCALE / 10) @ k.mT).tanh()).softmax(-1) @ v)
+    assert_close(record.scores, PLAIN.scores)
+    assert_close(record.scaled, PLAIN.scaled)
+    assert_close(record.masked, 10 * np.tanh(PLAIN.scaled / 10))
+
+
+def test_another_scale_as_one_number_with_a_soft_cap_is_not_separated() -> None:
+    record = record_of(lambda q, k, v: (10 * (q @ k.mT * (0.7 / 10)).tanh()).softmax(-1) @ v)
+    assert_close(record.scores, PLAIN.scores)
+    assert_close(record.scaled, PLAIN.scores * 0.07)
+    assert_close(record.masked, 10 * np.tanh(PLAIN.scores * 0.07))
 
 
 def divided_by_sum(x: Tensor) -> Tensor:

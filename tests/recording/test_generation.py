@@ -1,6 +1,6 @@
 """One recording of `generate()`: every step, and all steps of a layer as one matrix."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import clearhead as ch
-from clearhead.errors import CaptureError
+from clearhead.errors import CaptureError, UnfaithfulCaptureError
+from clearhead.recording import AttentionRecord
 
 from .models import T5, bart, gpt2, gpt_oss, hf_model, llama
 from .reference import assert_close, attention, generator, normal
@@ -166,22 +167,45 @@ def test_masks_and_biases_of_all_steps_take_the_memory_of_the_last(
     with ch.capture(gradients=True) as separate:  # without sharing
         model.set_attn_implementation(implementation)
         generate(model)
-    with ch.capture() as recording:
+    block = ch.capture()
+    with block as recording:
         generate(model)
-    storages: dict[str, set[int]] = {}
+        inside = mask_storages(block._records)
     for name, record in recording.items():
         expected = separate[name].weights
         torch.testing.assert_close(record.weights, expected, atol=0, rtol=0, equal_nan=True)
+    for storages in (inside, mask_storages(recording)):
+        assert storages
+        assert all(len(of) <= 2 for of in storages.values())
+
+
+def mask_storages(records: Mapping[str, AttentionRecord]) -> dict[str, set[int]]:
+    """For each module, the storages of its masks and biases, without those of the first step."""
+    storages: dict[str, set[int]] = {}
+    for name, record in records.items():
         path, _, call = name.partition("#")
         if call and "encoder.block" not in path:  # the first step has other rows
-            tensors = [
-                record.attn_mask,
-                *(x for step in record.pre_softmax for x in step.tensors()),
-            ]
-            data = {x.untyped_storage().data_ptr() for x in tensors if x is not None and x.dim()}
+            steps = (x for step in record.pre_softmax for x in step.tensors())
+            tensors = [x for x in (record.attn_mask, *steps) if x is not None and x.dim()]
+            data = {x.untyped_storage().data_ptr() for x in tensors if x.numel()}
             storages.setdefault(path, set()).update(data)
-    assert storages
-    assert all(len(of) <= 2 for of in storages.values())
+    return storages
+
+
+def test_a_mask_that_is_changed_after_its_step_is_detected_in_all_steps_that_share_it() -> None:
+    mask = torch.zeros(1, 1, 1, NEW, dtype=torch.float64)
+    q, k, v = (normal(2, 3, NEW, 11, seed=seed) for seed in (1, 2, 3))
+    with ch.capture() as recording:
+        for step in range(1, NEW + 1):
+            parts = (q[:, :, step - 1 : step], k[:, :, :step], v[:, :, :step])
+            F.scaled_dot_product_attention(*parts, attn_mask=mask[..., :step].clone())
+    recording.verify()
+    last = recording[-1].attn_mask
+    assert last is not None
+    last.add_(1.0)
+    for record in recording.records:
+        with pytest.raises(UnfaithfulCaptureError):
+            record.check_not_modified()
 
 
 def test_a_static_cache_is_recorded_from_copies() -> None:

@@ -506,14 +506,18 @@ def _(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     "backend", [None, "aot_eager", pytest.param("inductor", marks=pytest.mark.slow)]
 )
 def test_the_python_function_of_a_custom_operator_is_recorded(backend: str | None) -> None:
-    run = core if backend is None else torch.compile(core, backend=backend)
+    def function(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        output = core(q * 1.0, k, v)
+        return output, (q * output.sum()).exp()  # in the memory of q * 1.0
+
+    run = function if backend is None else torch.compile(function, backend=backend)
     run(Q, K, V)
-    with torch.no_grad(), ch.capture():
-        run(Q, K, V)
-    with torch.no_grad(), ch.capture() as recording:
-        run(Q, K, V)
-    assert len(recording) == 1
-    assert_stages(recording[0], PLAIN)
+    for _ in range(2):
+        with torch.no_grad(), ch.capture() as outer, ch.capture() as recording:
+            run(Q, K, V)
+        for each in (outer, recording):
+            assert len(each.verify()) == 1
+            assert_stages(each[0], PLAIN)
 
 
 def in_a_thread(function: Callable[[], object]) -> None:

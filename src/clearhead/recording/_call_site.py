@@ -175,7 +175,7 @@ class CallSites:
                 if functions is not None and modules:
                     sequence = self._sequence(functions)
                     modules[id(sequence)] = sequence
-            elif not (in_graph and isinstance(owner, fx.GraphModule)):
+            elif not (in_graph and _is_graph(owner)):
                 modules[id(owner)] = owner
                 call = of_method if len(modules) == 1 else call
         return Running(list(modules.values()), call, Checkpoints(tuple(segments), repeated))
@@ -219,6 +219,8 @@ class CallSites:
             if code.co_argcount and code.co_varnames[0] == "self":
                 if not is_of_inductor(frame):  # f_locals would keep its buffers alive
                     owner = frame.f_locals.get("self")
+                    if isinstance(owner, fx.Interpreter):
+                        owner = owner.module
                     if isinstance(owner, nn.Module):
                         yield frame, owner
             elif code.co_filename == CHECKPOINTING:
@@ -244,6 +246,11 @@ class CallSites:
             self.roots[id(root)] = root, True
             path = known.get(id(module))
         return path and f"{path}.".replace(COMPILED_PREFIX, "").removesuffix(".")
+
+
+def _is_graph(module: nn.Module) -> bool:
+    """Whether it is a compiled graph, or one that the compiler has wrapped."""
+    return isinstance(module._modules.get("_orig_mod", module), fx.GraphModule)
 
 
 def _submodule(module: nn.Module, path: str | None) -> nn.Module:

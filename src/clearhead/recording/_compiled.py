@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_map
 from clearhead.errors import CaptureError
 from clearhead.recording._call_site import reject_compiled, reject_opaque
 from clearhead.recording._explicit import OperationTracker
-from clearhead.recording._history import SOFTMAX
+from clearhead.recording._history import SOFTMAX, WeakTable
 from clearhead.recording._record_of_call import FusedCall
 from clearhead.recording._torch_internals import (
     DisableInterception,
@@ -27,6 +27,7 @@ from clearhead.recording._torch_internals import (
     is_of_inductor,
     pop_mode,
     push_mode,
+    running_interpreter,
     traced_body,
     traced_graph,
     without_override_check,
@@ -45,6 +46,7 @@ ACTIVE = _Active()
 """The active modes of each thread."""
 
 CHECKED = "checked by clearhead"
+RECORDED = "recorded by clearhead"  # a backend may run the operator in another part of the graph
 
 
 class _Outputs:
@@ -262,6 +264,7 @@ def _last_call() -> tuple[int, tuple[int, ...], tuple[int, ...], str]:
     number = sum(node.target is torch.ops.clearhead.record.default for node in graph.nodes)
     inputs = {_memory(node) for node in graph.nodes if node.op in ("placeholder", "get_attr")}
     call = next(node for node in reversed(graph.nodes) if _is_fused(node.target))
+    call.meta[RECORDED] = True
     arguments: Any = FusedCall(*call.args, **call.kwargs)[:4]
     memory = {i: _memory(x) for i, x in enumerate((*arguments, call)) if x is not None}
     copied = tuple(i for i, x in memory.items() if x in inputs)
@@ -303,10 +306,26 @@ def called_by_graph() -> bool:
     return frame is not None and (is_of_inductor(frame) or _records(frame))
 
 
+# Whether graphs, or their code, contain the recording operator, or a call that it records.
+RECORDING: WeakTable[Any, bool] = WeakTable()
+
+
 def _records(frame: FrameType) -> bool:
-    """Whether a frame runs the code of a graph that contains the recording operator."""
-    code = frame.f_code
-    return code.co_filename.startswith("<eval_with_key>") and "clearhead" in code.co_names
+    """Whether a frame runs a graph, as code or by an interpreter, whose attention is recorded."""
+    is_code = frame.f_code.co_filename.startswith("<eval_with_key>")
+    interpreter = None if is_code else running_interpreter(frame)
+    key = frame.f_code if is_code else interpreter and interpreter.graph
+    if key is None:
+        return False
+    known = RECORDING.of(key)
+    if known is None:
+        graph = getattr(frame.f_locals.get("self"), "graph", None)
+        nodes: Any = graph.nodes if isinstance(graph, fx.Graph) else ()
+        recorder = torch.ops.clearhead.record.default
+        is_recorder = is_code and "clearhead" in frame.f_code.co_names
+        known = is_recorder or any(x.target is recorder or RECORDED in x.meta for x in nodes)
+        RECORDING.put(key, known)
+    return known
 
 
 # Modules between the caller and an intercepted function.

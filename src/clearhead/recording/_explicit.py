@@ -28,14 +28,12 @@ from clearhead.recording._history import (
     Softmax,
     TrackedAttention,
     WeakTable,
-    is_router,
     normaliser_of_call,
 )
 from clearhead.recording._layout import (
     LAYOUT,
     PLACEHOLDER,
     Step,
-    cast_to,
     lowest_precision,
     step_of_call,
 )
@@ -146,7 +144,7 @@ class OperationTracker:
                 continue
             if history.is_weights and not history.is_completed_by(oriented):
                 return True
-            if isinstance(oriented.second, nn.Parameter):
+            if isinstance(oriented.second, nn.Parameter) or history.is_mixed_by(oriented):
                 return history.is_scored
         return False
 
@@ -203,7 +201,7 @@ class OperationTracker:
         softmax.products += 1
         order = product.order or range(product.dims)
         keys = product.first if softmax.dim == order[-2] else product.second
-        if is_router(keys, tracked.values):
+        if isinstance(keys, nn.Parameter) and not isinstance(tracked.values.second, nn.Parameter):
             refusal = "it chooses among learned keys, as a router does"
         softmax.refusal = softmax.refusal or refusal
         return tracked if softmax.products == 1 and not refusal else None
@@ -236,6 +234,7 @@ class OperationTracker:
         if not isinstance(dim, int) or result.dim() < (2 if origin is None else 1):
             return
         softmax = self._new_softmax(dim % result.dim(), result, history)
+        softmax.is_safe = name == "_safe_softmax"
         if origin is not None:
             softmax.origin = origin
         if name == "_sparse_softmax":
@@ -374,7 +373,9 @@ class OperationTracker:
             if args[0] is followed:
                 self._keep(followed, history.then(step))
             elif step.name == "copy_" or _is_whole(args):
-                self._keep(args[0], history.then(cast_to(args[0].dtype)))
+                self._keep(
+                    args[0], history.then(Step("to", Tensor.to, (PLACEHOLDER, args[0].dtype)))
+                )
             return
         if not isinstance(result, Tensor) or not result.is_floating_point():
             if step is not None:

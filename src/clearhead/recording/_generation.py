@@ -15,24 +15,37 @@ from clearhead.attention.stages import share_heads
 from clearhead.errors import CaptureError
 from clearhead.recording._layout import PLACEHOLDER, Layout, Step
 from clearhead.recording._proof import is_masked
-from clearhead.recording._record import AttentionRecord, Versions, map_tensors
+from clearhead.recording._record import AttentionRecord, map_tensors, with_fields
 
 MAX_ATTENTIONS = 2  # of a module in one step, as in differential attention
 
 
+class _Shared(NamedTuple):
+    """A tensor of a record that begins or ends one of the next step: (count, …) on an axis."""
+
+    axis: int
+    count: int
+    at_end: bool
+
+    def view(self, of: Tensor) -> Tensor:
+        """The part of the tensor of the next step."""
+        start = of.shape[self.axis] - self.count if self.at_end else 0
+        return of.narrow(self.axis, start, self.count)
+
+
 class _Growth(NamedTuple):
-    """Records whose keys and values are the first of those of the newest call of the module."""
+    """Records of one cache, oldest first: which of their tensors are parts of the next record's."""
 
     newest: str
-    counts: dict[str, int]
+    earlier: dict[str, list[_Shared | None]]
 
 
 class SharedCaches:
-    """Stores the keys and values of a growing cache once, and not again for every step.
+    """Stores the keys, values and masks of a growing cache once, and not again for every step.
 
     A cache that concatenates makes new tensors in every step, n² · d numbers in the end. Where
     those of one call begin with those of the call before, records of earlier calls become views of
-    the newest tensors.
+    the newest tensors. So do masks, and biases of relative positions, which end with those before.
     """
 
     def __init__(self, records: dict[str, AttentionRecord]) -> None:
@@ -42,18 +55,21 @@ class SharedCaches:
     def add(self, record: AttentionRecord) -> None:
         """Compare a new record with the last ones of its module."""
         growths = self._growths.setdefault(base_name(record.name), [])
-        counts: dict[str, int] = {}
+        earlier: dict[str, list[_Shared | None]] = {}
         for growth in growths:
             before = self._records[growth.newest]
-            if _extends(record, before):
+            shared = [] if before.is_modified else _shared_parts(before, record)
+            if shared and None not in shared[:2]:
                 growths.remove(growth)
-                counts = growth.counts
-                counts[before.name] = before.key.shape[-2]
-                nothing, rest = before.key.new_empty(0), _versions(before, of_cache=False)
-                changed = replace(before, key=nothing, value=nothing, versions=rest)
-                self._records[before.name] = changed
+                earlier = growth.earlier
+                earlier[before.name] = shared
+                without = [
+                    part and (x.new_empty(0), None)
+                    for x, part in zip(_tensors(before), shared, strict=False)
+                ]
+                self._records[before.name] = _with_tensors(before, without)
                 break
-        growths.append(_Growth(record.name, counts))
+        growths.append(_Growth(record.name, earlier))
         if len(growths) > MAX_ATTENTIONS:
             self._share(growths.pop(0))
 
@@ -65,55 +81,50 @@ class SharedCaches:
         self._growths.clear()
 
     def _share(self, growth: _Growth) -> None:
-        for name, count in growth.counts.items():
-            newest, record = self._records[growth.newest], self._records[name]
-            key, value = (x[..., :count, :] for x in (newest.key, newest.value))
-            versions = (*record.versions, *_versions(newest, of_cache=True))
-            self._records[name] = replace(record, key=key, value=value, versions=versions)
-        for new, old in pairwise([growth.newest, *reversed(growth.counts)]):
-            self._records[old] = _with_shared_masks(self._records[old], self._records[new])
+        following = self._records[growth.newest]
+        for name, shared in reversed(growth.earlier.items()):
+            parts = zip(shared, _tensors(following), strict=False)
+            versions = {id(x): version for x, version in following.versions}
+            views = [part and (part.view(x), versions.get(id(x))) for part, x in parts]
+            following = self._records[name] = _with_tensors(self._records[name], views)
 
 
-def _with_shared_masks(record: AttentionRecord, next_step: AttentionRecord) -> AttentionRecord:
-    """The record with views of the masks of the next step, where its own are parts of these.
-
-    Masks of keys begin with the one before; biases of relative positions end with it.
-    """
-    if record.is_modified or next_step.is_modified:
-        return record
-    views: dict[int, Tensor] = {}
-    for new, old in zip(_masks(next_step), _masks(record), strict=False):
-        count = old.shape[-1] if old.dim() else 0
-        if count and new.dim() and new.shape[-1] >= count:
-            parts = (new[..., :count], new[..., new.shape[-1] - count :])
-            views |= {id(old): part for part in parts if _equal(part, old)}
-    return map_tensors(record, lambda x: views.get(id(x), x)) if views else record
-
-
-def _masks(record: AttentionRecord) -> list[Tensor]:
+def _tensors(record: AttentionRecord) -> list[Tensor]:
+    """Keys, values, and masks or other tensors before the softmax."""
     mask = () if record.attn_mask is None else (record.attn_mask,)
-    return [*mask, *(x for step in record.pre_softmax for x in step.tensors())]
+    steps = (x for step in record.pre_softmax for x in step.tensors())
+    return [record.key, record.value, *mask, *steps]
+
+
+def _shared_parts(record: AttentionRecord, following: AttentionRecord) -> list[_Shared | None]:
+    """For each tensor, of which part of the same one of the next step it is equal."""
+    pairs = zip(_tensors(record), _tensors(following), strict=False)
+    return [_shared(x, new, -1 if i > 1 else -2) for i, (x, new) in enumerate(pairs)]
+
+
+def _shared(x: Tensor, new: Tensor, axis: int) -> _Shared | None:
+    count = x.shape[axis] if x.dim() else 0
+    if not (count or axis == -2) or new.dim() != x.dim() or new.shape[axis] < count:
+        return None
+    ends = (False, True) if axis == -1 else (False,)
+    parts = (_Shared(axis, count, at_end) for at_end in ends)
+    return next((part for part in parts if _equal(part.view(new), x)), None)
+
+
+def _with_tensors(
+    record: AttentionRecord, changes: Sequence[tuple[Tensor, int | None] | None]
+) -> AttentionRecord:
+    """The record with some of its `_tensors` replaced, each with the version that it had."""
+    new = {id(x): y for x, y in zip(_tensors(record), changes, strict=False) if y is not None}
+    changed = map_tensors(record, lambda x: new[id(x)][0] if id(x) in new else x)
+    rest = ((x, version) for x, version in record.versions if id(x) not in new)
+    own = ((x, version) for x, version in new.values() if version is not None)
+    return with_fields(changed, versions=(*rest, *own))
 
 
 def base_name(name: str) -> str:
     """The path of the module, without the number of the call."""
     return name.partition("#")[0]
-
-
-def _versions(record: AttentionRecord, *, of_cache: bool) -> Versions:
-    """The versions of keys and values, or of all other tensors."""
-    cache = (record.key, record.value)
-    return tuple(
-        (x, version) for x, version in record.versions if any(x is y for y in cache) == of_cache
-    )
-
-
-def _extends(record: AttentionRecord, before: AttentionRecord) -> bool:
-    count = before.key.shape[-2]
-    return not before.is_modified and all(
-        new.shape[-2] >= count and _equal(new[..., :count, :], old)
-        for new, old in ((record.key, before.key), (record.value, before.value))
-    )
 
 
 def _equal(one: Tensor, other: Tensor) -> bool:

@@ -89,6 +89,7 @@ class Softmax:
         products: How many products it was recognised in as the weights of values.
         refusal: Why it is not recorded although it was recognised.
         multiplied: Whether its result, not recognised as weights, was multiplied with a tensor.
+        is_safe: Whether rows whose keys are all masked are zero, and not NaN.
     """
 
     module: nn.Module | None
@@ -101,6 +102,7 @@ class Softmax:
     products: int = 0
     refusal: str = ""
     multiplied: bool = False
+    is_safe: bool = False
 
     def unseen(self) -> str | None:
         """Why attention with this softmax is not recorded, or only a part of it; else None."""
@@ -142,11 +144,6 @@ def normaliser_of_call(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -
     if not isinstance(dim, int) or not isinstance(x, Tensor):
         return None
     return Normaliser(source=weakref.ref(x), dim=dim % x.dim(), logarithm=name in LOGSUMEXP)
-
-
-def is_router(keys: Tensor, values: Product) -> bool:
-    """Whether weights choose among learned keys, such as experts, and not among tokens."""
-    return isinstance(keys, nn.Parameter) and not isinstance(values.second, nn.Parameter)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +190,19 @@ class History:
             return (product.dims - 1 if order is None else order[-1]) == self.dim
         resized = any(step.name in RESIZING for step in self.post_softmax)
         return resized or product.left.shape[-1] == self.softmax.keys
+
+    def is_mixed_by(self, product: Product) -> bool:
+        """Whether a product of the scores and a matrix sums over another axis, such as heads."""
+        is_matrix = product.second.dim() == 2 < product.first.dim()
+        if (
+            self.form != "scores"
+            or not is_matrix
+            or any(x.is_layout_only for x in self.pre_softmax)
+        ):
+            return False
+        own, other = self.product.order, product.first_order
+        summed = product.first.dim() - 1 if other is None else other[-1]
+        return summed not in (own or range(self.product.dims))[-2:]
 
     def then(self, step: Step) -> "History":
         """The history with one more operation."""

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from threading import RLock
 from types import FrameType, FunctionType
 from typing import Any, Self
@@ -27,14 +27,15 @@ from clearhead.recording._compiled import ACTIVE, OUTPUTS, called_by_graph, trac
 from clearhead.recording._explicit import OperationTracker
 from clearhead.recording._kernel_calls import Reader, kernel_record
 from clearhead.recording._kernels import WRAPPERS, Kernel
-from clearhead.recording._record import AttentionRecord, with_fields
+from clearhead.recording._record import AttentionRecord, map_tensors, with_fields
 from clearhead.recording._record_of_call import FusedCall, explicit_record, fused_record, read_call
 from clearhead.recording._torch_internals import (
     DisableInterception,
     OperatorOverload,
+    function_modes,
     is_batched,
     is_compiler_running,
-    remove_mode,
+    set_modes,
     skip_while_compiling,
     without_override_check,
 )
@@ -76,7 +77,7 @@ class InterceptionMode(TorchFunctionMode):
         self._numbers = CallNumbers()
         self._parts = PartsOfCalls()
         self._lock = RLock()
-        self._is_open, self._in_kernel = True, False
+        self._is_open, self._in_kernel, self._copies = True, False, False
         self._of_threads: list[InterceptionMode] = []
 
     @skip_while_compiling
@@ -128,7 +129,7 @@ class InterceptionMode(TorchFunctionMode):
             ACTIVE.recorders.remove(self)
         vars(OUTPUTS).clear()
         WRAPPERS.remove()
-        remove_mode(self)
+        set_modes([mode for mode in function_modes() if mode is not self])  # others may be newer
         if error is not None and not isinstance(error, CaptureError) and COMPILED in str(error):
             raise CaptureError(COMPILED) from None  # the compiler wraps it in a long message
         if isinstance(error, AssertionError) and "NestedTensor" in str(error):
@@ -145,6 +146,16 @@ class InterceptionMode(TorchFunctionMode):
             yield
         finally:
             super().__exit__(None, None, None)  # type: ignore[no-untyped-call]
+
+    @contextmanager
+    def in_operator(self, in_graph: bool) -> Iterator[None]:
+        """Intercept the calls inside a custom operator, and copy what a graph will overwrite."""
+        before, self._copies = self._copies, in_graph or self._copies
+        try:
+            with nullcontext() if self in function_modes() else self.resumed():
+                yield
+        finally:
+            self._copies = before
 
     def for_thread(self) -> "InterceptionMode":
         """A mode for a thread that is started inside the block, with the same records."""
@@ -246,6 +257,8 @@ class InterceptionMode(TorchFunctionMode):
         record, *others = (with_fields(record, name=name) for name in names)
         self._parts.add(site.running.call, site.module, record)
         with DisableInterception():
+            if self._copies:
+                record, *others = (map_tensors(x, Tensor.clone) for x in (record, *others))
             replacement = self._on_attention(record)
             if not all(_same(self._on_attention(other), replacement) for other in others):
                 raise CaptureError(REPEATED.format(path, len(numbers)))

@@ -23,12 +23,13 @@ from clearhead.recording._kernel_calls import IRRELEVANT, KERNELS, KernelCall, R
 from clearhead.recording._torch_internals import (
     SCRIPT_METHOD,
     DisableInterception,
-    EnableInterception,
     custom_operator_bodies,
     function_modes,
     inductor_graph,
     is_compiler_running,
+    is_run_by_inductor,
     packaged_call,
+    set_modes,
 )
 
 
@@ -145,25 +146,32 @@ def _visible(body: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(body)
     def call(*args: Any, **kwargs: Any) -> Any:
+        if not ACTIVE.recorders:
+            return body(*args, **kwargs)
+        in_graph = is_run_by_inductor(sys._getframe(1))
         with ExitStack() as stack:
-            if ACTIVE.recorders:
-                stack.enter_context(EnableInterception())  # disabled in graphs
             for recorder in ACTIVE.recorders:
-                if recorder not in function_modes():
-                    stack.enter_context(recorder.resumed())
+                stack.enter_context(recorder.in_operator(in_graph))
             return body(*args, **kwargs)
 
     return call
 
 
 def _direct(original: Callable[..., Any]) -> Callable[..., Any]:
-    """The call of a compiled graph without interception, as the graph records its attention."""
+    """The call of a compiled graph without interception, as the graph records its attention.
+
+    Other modes, such as a default device, are still active in its operators.
+    """
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if not ACTIVE.recorders:
             return original(*args, **kwargs)
-        with DisableInterception():
+        modes = function_modes()
+        set_modes([mode for mode in modes if mode not in ACTIVE.recorders])
+        try:
             return original(*args, **kwargs)
+        finally:
+            set_modes(modes)
 
     return call
 

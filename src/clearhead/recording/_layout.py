@@ -244,11 +244,6 @@ def step_of_call(
     return step.with_arguments(lambda arg: arg is followed, lambda _: PLACEHOLDER)
 
 
-def cast_to(dtype: torch.dtype) -> Step:
-    """A change of the type."""
-    return Step("to", Tensor.to, (PLACEHOLDER, dtype))
-
-
 def _drops(args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
     """Whether this dropout is active: `dropout(input, p=0.5, training=True)`."""
     p = kwargs.get("p", args[1] if len(args) > 1 else 0.5)

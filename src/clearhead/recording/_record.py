@@ -1,8 +1,10 @@
 """One call of attention: its inputs, its output, and the stages between, computed on access."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -45,6 +47,7 @@ class AttentionRecord:
             in windows, soft caps, sinks). Empty in most models.
         post_softmax: Operations between softmax and values (dropout, mixing of heads). Empty in
             most models.
+        plain_softmax: Whether rows whose keys are all masked are NaN, and not zero.
         raw_output: The model's own output tensor, in the model's layout.
         layout: The layout of `raw_output`.
         precision: The type of lowest precision that the model used.
@@ -62,6 +65,7 @@ class AttentionRecord:
     dropout_p: float = 0.0
     pre_softmax: tuple[Step, ...] = ()
     post_softmax: tuple[Step, ...] = ()
+    plain_softmax: bool = False
     raw_output: Tensor
     layout: Layout = field(default_factory=Layout)
     precision: torch.dtype = torch.float32
@@ -85,8 +89,13 @@ class AttentionRecord:
 
     @property
     def shape(self) -> torch.Size:
-        """(*batch, heads, queries, keys), the broadcast shape of the scores."""
-        return torch.Size((*self.output.shape[:-1], self.value.shape[-2]))
+        """(*batch, heads, queries, keys), the broadcast shape of the scores.
+
+        The heads are those of the weights, of which some models combine several in one output.
+        """
+        *batch, heads, queries, _ = self.output.shape
+        heads = max(heads, self.query.shape[-3])
+        return torch.Size((*batch, heads, queries, self.value.shape[-2]))
 
     @property
     def output(self) -> Float[Tensor, "*batch heads queries value_dim"]:
@@ -100,7 +109,11 @@ class AttentionRecord:
 
     @property
     def scaled(self) -> Float[Tensor, "*batch heads queries keys"]:
-        """Scores times the scale."""
+        """Scores times the scale.
+
+        In a soft cap, c · tanh(a · scores), a · c is the scale if it is 1/√head_dim, or if the
+        model divides by c in an operation of its own. Otherwise `scaled` is the input of the tanh.
+        """
         return self.stages().scaled
 
     @property
@@ -110,7 +123,11 @@ class AttentionRecord:
 
     @property
     def weights(self) -> Float[Tensor, "*batch heads queries keys"]:
-        """The softmax of each row: sums to one, or to zero where every key is masked."""
+        """The softmax of each row, which sums to one.
+
+        Where every key is masked with -inf, a row is zero in fused calls, as torch computes it, and
+        NaN where the model called a plain softmax.
+        """
         return self.stages().weights
 
     @property
@@ -140,17 +157,16 @@ class AttentionRecord:
             context (*batch, heads, queries, value_dim).
 
         Raises:
-            ChoiceError: An index is out of range.
+            ChoiceError: An index is out of range, or `heads` is given where the model combines
+                several heads of weights in one output.
             UnfaithfulCaptureError: The model has overwritten a stored tensor.
         """
         self.check_not_modified()
-        if self.pre_softmax or self.post_softmax:  # steps are replayed on whole tensors
-            whole = self._stages(self.full_mask())
-            return AttentionStages(
-                *(select(x, batch=batch, heads=heads, queries=queries) for x in whole)
-            )
         if batch is None and heads is None and queries is None:
             return self._stages(self.full_mask())
+        if self.pre_softmax or self.post_softmax:  # steps are replayed on whole tensors
+            whole = self._stages(self.full_mask())
+            return AttentionStages(*(self._select(x, batch, heads, queries) for x in whole))
         part = self.part(batch, heads, queries)
         return part._stages(part.attn_mask)
 
@@ -184,28 +200,40 @@ class AttentionRecord:
     def part(
         self, batch: Index = None, heads: Index = None, queries: Index = None
     ) -> "AttentionRecord":
-        """The record of some batch entries, heads and queries, without replayed steps."""
-        mask, lead = self.full_mask(), self.shape[:-2]
-
-        def choose(x: Tensor, rows: Index = None) -> Tensor:
-            whole = x.expand(*lead, *x.shape[-2:])
-            return select(whole, batch=batch, heads=heads, queries=rows)
-
-        key, value = self.expanded_heads()
-        scale = self.scale
+        """The record of some batch entries, heads and queries, as in `stages`."""
+        mask, (key, value), scale = self.full_mask(), self.expanded_heads(), self.scale
+        choose = partial(self._select, batch=batch, heads=heads)
+        before = lambda _: choose(self.masked, queries=queries)  # noqa: E731
+        after = lambda _: choose(self.applied_weights, queries=queries)  # noqa: E731
         return replace(
             self,
-            query=choose(self.query, queries),
+            query=choose(self.query, queries=queries),
             key=choose(key),
             value=choose(value),
             scale=choose(scale) if isinstance(scale, Tensor) and scale.dim() >= 2 else scale,
-            attn_mask=None if mask is None else choose(mask.expand(self.shape), queries),
+            attn_mask=None if mask is None else choose(mask.expand(self.shape), queries=queries),
             is_causal=False,
             enable_gqa=False,
-            raw_output=choose(self.output, queries),
+            pre_softmax=(Step("part", before),) if self.pre_softmax else (),
+            post_softmax=(Step("part", after),) if self.post_softmax else (),
+            raw_output=choose(self.output, queries=queries),
             layout=Layout(),
             versions=(),
         )
+
+    def _select(
+        self, x: Tensor, batch: Index = None, heads: Index = None, queries: Index = None
+    ) -> Tensor:
+        """A part of a tensor with the axes of a stage, expanded to all batch entries and heads."""
+        *lead, num_heads = self.output.shape[:-2]
+        if heads is not None and self.shape[-3] != num_heads:
+            raise ChoiceError(
+                f"{self.name}: the model combines {self.shape[-3]} heads of weights in {num_heads} "
+                "of the output; choose heads of `weights` or `output` itself"
+            )
+        own = x.shape[-3] if x.dim() > 2 else 1
+        whole = x.expand(*lead, num_heads if own == 1 else own, *x.shape[-2:])
+        return select(whole, batch=batch, heads=heads, queries=queries)
 
     def full_mask(self) -> Tensor | None:
         """The mask of the call, with the causal one if the call applied it."""
@@ -253,6 +281,8 @@ class AttentionRecord:
             scaled = attention.scaled(raw, self.scale)
             masked = run(self.pre_softmax, attention.masked(scaled, attn_mask))
             weights = attention.weights(_as_wide(masked, query))
+            if self.plain_softmax:
+                weights = weights.masked_fill((masked == -math.inf).all(-1, keepdim=True), math.nan)
             applied = _as_wide(run(self.post_softmax, weights), value)
             moves = [step for step in self.pre_softmax if step.is_layout_only]
             return AttentionStages(
@@ -260,8 +290,17 @@ class AttentionRecord:
                 run(moves, scaled),
                 masked,
                 weights,
-                attention.context(applied, _as_wide(value, applied)),
+                self._context(applied, _as_wide(value, applied)),
             )
+
+    def _context(self, weights: Tensor, value: Tensor) -> Tensor:
+        """Weights · V; NaN only where the model has it, whose kernel may leave out masked keys."""
+        context = attention.context(weights, value)
+        if self.plain_softmax or self.post_softmax or not _has_nan(context):
+            return context
+        is_used = attention.context(weights.sign(), (~value.isfinite()).to(value)) != 0
+        without = attention.context(weights, value.nan_to_num(0.0, 0.0, 0.0))
+        return torch.where(is_used | self.output.isnan(), context, without)
 
     def expanded_heads(self) -> tuple[Tensor, Tensor]:
         """Keys and values of every query head, also where several query heads share them."""
@@ -333,6 +372,13 @@ def with_fields(record: AttentionRecord, **fields: Any) -> AttentionRecord:
     changed = object.__new__(AttentionRecord)
     vars(changed).update(vars(record), **fields)
     return changed
+
+
+def _has_nan(x: Tensor) -> bool:
+    try:
+        return bool(x.isnan().any())
+    except RuntimeError:  # meta, fake and traced tensors have no values
+        return False
 
 
 def _as_wide(x: Tensor, other: Tensor) -> Tensor:

@@ -166,6 +166,7 @@ def explicit_record(
         scale=scale * factors[0] * factors[1],
         pre_softmax=() if mask is not None else _before_softmax(steps, product, history, heads),
         post_softmax=_after_softmax(tracked, product, heads),
+        plain_softmax=history.softmax is None or not history.softmax.is_safe,
         raw_output=raw_output,
         layout=Layout(tracked.values.order, heads),
         precision=history.precision,
@@ -193,7 +194,8 @@ def _rearranges(steps: Iterable[Step]) -> bool:
 def _leading_scale(product: Product, history: History) -> tuple[Factor, list[Step]]:
     """The constant factors at the start, and the remaining steps.
 
-    In a soft cap, c · tanh(x / c), the factor 1 / c is not part of the scale.
+    In a soft cap, c · tanh(x / c), the factor 1 / c is not part of the scale, also if it is one
+    number with the default scale.
     """
     factors: list[tuple[Factor, Step]] = []
     moves: list[Step] = []
@@ -210,6 +212,11 @@ def _leading_scale(product: Product, history: History) -> tuple[Factor, list[Ste
             cap = _factor(after[0], product, history) if after else None
             inverse = [i for i, x in enumerate(factors) if cap is not None and _is_one(x[0] * cap)]
             moves += [factors.pop(i)[1] for i in inverse[-1:]]
+            if cap is not None and not inverse:
+                total = math.prod([cap, *history.factors, *(x for x, _ in factors)])
+                if _is_one(total / default_scale(product.left.shape[-1])):
+                    capped = Step("div", torch.div, (PLACEHOLDER, cap))
+                    factors, moves = [*factors, (cap, capped)], [*moves, capped]
             moves += rest
     scale: Factor = 1.0
     for factor, _ in factors:

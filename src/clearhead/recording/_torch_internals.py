@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, fx
-from torch.overrides import TorchFunctionMode
 from torch.utils import checkpoint
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -18,8 +17,6 @@ OPERATORS = (torch._ops.OpOverload, torch._ops.OpOverloadPacket, torch._ops.High
 SCRIPT_METHOD = torch._C.ScriptMethod
 DisableInterception = torch._C.DisableTorchFunction
 """A context manager in which calls do not reach `__torch_function__`."""
-EnableInterception = torch._C._EnableTorchFunction
-"""A context manager in which they do, also inside `DisableInterception`."""
 
 
 def version_of(x: Tensor) -> int:
@@ -38,15 +35,12 @@ push_mode = torch._C._push_on_torch_function_stack
 pop_mode = torch._C._pop_torch_function_stack
 
 
-def remove_mode(mode: TorchFunctionMode) -> None:
-    """End a mode of this thread, also if others have begun since and have not ended."""
-    modes = function_modes()
-    if mode in modes:
-        later = modes[modes.index(mode) + 1 :]
-        for _ in (mode, *later):
-            pop_mode()
-        for other in later:
-            push_mode(other)
+def set_modes(modes: Sequence[Any]) -> None:
+    """Let these modes, and no others, intercept the calls of this thread."""
+    for _ in function_modes():
+        pop_mode()
+    for mode in modes:
+        push_mode(mode)
 
 
 def custom_operator_bodies() -> list[dict[Any, Callable[..., Any]]]:
@@ -103,6 +97,15 @@ def sequence_of(frame: FrameType) -> list[Any] | None:
     known = frame.f_code.co_name == "forward" and frame.f_code.co_filename == CHECKPOINTING
     functions: list[Any] | None = frame.f_locals.get("functions") if known else None
     return functions
+
+
+INTERPRETED = frozenset(["call_function", "call_method", "call_module", "run_node"])
+
+
+def running_interpreter(frame: FrameType) -> fx.Interpreter | None:
+    """The interpreter of a graph whose method runs in this frame; None for other functions."""
+    runner = frame.f_locals.get("self") if frame.f_code.co_name in INTERPRETED else None
+    return runner if isinstance(runner, fx.Interpreter) else None
 
 
 def is_batched(x: Tensor) -> bool:
@@ -174,6 +177,13 @@ def is_of_inductor(frame: FrameType) -> bool:
     """Whether a function is one that the default compiler has written."""
     name = frame.f_globals.get("__name__") or ""
     return name.startswith("torch._inductor.runtime.compile_tasks")
+
+
+def is_run_by_inductor(frame: FrameType | None) -> bool:
+    """Whether a graph of the default compiler, which reuses its memory, is running."""
+    while frame is not None and not is_of_inductor(frame):
+        frame = frame.f_back
+    return frame is not None
 
 
 @lru_cache
