@@ -14,6 +14,7 @@ import clearhead as ch
 from clearhead.data import ImageDataset
 from clearhead.errors import ConfigError
 from clearhead.inference import _export, export
+from clearhead.inference._engines import Run
 from clearhead.inference._graph import example_images
 from clearhead.models import CNNConfig, ViTConfig, build
 from clearhead.models.pretrained import ImageModel
@@ -174,7 +175,7 @@ def test_a_file_with_other_results_is_not_written(
 ) -> None:
     model = random_model()
 
-    def write(model: ImageModel, file: Path, options: Any) -> _export.Run:
+    def write(model: ImageModel, file: Path, options: Any) -> Run:
         file.write_bytes(b"wrong")
         with torch.no_grad():
             return lambda images: (model(images).detach() + 3e-4 * (len(images) == 7),)

@@ -317,12 +317,14 @@ def masked_exponentials(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 def masked_and_replaced(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     scores = (q @ k.mT * SCALE).masked_fill(~SECOND_MASKED, -math.inf)
-    return scores.softmax(-1).nan_to_num(0.0) @ v
+    weights: Tensor = scores.softmax(-1).nan_to_num(0.0)
+    return weights @ v
 
 
 def masked_safely(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     scores = (q @ k.mT * SCALE).masked_fill(~SECOND_MASKED, -math.inf)
-    return torch.ops.aten._safe_softmax(scores, -1) @ v
+    weights: Tensor = torch.ops.aten._safe_softmax(scores, -1)
+    return weights @ v
 
 
 def masked_fused(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -404,7 +406,7 @@ def test_differences_of_two_heads_are_verified(dtype: torch.dtype) -> None:
     _, _, v = triple(dtype=dtype)
 
     def code(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        weights = (q @ k.mT * SCALE).softmax(-1).unflatten(1, (3, 2))
+        weights: Tensor = (q @ k.mT * SCALE).softmax(-1).unflatten(1, (3, 2))
         return (weights[:, :, 0] - 0.5 * weights[:, :, 1]) @ v
 
     record, _ = record_one(code, q, k, v)

@@ -85,7 +85,7 @@ def test_parts_of_grouped_queries_have_their_key_heads() -> None:
 
 
 def differential(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    weights = (q @ k.mT * 11**-0.5).softmax(-1).unflatten(1, (3, 2))
+    weights: Tensor = (q @ k.mT * 11**-0.5).softmax(-1).unflatten(1, (3, 2))
     return (weights[:, :, 0] - 0.5 * weights[:, :, 1]) @ v
 
 
@@ -112,9 +112,9 @@ def test_parts_of_records_whose_weights_have_other_heads_than_the_output(
     assert record.scores.shape == (2, heads, 5, 7)
     assert record.shape == (2, max(heads, 3), 5, 7)
     if "heads" in choice and (heads == 6 or choice["heads"] == 5):
-        for part in (record.part, record.stages):
+        for choose in (record.part, record.stages):
             with pytest.raises(ChoiceError, match="combines 6 heads" if heads == 6 else "3 heads"):
-                part(**choice)
+                choose(**choice)
         return
     for part in (record.stages(**choice), record.part(**choice).stages()):
         for stage, whole in zip(part, record.stages(), strict=True):

@@ -21,16 +21,16 @@ MAX_ATTENTIONS = 2  # of a module in one step, as in differential attention
 
 
 class _Shared(NamedTuple):
-    """A tensor of a record that begins or ends one of the next step: (count, …) on an axis."""
+    """A tensor of a record that begins or ends one of the next step: (length, …) on an axis."""
 
     axis: int
-    count: int
+    length: int
     at_end: bool
 
     def view(self, of: Tensor) -> Tensor:
         """The part of the tensor of the next step."""
-        start = of.shape[self.axis] - self.count if self.at_end else 0
-        return of.narrow(self.axis, start, self.count)
+        start = of.shape[self.axis] - self.length if self.at_end else 0
+        return of.narrow(self.axis, start, self.length)
 
 
 class _Growth(NamedTuple):
