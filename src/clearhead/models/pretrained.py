@@ -199,8 +199,11 @@ def config_from_dict(config_class: type[ConfigT], values: dict[str, Any], source
     unknown = sorted(set(values) - known)
     if unknown:
         raise CheckpointError(f"{source}: unknown settings {unknown}; expected {sorted(known)}")
+    settings: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
     try:
-        return config_class(**values)
+        return config_class(**settings)
     except (ConfigError, TypeError) as error:
         raise CheckpointError(f"{source}: {error}") from error
 

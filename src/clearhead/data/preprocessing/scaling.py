@@ -5,11 +5,10 @@ pixels, and shifted by whole pixels until its centre of mass is in the middle, a
 indices.
 """
 
-from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from numpy import ndarray
 from PIL import Image
 
@@ -32,9 +31,7 @@ MIN_STROKE, NORMAL_STROKE, MAX_STROKE = 1.3, 2.0, 4.0
 
 def as_in_mnist(ink: Grey) -> Float[ndarray, "28 28"]:
     """Scale and centre the ink of one digit, which is in [0, 1] and cut to its bounding box."""
-    ink = _to_ink_side(ink)
-    # Symmetric ink is often half a pixel from 14.0, but for rounding errors.
-    return to_middle(ink, (SIDE, SIDE), ink > MIN_INK, lambda shift: round(round(shift, 4)))
+    return _centred(_to_ink_side(ink))
 
 
 def _to_ink_side(ink: Grey) -> Grey:
@@ -62,12 +59,21 @@ def _dilated(ink: Grey, radius: float) -> Grey:
     larger = padded(ink, 2 * reach)
     high, wide = (length + 2 * reach for length in ink.shape)
     dilated = np.zeros((high, wide), dtype=ink.dtype)
-    for y in range(-reach, reach + 1):
-        if (square := radius**2 + 0.5 - y**2) >= 0:
-            half = int(np.sqrt(square))
-            rows = larger[reach + y : reach + y + high, reach - half : wide + reach + half]
-            np.maximum(dilated, sliding(rows, 2 * half + 1, np.maximum), out=dilated)
+    for half in range(reach + 1):
+        rows = [y for y in range(-reach, reach + 1) if _half_width(radius, y) == half]
+        if rows:
+            widest = sliding(
+                larger[:, reach - half : wide + reach + half], 2 * half + 1, np.maximum
+            )
+            for y in rows:
+                np.maximum(dilated, widest[reach + y : reach + y + high], out=dilated)
     return dilated
+
+
+def _half_width(radius: float, y: int) -> int:
+    """Of a disc at this distance from its middle; −1 outside."""
+    square = radius**2 + 0.5 - y**2
+    return int(np.sqrt(square)) if square >= 0 else -1
 
 
 def _eroded(ink: Grey, radius: float) -> Grey:
@@ -91,29 +97,21 @@ def _scaled_to(ink: Grey, side: int) -> Grey:
     return resize_area(ink, high, wide)
 
 
-def to_middle(
-    ink: Float[ndarray, "height width"],
-    size: tuple[int, int],
-    solid: Bool[ndarray, "height width"],
-    rounded: Callable[[float], int],
-) -> Float[ndarray, "new_height new_width"]:
-    """Ink moved by whole pixels, until its centre of mass is in the middle of an image.
+def _centred(ink: Grey) -> Float[ndarray, "28 28"]:
+    """On 28 × 28 pixels, with the centre of mass as near to 14.0 as whole pixels allow.
 
-    Args:
-        ink: At most twice as long as the image on each axis.
-        size: Height and width of the image.
-        solid: What must remain in the image; other ink may be cut off.
-        rounded: How a shift is rounded to whole pixels.
+    Only faint ink may be cut off.
     """
-    canvas = np.zeros([3 * side for side in size], dtype=ink.dtype)
+    canvas = np.zeros((3 * SIDE, 3 * SIDE), dtype=np.float32)
     place = []
-    for axis, (side, span) in enumerate(zip(size, box_of(solid), strict=True)):
+    for axis, solid in enumerate(box_of(ink > MIN_INK)):
         mass = ink.sum(axis=1 - axis)
         middle = float((mass * np.arange(len(mass))).sum() / mass.sum())
-        shift = min(max(rounded(side / 2 - middle), -span.start), side - span.stop)
-        place.append(slice(side + shift, side + shift + len(mass)))
-    canvas[tuple(place)] = ink
-    return canvas[tuple(slice(side, -side) for side in size)]
+        shift = round(round(CENTRE - middle, 4))  # symmetric ink is often half a pixel from 14.0
+        place.append(min(max(shift, -solid.start), SIDE - solid.stop))
+    top, left = (SIDE + shift for shift in place)
+    canvas[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
+    return canvas[SIDE:-SIDE, SIDE:-SIDE]
 
 
 def resize_area(
