@@ -520,6 +520,17 @@ def test_the_python_function_of_a_custom_operator_is_recorded(backend: str | Non
             assert_stages(each[0], PLAIN)
 
 
+@torch.library.triton_op("clearhead_tests::with_kernels", mutates_args=())
+def with_kernels(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return explicit(q, k, v)
+
+
+def test_the_python_function_of_an_operator_with_triton_kernels_is_recorded() -> None:
+    with torch.no_grad(), ch.capture() as recording:
+        with_kernels(Q, K, V)
+    assert_stages(recording[0], PLAIN)
+
+
 def in_a_thread(function: Callable[[], object]) -> None:
     thread = threading.Thread(target=function)
     thread.start()

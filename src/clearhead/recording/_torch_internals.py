@@ -58,6 +58,7 @@ def _bodies(operators: Sequence[Any]) -> list[dict[Any, Callable[..., Any]]]:
         operator._backend_fns
         for operator in existing
         if not getattr(operator._init_fn, "__module__", "").startswith("torch.")
+        or operator._init_fn.__module__ == "torch._library.triton"  # of any package
     ]
 
 
