@@ -426,6 +426,78 @@ def test_the_same_weights_give_the_same_maps_in_timm() -> None:
         torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-6, msg=method)
 
 
+CHOOSING = ("shapley", "occlusion", "gradient", "attnlrp", "legrad", "relevance", "rollout")
+
+
+@pytest.mark.unchecked
+@pytest.mark.parametrize("classes", [[3, 0], [3, 0, 11], -1, [0.5] * 3, [[3], [0], [9]], "3"])
+@pytest.mark.parametrize("method", CHOOSING)
+def test_classes_must_exist_one_for_each_image_or_for_all(method: str, classes: Any) -> None:
+    if isinstance(classes, list):
+        classes = torch.tensor(classes)
+    with pytest.raises(InputError, match="one class, or one for each of 3|from 0 to 10 for each"):
+        attribute(method, oblong_model(), oblong_images(3), baseline=BASELINE, classes=classes)
+
+
+@pytest.mark.parametrize("method", CHOOSING[1:])
+def test_classes_of_any_integer_type_and_one_for_all(method: str) -> None:
+    model, images = oblong_model(), oblong_images(2)
+    options: dict[str, Any] = {"baseline": BASELINE, "batch_size": 1}
+    expected = attribute(method, model, images, classes=torch.tensor([4, 4]), **options)
+    for classes in (4, [4, 4], torch.tensor([4, 4], dtype=torch.uint8)):
+        result = attribute(method, model, images, classes=classes, **options)
+        torch.testing.assert_close(result, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("trained", ["head", "blocks.2", ""])
+def test_parts_of_a_model_may_be_frozen_and_callers_in_inference_mode(trained: str) -> None:
+    model, frozen, images = oblong_model(), oblong_model(), oblong_images(2)
+    for name, parameter in frozen.named_parameters():
+        parameter.requires_grad_(bool(trained) and name.startswith(trained))
+    before = [x.requires_grad for x in frozen.parameters()]
+    for method in CHOOSING[1:]:
+        expected = attribute(method, model, images, baseline=BASELINE)
+        with torch.inference_mode():
+            result = attribute(method, frozen, images.clone(), baseline=BASELINE)
+        torch.testing.assert_close(result, expected)
+    assert [x.requires_grad for x in frozen.parameters()] == before
+
+
+@pytest.mark.unchecked
+@pytest.mark.parametrize("method", ["shapley", "ink", "relevance", "gradient"])
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (torch.zeros(2, 2, 35, 33, dtype=torch.uint8), r"floats of shape .* got torch.uint8 \(2"),
+        (torch.zeros(2, 35, 33), r"got torch.float32 \(2, 35, 33\)"),
+        ([[0.0]], "got list"),
+        (torch.zeros(0, 2, 35, 33), "at least one image"),
+        (torch.zeros(1, 2, 36, 33), "divided evenly"),
+    ],
+)
+def test_what_is_no_batch_of_normalised_images_is_refused(
+    method: str, images: Any, message: str
+) -> None:
+    options: dict[str, Any] = {"grid": GRID, "baseline": BASELINE, "classes": 0}
+    with pytest.raises(InputError, match=message):
+        attribute(method, oblong_model(), images, **options)
+
+
+def test_the_grid_is_that_of_the_size_of_the_images() -> None:
+    import timm
+
+    torch.manual_seed(0)
+    model = timm.models.VisionTransformer(
+        img_size=14, patch_size=7, in_chans=2, embed_dim=6, depth=1, num_heads=2, num_classes=11,
+        dynamic_img_size=True,
+    )  # fmt: skip
+    images = torch.randn(1, 2, 21, 14)
+    for method in ("rollout", "shapley"):
+        result = attribute(method, model, images, baseline=BASELINE)
+        assert result.shape == (1, 6)
+    assert shapley(model, images, baseline=BASELINE).values.shape == (1, 6)
+
+
 @pytest.mark.unchecked
 def test_wrong_arguments_are_refused_and_models_are_unchanged() -> None:
     model, images = oblong_model().train(), oblong_images(2)
@@ -433,6 +505,9 @@ def test_wrong_arguments_are_refused_and_models_are_unchanged() -> None:
         attribute("grad-cam", model, images)
     with pytest.raises(ConfigError, match="score must be one of"):
         attribute("occlusion", model, images, score="loss")  # type: ignore[arg-type]
+    for method in ("gradient", "value-weighted", "attnlrp", "rollout"):
+        with pytest.raises(InputError, match="must be an nn.Module, got a function"):
+            attribute(method, lambda x: x, images, grid=GRID)  # type: ignore[arg-type]
     for method in set(METHODS) - {"shapley"}:
         attribute(method, model, images, baseline=BASELINE)
     assert model.training

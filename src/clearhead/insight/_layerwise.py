@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from clearhead.errors import InputError
 from clearhead.inference import evaluation_mode
-from clearhead.insight.forward import logits_of
+from clearhead.insight.forward import class_logits, logits_of
 from clearhead.insight.propagation import square_weights
 from clearhead.insight.relevance import gradients_on, positive_contributions, weight_gradient
 from clearhead.recording import AttentionRecord, Layers, capture
@@ -44,8 +44,8 @@ def legrad(
         for record, (_, leaving) in zip(recording.records, tokens, strict=True):
             with last.register_forward_hook(partial(_replaced, leaving)):
                 logits = logits_of(model(images))
-            y = logits.gather(1, classes[:, None]).sum()
-            (gradient,) = torch.autograd.grad(y, record.raw_output, retain_graph=True)
+            y = class_logits(logits, classes)
+            (gradient,) = torch.autograd.grad(y.sum(), record.raw_output, retain_graph=True)
             square_weights(record)  # raises unless all tokens attend to all tokens
             change = weight_gradient(record, record.layout.canonical(gradient))
             maps.append(change.double().clamp_min(0.0).mean(dim=(1, 2)))
@@ -217,7 +217,7 @@ def _projection_of(
             return module
     # torch's own attention passes the weight of its projection to a function
     projection = getattr(model.get_submodule(record.name.partition("#")[0]), "out_proj", None)
-    if isinstance(projection, nn.Linear):
+    if isinstance(projection, nn.Linear) and all(projection is not module for module, _ in inputs):
         return projection
     raise InputError(f"no linear layer follows {record.name}; the method needs W_O")
 

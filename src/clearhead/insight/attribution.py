@@ -22,7 +22,14 @@ from clearhead.insight._layerwise import (
     tokentm,
 )
 from clearhead.insight.coalitions import shapley
-from clearhead.insight.forward import Score, batches, device_of, probabilities
+from clearhead.insight.forward import (
+    Classes,
+    Score,
+    batches,
+    class_of_each,
+    device_of,
+    probabilities,
+)
 from clearhead.insight.metrics import subset_falls
 from clearhead.insight.perturbation import Baseline, default_baseline
 from clearhead.insight.propagation import Readout, max_flow, read_out, rollout, square_weights
@@ -31,9 +38,10 @@ from clearhead.insight.relevance import (
     pixel_gradient,
     readout_tokens,
     relevance_matrix,
+    check_module,
     scored,
 )
-from clearhead.insight.tokens import Grid, check_tokens, grid_of
+from clearhead.insight.tokens import Grid, check_tokens, grid_for
 from clearhead.insight.weights import value_norms
 from clearhead.recording import Layers, Recording
 
@@ -44,6 +52,7 @@ GRADIENT, INK, RANDOM, SHAPLEY = "gradient", "ink", "random", "shapley"
 PATH_POINTS = 50
 
 
+@torch.inference_mode(False)
 def attribute(
     method: str,
     model: nn.Module,
@@ -51,7 +60,7 @@ def attribute(
     *,
     grid: Grid | None = None,
     baseline: Baseline | None = None,
-    classes: Int[Tensor, " batch"] | None = None,
+    classes: Classes | None = None,
     layers: Layers = None,
     score: Score = "log-odds",
     seed: int = 0,
@@ -98,7 +107,8 @@ def attribute(
         images: Normalised images of shape (batch, channels, height, width).
         grid: The patches; by default those that the model declares.
         baseline: What replaces a patch or pixel; by default black, for models with mean and std.
-        classes: The class of each image, of shape (batch,); by default the predicted one.
+        classes: The class of each image, of shape (batch,), or one for all; by default the
+            predicted one.
         layers: The layers to record, as in `capture`; by default all.
         score: The score of the class for "occlusion" and "shapley": "log-odds", "logit" or
             "probability".
@@ -116,10 +126,12 @@ def attribute(
     """
     check_choice("method", method, METHODS)
     check_choice("score", score, get_args(Score))
-    grid = grid or grid_of(model)
-    grid.patch_shape(images)
+    grid = grid_for(model, images, grid)
+    check_module(model)
     if classes is None:
         classes = probabilities(model, images, batch_size=batch_size).argmax(1)
+    classes = class_of_each(classes, len(images))
+    images, classes = (x.clone() if x.is_inference() else x for x in (images, classes))
     generator = torch.Generator().manual_seed(seed)
     device = device_of(model, images)
     parts = []

@@ -1,6 +1,6 @@
 """Logits, probabilities and scores of any image model, in evaluation mode without gradients."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
@@ -20,6 +20,37 @@ Around = Callable[[int], AbstractContextManager[None]]
 # What is measured of one class: its logit; log(p / (1 - p)); or its probability p.
 Score = Literal["log-odds", "logit", "probability"]
 
+INTEGERS = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+# One class for all images, or one for each.
+Classes = int | Sequence[int] | Int[Tensor, " batch"]
+
+
+def class_of_each(classes: Classes, images: int) -> Int[Tensor, " batch"]:
+    """The class of each image; `InputError` unless there is one for all or one for each."""
+    try:
+        numbers = torch.as_tensor(classes)
+    except (TypeError, ValueError, RuntimeError):
+        numbers = torch.empty(0)
+    if numbers.dim() == 0:
+        numbers = numbers.expand(images)
+    if numbers.shape != (images,) or numbers.dtype not in INTEGERS:
+        got = tuple(classes.shape) if isinstance(classes, Tensor) else classes
+        raise InputError(f"expected one class, or one for each of {images} images, got {got}")
+    return numbers.long()
+
+
+def class_logits(
+    logits: Float[Tensor, "batch classes"], classes: Int[Tensor, " batch"]
+) -> Float[Tensor, " batch"]:
+    """The logit of one class of each image; `InputError` if there is no such class."""
+    count = logits.shape[1]
+    if classes.shape != logits.shape[:1] or not bool(((classes >= 0) & (classes < count)).all()):
+        raise InputError(
+            f"expected a class from 0 to {count - 1} for each of {len(logits)} images, got "
+            f"{classes.tolist()}"
+        )
+    return logits.gather(1, classes.to(logits.device)[:, None])[:, 0]
+
 
 def class_scores(
     logits: Float[Tensor, "batch classes"], classes: Int[Tensor, " batch"], score: Score
@@ -29,12 +60,14 @@ def class_scores(
     The log-odds, log(p / (1 - p)) = z_c - log Σ_{k≠c} exp(z_k), do not change when a constant is
     added to all logits, as the logit does, and do not saturate near 1, as the probability does.
     """
+    chosen = class_logits(logits, classes)
     if score == "logit":
-        return logits.gather(1, classes[:, None])[:, 0]
-    if score == "log-odds":
-        others = logits.scatter(1, classes[:, None], -torch.inf).logsumexp(1)
-        return class_scores(logits, classes, "logit") - others
-    return class_scores(logits.softmax(1), classes, "logit")
+        return chosen
+    if score == "probability":
+        return class_logits(logits.softmax(1), classes)
+    if logits.shape[1] < 2:
+        raise InputError('one class has no log-odds against others; give score="logit"')
+    return chosen - logits.scatter(1, classes[:, None], -torch.inf).logsumexp(1)
 
 
 def probabilities(

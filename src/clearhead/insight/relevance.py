@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from clearhead.errors import InputError
 from clearhead.inference import evaluation_mode
-from clearhead.insight.forward import logits_of
+from clearhead.insight.forward import Classes, class_logits, class_of_each, logits_of
 from clearhead.insight.propagation import (
     Readout,
     check_same_tokens,
@@ -51,7 +51,7 @@ class Relevance:
 def class_relevance(
     model: nn.Module,
     inputs: Inputs,
-    target: int | Sequence[int] | Int[Tensor, " batch"] | None = None,
+    target: Classes | None = None,
     *,
     layers: Layers = None,
     score: Score | None = None,
@@ -90,14 +90,13 @@ def class_relevance(
 def scored(
     model: nn.Module,
     inputs: Inputs,
-    target: int | Sequence[int] | Int[Tensor, " batch"] | None,
+    target: Classes | None,
     *,
     layers: Layers,
     score: Score | None = None,
 ) -> tuple[Float[Tensor, " batch"], Int[Tensor, " batch"] | None, Recording]:
     """One forward pass with gradients, as `class_relevance` runs it: score, class, recording."""
-    if not isinstance(model, nn.Module):
-        raise InputError(f"model must be an nn.Module, got a {type(model).__name__}")
+    check_module(model)
     if isinstance(inputs, Tensor) and inputs.is_inference():
         inputs = inputs.clone()
     classes = None
@@ -107,11 +106,19 @@ def scored(
             logits = logits_of(
                 output, advice="give score=..., a function from the output to a score for each"
             )
-            classes = _classes(logits, target)
-            y = logits.gather(1, classes[:, None])[:, 0]
+            if target is None:
+                target = logits.detach().argmax(dim=1)
+            classes = class_of_each(target, len(logits)).to(logits.device)
+            y = class_logits(logits, classes)
         else:
             y = score(output)
     return y, classes, recording
+
+
+def check_module(model: object) -> None:
+    """Raise `InputError` for a function, which has no layers or parameters to look into."""
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model must be an nn.Module, got a {type(model).__name__}")
 
 
 def relevance_of(
@@ -210,22 +217,6 @@ def readout_tokens(
     return nonzero | ~nonzero.any(dim=1, keepdim=True)
 
 
-def _classes(logits: Tensor, target: int | Sequence[int] | Tensor | None) -> Int[Tensor, " batch"]:
-    if target is None:
-        return logits.detach().argmax(dim=1)
-    classes = torch.as_tensor(target, device=logits.device)
-    if classes.dim() == 0:
-        classes = classes.expand(len(logits))
-    count = logits.shape[1]
-    if classes.shape != logits.shape[:1] or classes.is_floating_point():
-        raise InputError(
-            f"target must be one class, or one for each of {len(logits)} images, got {target}"
-        )
-    if not bool(((classes >= 0) & (classes < count)).all()):
-        raise InputError(f"target must lie in 0 … {count - 1}, got {target}")
-    return classes.long()
-
-
 def pixel_gradient(
     model: nn.Module,
     images: Float[Tensor, "batch channels height width"],
@@ -237,16 +228,15 @@ def pixel_gradient(
     """
     with evaluation_mode(model), _frozen(model), torch.inference_mode(False), torch.enable_grad():
         pixels = images.detach().clone().requires_grad_()
-        y = logits_of(model(pixels)).gather(1, classes[:, None]).sum()
-        (gradient,) = torch.autograd.grad(y, pixels)
+        y = class_logits(logits_of(model(pixels)), classes)
+        (gradient,) = torch.autograd.grad(y.sum(), pixels)
     return gradient
 
 
 @contextmanager
 def gradients_on(model: nn.Module) -> Iterator[None]:
-    """Gradients on; a model whose parameters are all frozen is frozen again afterwards."""
-    parameters = [x for x in model.parameters() if x.is_floating_point()]
-    frozen = [] if any(x.requires_grad for x in parameters) else parameters
+    """Gradients on; parameters that are frozen are frozen again afterwards."""
+    frozen = [x for x in model.parameters() if x.is_floating_point() and not x.requires_grad]
     with torch.inference_mode(False), torch.enable_grad():
         for parameter in frozen:
             parameter.requires_grad_(True)
