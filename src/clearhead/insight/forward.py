@@ -1,7 +1,8 @@
 """Logits, probabilities and scores of any image model, in evaluation mode without gradients."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -91,7 +92,7 @@ def model_logits(
     with evaluation_mode(model), torch.no_grad():
         for batch in batches(images, batch_size):
             with around(len(batch)) if around is not None else nullcontext():
-                output = model(batch.to(device_of(model, batch)))
+                output = model(on_device_of(model, batch))
             parts.append(logits_of(output, len(batch)).cpu().double())
     logits = torch.cat(parts)
     if not logits.isfinite().all():
@@ -128,7 +129,24 @@ def batches(images: Tensor, batch_size: int, dim: int = 0) -> tuple[Tensor, ...]
     return parts
 
 
-def device_of(model: Model, images: Tensor) -> torch.device:
-    """The device of a module's parameters; of other callables, that of the images."""
-    first = next(model.parameters(), None) if isinstance(model, nn.Module) else None
-    return images.device if first is None else first.device
+def on_device_of(model: Model, x: Tensor) -> Tensor:
+    """The tensor on the device of a module, and floats in the type of its parameters, if all agree.
+
+    For other callables, the same tensor.
+    """
+    parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
+    types = {y.dtype for y in parameters if y.is_floating_point()}
+    floats = x.is_floating_point() and len(types) == 1
+    return x.to(
+        parameters[0].device if parameters else x.device, types.pop() if floats else x.dtype
+    )
+
+
+@contextmanager
+def eager() -> Iterator[None]:
+    """Compiled models run their own code meanwhile, which can be observed layer by layer."""
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield

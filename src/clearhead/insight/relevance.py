@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from clearhead.errors import InputError
 from clearhead.inference import evaluation_mode
-from clearhead.insight.forward import Classes, class_logits, class_of_each, logits_of
+from clearhead.insight.forward import Classes, class_logits, class_of_each, eager, logits_of
 from clearhead.insight.propagation import (
     Readout,
     check_same_tokens,
@@ -100,7 +100,12 @@ def scored(
     if isinstance(inputs, Tensor) and inputs.is_inference():
         inputs = inputs.clone()
     classes = None
-    with evaluation_mode(model), gradients_on(model), capture(layers, gradients=True) as recording:
+    with (
+        evaluation_mode(model),
+        gradients_on(model),
+        eager(),
+        capture(layers, gradients=True) as recording,
+    ):
         output = model(inputs) if isinstance(inputs, Tensor) else model(**inputs)
         if score is None:
             logits = logits_of(
@@ -128,8 +133,8 @@ def relevance_of(
 
     Raises `InputError` if the score has no gradient with respect to a recorded layer.
     """
-    gradients = output_gradients(score, recording.records)
-    matrix = relevance_matrix(recording.records, gradients)
+    records, gradients = output_gradients(score, recording.records)
+    matrix = relevance_matrix(records, gradients)
     if readout is None:
         readout = readout_tokens(gradients[-1])
     return Relevance(
@@ -166,9 +171,9 @@ def positive_contributions(
 
 
 def output_gradients(
-    score: Float[Tensor, " batch"], records: Sequence[AttentionRecord]
-) -> tuple[Float[Tensor, "batch heads queries value_dim"], ...]:
-    """∂y/∂output of every recorded attention."""
+    score: Float[Tensor, " batch"], records: Sequence[AttentionRecord], *, skip: bool = False
+) -> tuple[tuple[AttentionRecord, ...], tuple[Float[Tensor, "batch heads queries value_dim"], ...]]:
+    """The records, and ∂y/∂output of each; `skip` leaves out those that y does not depend on."""
     if score.dim() != 1:
         raise InputError(f"score must be one number for each image, got {tuple(score.shape)}")
     outputs = [record.raw_output for record in records]
@@ -180,14 +185,14 @@ def output_gradients(
     with torch.inference_mode(False):
         ones = torch.ones_like(score)
         gradients = torch.autograd.grad(score, outputs, ones, allow_unused=True)
-    pairs = list(zip(records, gradients, strict=True))
-    for record, gradient in pairs:
-        if gradient is None:
-            raise InputError(
-                f"the score does not depend on {record.name}; choose other layers: "
-                "capture(layers=..., gradients=True)"
-            )
-    return tuple(record.layout.canonical(gradient) for record, gradient in pairs)
+    used = [(x, y) for x, y in zip(records, gradients, strict=True) if y is not None]
+    if not used or (not skip and len(used) < len(records)):
+        unused = next(x for x, y in zip(records, gradients, strict=True) if y is None)
+        raise InputError(
+            f"the score does not depend on {unused.name}; choose other layers: "
+            "capture(layers=..., gradients=True)"
+        )
+    return tuple(x for x, _ in used), tuple(x.layout.canonical(y) for x, y in used)
 
 
 def weight_gradient(
