@@ -31,6 +31,7 @@ def test_schemathesis_finds_no_issue(server: ServerThread, tmp_path: Path) -> No
         env=os.environ | {"SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(tmp_path)},
         capture_output=True,
         encoding="utf-8",
+        timeout=200,
         check=False,
     )
     assert ran.returncode == 0, ran.stdout[-4000:] + ran.stderr[-4000:]

@@ -31,7 +31,7 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     unit = tmp_path / "clearhead.service"
     unit.write_text(re.sub(r"(?<=ExecStart=)\S+", sys.executable, UNIT))
     command = ["systemd-analyze", "verify", str(unit)]
-    ended = subprocess.run(command, capture_output=True, text=True)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stdout + ended.stderr) == (0, "")
 
 
@@ -121,6 +121,7 @@ def test_ray_serve_runs_the_same_application(tmp_path: Path) -> None:
         cwd=DEPLOY.parent,
         capture_output=True,
         text=True,
+        timeout=200,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr[-3000:]

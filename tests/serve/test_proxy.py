@@ -16,7 +16,7 @@ import pytest
 from clearhead.models.pretrained import ImageModel
 
 from .command import ENDS_WITH_TESTS
-from .server import TIMEOUT, Client, ServerThread, png, post, status_of, wait_until
+from .server import Client, ServerThread, png, post, status_of, wait_until
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "nginx.conf"
 TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -37,7 +37,7 @@ def nginx() -> str:
 @pytest.fixture(scope="module")
 def upstream(model: ImageModel) -> Iterator[ServerThread]:
     """Up to 4 requests at once, which 4 slow senders would fill for 60 s."""
-    with ServerThread(model, max_concurrency=4, client_timeout=60.0) as server:
+    with ServerThread(model, max_concurrency=4, client_timeout=60.0, deadline=30.0) as server:
         yield server
 
 
@@ -66,12 +66,12 @@ def proxy(
         process = subprocess.Popen([*ENDS_WITH_TESTS, *command], stdout=out, stderr=out)
     try:
         client = Client(port)
-        wait_until(lambda: process.poll() is not None or accepts(port))
+        wait_until(lambda: process.poll() is not None or accepts(port), 10)
         assert process.poll() is None, (folder / "out").read_text()
         yield client
     finally:
         process.terminate()
-        process.wait()
+        process.wait(10)
 
 
 def accepts(port: int) -> bool:
@@ -98,7 +98,7 @@ def connections(client: Client, count: int, sent: bytes = b"") -> Iterator[list[
         for _ in range(count):
             connection = stack.enter_context(socket.socket())
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            connection.settimeout(TIMEOUT)
+            connection.settimeout(20)
             connection.connect(("127.0.0.1", client.port))
             connection.sendall(sent)
             opened.append(connection)

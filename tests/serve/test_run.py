@@ -23,7 +23,7 @@ from clearhead.serve._run import ENVIRONMENT
 from clearhead.serve.app import Application
 
 from .command import Command, count_of, descendants, is_running
-from .server import TIMEOUT, Client, Copy, ServerThread, png, post, status_of, wait_until
+from .server import Client, Copy, ServerThread, png, post, status_of, wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -57,7 +57,7 @@ def test_a_draining_server_is_not_ready_and_still_serves(model: ImageModel) -> N
             assert [status_of(connection) for connection in connections] == [200] * 3
         assert not server.server.should_exit
         server.server.handle_exit(signal.SIGTERM, None)  # the second one stops at once
-        server.thread.join(TIMEOUT)
+        server.thread.join(20)
         assert not server.thread.is_alive()
     assert not server.server.interrupted
 
@@ -72,7 +72,7 @@ def test_a_stopping_server_completes_requests_and_ends_incomplete_ones(model: Im
             connection.sendall(REST)
             assert status_of(connection) == 200
         assert [status_of(connection) for connection in incomplete] == [408, 408]
-        server.thread.join(TIMEOUT)
+        server.thread.join(20)
         assert not server.thread.is_alive()
         with pytest.raises(ConnectionRefusedError):
             server.connect()
@@ -83,7 +83,7 @@ def test_an_interrupt_completes_requests_without_delay(model: ImageModel) -> Non
         server.server.handle_exit(signal.SIGINT, None)
         connection.sendall(REST)
         assert status_of(connection) == 200
-        server.thread.join(TIMEOUT)
+        server.thread.join(20)
         assert not server.thread.is_alive()
     assert server.server.interrupted
 
@@ -100,7 +100,7 @@ def test_a_signal_ends_a_server_whose_model_process_hangs_at_its_start(model: Im
     server.thread.start()
     wait_until(lambda: any(worker.process.pid for worker in pool.workers))
     server.server.handle_exit(signal.SIGINT, None)
-    server.thread.join(TIMEOUT)
+    server.thread.join(30)
     server.listener.close()
     assert not server.thread.is_alive()
     assert server.server.interrupted
@@ -125,7 +125,7 @@ def test_a_server_whose_model_processes_end_at_their_start_is_an_error(
 @pytest.fixture(scope="module")
 def command() -> Iterator[Command]:
     """`clearhead serve` with all logs; the last test of this file stops it."""
-    options = "--model-processes 1 --drain-delay 0 --deadline 300 --access-log --log-level info"
+    options = "--model-processes 1 --drain-delay 0 --deadline 30 --access-log --log-level info"
     with Command(*options.split()) as started:
         yield started
 
@@ -190,7 +190,7 @@ def test_sigterm_ends_the_command_and_its_processes(command: Command) -> None:
         wait_until(lambda: "stopping" in command.output())
         connection.sendall(REST)
         assert status_of(connection) == 200
-    assert command.process.wait(TIMEOUT) == 0
+    assert command.process.wait(30) == 0
     assert "Traceback" not in command.output()
     wait_until(lambda: not any(map(is_running, processes)))
 
@@ -212,7 +212,7 @@ def parent_of(pid: int) -> int:
 @pytest.mark.slow
 def test_workers_share_an_address_are_replaced_and_drain() -> None:
     options = (
-        "--workers 2 --model-processes 2 --drain-delay 0 --deadline 300 --name digits-2 "
+        "--workers 2 --model-processes 2 --drain-delay 0 --deadline 30 --name digits-2 "
         "--log-level info"
     )
     with Command(*options.split()) as server:
@@ -237,7 +237,7 @@ def test_workers_share_an_address_are_replaced_and_drain() -> None:
             wait_until(lambda: "stopping once" in server.output())
             connection.sendall(png(0)[-9:])
             assert status_of(connection) == 200
-        assert server.process.wait(TIMEOUT) == 0
+        assert server.process.wait(30) == 0
         assert "Traceback" not in server.output()
     wait_until(lambda: not any(map(is_running, processes)))
 
@@ -249,7 +249,7 @@ def test_a_second_signal_ends_the_command_at_once_without_a_traceback() -> None:
         server.process.send_signal(signal.SIGTERM)
         wait_until(lambda: "stopping once" in server.output())
         server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(TIMEOUT) == 0
+        assert server.process.wait(30) == 0
         assert "Traceback" not in server.output()
     wait_until(lambda: not any(map(is_running, processes)))
 
@@ -261,7 +261,7 @@ def test_ctrl_c_while_workers_start_ends_them_without_a_traceback() -> None:
         wait_until(lambda: len(descendants(server)) >= 3)  # two workers, resource tracker
         processes = descendants(server)
         os.killpg(server.process.pid, signal.SIGINT)  # as a terminal does
-        assert server.process.wait(TIMEOUT) == 130
+        assert server.process.wait(30) == 130
         assert server.output() == "clearhead: loading digits\n"
         wait_until(lambda: not any(map(is_running, processes)))
     finally:

@@ -19,7 +19,6 @@ from clearhead.serve.telemetry import Metrics
 
 from .server import (
     MODEL,
-    TIMEOUT,
     Client,
     Response,
     ServerThread,
@@ -159,7 +158,7 @@ def test_metrics_equal_the_clients_counts(server: ServerThread) -> None:
 @pytest.fixture(scope="module")
 def busy(model: ImageModel) -> Iterator[ServerThread]:
     """Up to 8 requests at once, batches of 2."""
-    with ServerThread(model, max_concurrency=8, max_batch=2, deadline=TIMEOUT) as server:
+    with ServerThread(model, max_concurrency=8, max_batch=2, deadline=30.0) as server:
         yield server
 
 
@@ -191,7 +190,7 @@ def test_above_max_concurrency_requests_are_refused_with_retry_after(busy: Serve
         connection.settimeout(0.05)
         with contextlib.suppress(TimeoutError):  # the rest of the first response
             connection.recv(1 << 16)
-        connection.settimeout(TIMEOUT)
+        connection.settimeout(20)
         connection.sendall(post(png(1)))  # the connection is still usable
         assert status_of(connection) == 200
 
