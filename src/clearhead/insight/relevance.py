@@ -99,12 +99,7 @@ def scored(
     if isinstance(inputs, Tensor) and inputs.is_inference():
         inputs = inputs.clone()
     classes = None
-    with (
-        evaluation_mode(model),
-        gradients_on(model),
-        eager(),
-        capture(layers, gradients=True) as recording,
-    ):
+    with evaluation_mode(model), gradients_on(model), capture(layers, gradients=True) as recording:
         output = model(inputs) if isinstance(inputs, Tensor) else model(**inputs)
         if score is None:
             logits = logits_of(
@@ -241,11 +236,11 @@ def pixel_gradient(
 
 @contextmanager
 def gradients_on(model: nn.Module, *, of_parameters: bool = True) -> Iterator[None]:
-    """Gradients on inside the block, of all parameters or (only of the inputs) of none."""
+    """Gradients on inside the block, of all parameters or of none; compiled models run eagerly."""
     changed = [
         x for x in model.parameters() if x.is_floating_point() and x.requires_grad != of_parameters
     ]
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad(), eager():
         for parameter in changed:
             parameter.requires_grad_(of_parameters)
         try:
