@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 from torch import nn
 
 from clearhead.recording._record import AttentionRecord
-from clearhead.recording._torch_internals import graph_task
+from clearhead.recording._torch_internals import graph_task, storage_of
 
 
 class Checkpoints(NamedTuple):
@@ -144,8 +144,7 @@ def _are_linked(one: AttentionRecord, other: AttentionRecord) -> bool:
 
 def _have_parts_of_query(one: AttentionRecord, other: AttentionRecord) -> bool:
     """Whether both queries are different parts of one tensor, such as single heads."""
-    try:
-        same = one.query.untyped_storage()._cdata == other.query.untyped_storage()._cdata
-    except (RuntimeError, NotImplementedError):  # tensors without a storage
-        return False
-    return same and one.query.storage_offset() != other.query.storage_offset()
+    x, y = one.query, other.query
+    storage = storage_of(x)
+    is_same = storage is not None and storage == storage_of(y)
+    return is_same and x.storage_offset() != y.storage_offset()

@@ -98,7 +98,7 @@ class InterceptionMode(TorchFunctionMode):
             return traced_call(self, func, args, kwargs)
         if not self._is_open or is_compiler_running():
             return func(*args, **kwargs)
-        WRAPPERS.update()
+        WRAPPERS.update(func)
         name = _name(func)
         if name in UNWRAPPED and isinstance(func, FunctionType):
             with self.resumed():
@@ -114,7 +114,10 @@ class InterceptionMode(TorchFunctionMode):
         result, attention = self.tracker.call(name, func, args, kwargs)
         if attention is not None:
             site = self.call_sites.here()
-            return self._emit(explicit_record(attention, result, site), result, site)
+            record = explicit_record(attention, result, site)
+            if record is not None:
+                return self._emit(record, result, site)
+            attention.refuse("its weights have other axes than queries and keys")
         return result
 
     def __enter__(self) -> Self:
