@@ -147,19 +147,21 @@ def storages(x: Any) -> dict[int, int]:
         if id(x) in visited:
             return
         visited.add(id(x))
+        parts: Any = ()
         if isinstance(x, Tensor):
             sizes[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
         elif isinstance(x, partial):
-            visit([x.func, *x.args, x.keywords])
+            parts = (x.func, *x.args, *x.keywords.values())
         elif isinstance(x, dict):
-            visit(list(x.values()))
+            parts = x.values()
         elif isinstance(x, list | tuple):
-            for part in x:
-                visit(part)
+            parts = x
         elif callable(x) and getattr(x, "__closure__", None):
-            visit([cell.cell_contents for cell in x.__closure__])
+            parts = [cell.cell_contents for cell in x.__closure__]
         elif type(x).__module__.startswith("clearhead"):
-            visit(getattr(x, "__dict__", {}))
+            parts = vars(x).values() if hasattr(x, "__dict__") else ()
+        for part in parts:
+            visit(part)
 
     visit(x)
     return sizes

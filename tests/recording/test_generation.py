@@ -178,18 +178,18 @@ def test_memory_grows_with_the_tokens_and_not_with_their_square(
         block = ch.capture()
         with block as recording:
             generate(model, max_new_tokens=new, min_new_tokens=new)
-            inside = block._records
-            num_bytes = [sum(storages(inside).values())]
-        num_bytes.append(sum(storages(recording._records).values()))
-        num_bytes.append(sum(storages(recording.generated()._records).values()))
-        sizes.append(num_bytes)
+            inside = sum(storages(block._records).values())
+        after, joined = (storages(x._records) for x in (recording, recording.generated()))
+        sizes.append((inside, sum(after.values()), sum((after | joined).values())))
     last = [record for name, record in recording.items() if name.endswith(f"#{new}")]
     tensors = (x for record in last for x in (record.query, record.output))
     caches = (x[..., :1, :] for record in last for x in (record.key, record.value))
     per_token = sum(x.nbytes for x in (*tensors, *caches))
-    for first, second, third in zip(*sizes, strict=True):
+    for limit, (first, second, third) in zip(
+        (1.2, 1.2, 2.4), zip(*sizes, strict=True), strict=True
+    ):
         assert third - second <= 2.05 * (second - first)
-        assert third - second <= 1.5 * 32 * per_token
+        assert third - second <= limit * 32 * per_token
 
 
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])

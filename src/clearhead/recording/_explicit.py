@@ -46,6 +46,7 @@ from clearhead.recording._torch_internals import graph_task, storage_of
 
 PAIRED = products.MULTIPLY | {"addcmul"}
 VIEWS = LAYOUT | CASTS | {"__getitem__", "__get__"}
+JOINING = frozenset("cat concat concatenate stack hstack dstack".split())
 MAX_HISTORY = 64
 DEFORMABLE = "its weights depend on the query alone, and values are sampled (deformable attention)"
 
@@ -67,14 +68,17 @@ class OperationTracker:
         self._choices: WeakTable[Tensor, Softmax] = WeakTable()  # of features, not of scores
         self._learned: WeakTable[Tensor, bool] = WeakTable()  # views and casts of parameters
         self._samples: WeakTable[Tensor, bool] = WeakTable()  # of values, at positions between them
+        self.outputs: WeakTable[Tensor, Any] = WeakTable()  # of attentions
         # tables whose entry for an argument these functions pass on to their result
         self._carried: list[tuple[WeakTable[Tensor, Any], frozenset[str]]] = [
             (self._normalisers, LAYOUT | {"__getitem__"}),
             (self._features, FEATURES),
             (self._learned, VIEWS),
+            (self.outputs, LAYOUT | CASTS),
             *((x, CARRIED) for x in (self._other_weights, self._choices, self._samples)),
         ]
         self.softmaxes: list[Softmax] = []
+        self.joined: list[list[Any]] = []  # outputs of attentions in one tensor
 
     def factor(self, x: Tensor) -> Factor:
         """The constant factor that `x` was multiplied by."""
@@ -121,7 +125,8 @@ class OperationTracker:
         result = function(*args, **kwargs)
         self._carry(name, args, kwargs, result)
         if others and step is not None and followed is target is args[0]:
-            return result, self._change(step, target, others)
+            self._change(step, target, others)
+            return result, None
         self._forget(others, name)
         if history is not None and not self._normalised(name, history, args, kwargs, result):
             if mixing is not None and step is not None and (places := mixing.places()):
@@ -334,6 +339,9 @@ class OperationTracker:
         if isinstance(x, nn.Parameter) and name in VIEWS:
             for part in _parts(result):
                 self._learned.put(part, True)
+        if self.outputs and name in JOINING:
+            outputs = dict.fromkeys(filter(None, map(self.outputs.of, _parts(x))))
+            self.joined += [list(outputs)] if len(outputs) > 1 else []
         for table, names in self._carried:
             if table and name in names:
                 known = next(filter(None, map(table.of, _parts(x))), None)

@@ -105,8 +105,8 @@ class Product(NamedTuple):
         """A tensor of the result's shape without data, whose strides tell the axes apart."""
         (*batch, rows, _), (*other, columns, _) = self.left.shape, self.right.shape
         row, size = self.strides()
-        x = torch.empty((*torch.broadcast_shapes(batch, other), size), device="meta")
-        x = x.unflatten(-1, (size // row, row))[..., :rows, :columns]
+        shape = (*torch.broadcast_shapes(batch, other), size // row, row)
+        x = torch.empty(shape, device="meta")[..., :rows, :columns]
         return x if self.order is None else x.permute([*map(self.order.index, range(self.dims))])
 
     def is_of_first(self, axis: int) -> bool:

@@ -181,10 +181,9 @@ def _softmax_last(history: History) -> tuple[Product, tuple[Factor, Factor]]:
     """The product with the softmax axis last, so that its columns are the keys."""
     axes = history.axes()
     rows, others = history.product.strides()
-    is_known = axes is not None and axes.dim() == history.dims
-    if is_known and rows <= axes.stride(history.dim) < others:
-        return history.product.transposed(), history.factors[::-1]
-    return history.product, history.factors
+    if axes is None or axes.dim() != history.dims or not rows <= axes.stride(history.dim) < others:
+        return history.product, history.factors
+    return history.product.transposed(), history.factors[::-1]
 
 
 def _is_plain(product: Product, history: History) -> bool:
