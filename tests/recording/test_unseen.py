@@ -474,6 +474,47 @@ def test_heads_in_a_loop_are_not_shown_as_several_attentions(fused: bool) -> Non
     assert recording.names == ("Attention#4",)
 
 
+class OneHead(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.project = nn.Linear(11, 3 * 4).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return explicit(*self.project(x).chunk(3, -1))
+
+
+class Heads(nn.Module):
+    """Heads with layers of their own, which are modules, or not."""
+
+    def __init__(self, of_modules: bool) -> None:
+        super().__init__()
+        self.heads, self.of_modules = nn.ModuleList(OneHead() for _ in range(3)), of_modules
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.of_modules:
+            return torch.stack([head(x) for head in self.heads], -2).flatten(-2)
+        projected = [head.project(x).chunk(3, -1) for head in self.heads]
+        return torch.cat([explicit(*x).contiguous() for x in projected], -1)
+
+
+def test_heads_that_are_modules_are_recorded_one_by_one_and_said_to_be_joined() -> None:
+    model = nn.Sequential(Heads(True), nn.Linear(12, 11).double(), Heads(True))
+    with pytest.warns(UserWarning, match="joined"), ch.capture() as recording:
+        model(Q[0, 0])
+    assert recording.names == tuple(f"{i}.heads.{j}" for i in (0, 2) for j in range(3))
+    assert [text.partition(":")[0] for text in recording.unseen] == ["0.heads.0", "2.heads.0"]
+    recording.verify()
+
+
+def test_heads_in_a_loop_with_layers_of_their_own_are_parts() -> None:
+    model = nn.Sequential(Heads(False), nn.Linear(12, 11).double(), OneHead())
+    with pytest.warns(UserWarning, match="3 parts"), ch.capture() as recording:
+        model(Q[0, 0])
+    assert recording.names == ("2",)
+    with pytest.warns(UserWarning, match="3 parts"), ch.intervene(lambda record: record.output):
+        model(Q[0, 0])
+
+
 def test_groups_of_heads_that_share_keys_and_values_are_parts() -> None:
     key, value = K[:, :1, :5], V[:, :1, :5]
     layer = Attention(
