@@ -115,10 +115,11 @@ class PartsOfCalls:
         for one in linked:
             linked += [x for x in self._records if x not in linked and _are_linked(one, x)]
         is_part = first in self._parts or self._is_part(record, linked)
+        group = next((x for x in self._records if x in linked), record).name
         self._records.append(record)
         if is_part:
             self._parts[first] = tuple(x.name for x in self._records)
-        return Output(record.name, self._num_calls, min(x.name for x in linked))
+        return Output(record.name, self._num_calls, group)
 
     def join(self, outputs: Sequence[Output]) -> None:
         """Note that outputs are joined in one tensor, as those of single heads."""

@@ -45,7 +45,7 @@ from clearhead.recording._products import Factor, Product, factor_of_call
 from clearhead.recording._torch_internals import graph_task, storage_of
 
 PAIRED = products.MULTIPLY | {"addcmul"}
-VIEWS = LAYOUT | CASTS | {"__getitem__", "__get__"}
+VIEWS = LAYOUT | CASTS | frozenset("__getitem__ __get__ chunk split unbind narrow".split())
 JOINING = frozenset("cat concat concatenate stack hstack dstack".split())
 MAX_HISTORY = 64
 DEFORMABLE = "its weights depend on the query alone, and values are sampled (deformable attention)"
@@ -169,8 +169,14 @@ class OperationTracker:
                 continue
             if history.is_weights and not history.is_completed_by(oriented):
                 return oriented
-            if isinstance(oriented.second, nn.Parameter) or history.is_mixed_by(oriented):
+            if isinstance(oriented.second, nn.Parameter):
                 return oriented if history.is_scored else None
+            if history.is_weights:
+                return None
+            # products with a part of a parameter, as of packed projections, are features
+            is_scored = not any(map(self._is_learned, history.product[:2]))
+            if is_scored and history.is_mixed_by(oriented):
+                return oriented
         return None
 
     def _multiplied(
