@@ -75,11 +75,11 @@ class CallNumbers:
 
 
 class Output(NamedTuple):
-    """An output of attention: its record, the number of the call, and the first linked record."""
+    """An output of attention: its record, the number of the call, and the first related record."""
 
     name: str
     call: int
-    linked: str
+    related_to: str
 
 
 ATTENTION_LAYER = re.compile("attention|attn", re.IGNORECASE)
@@ -115,16 +115,17 @@ class PartsOfCalls:
         for one in linked:
             linked += [x for x in self._records if x not in linked and _are_linked(one, x)]
         is_part = first in self._parts or self._is_part(record, linked)
-        group = next((x for x in self._records if x in linked), record).name
+        related = (x for x in self._records if x in linked or _has_same(record, x, "query"))
+        first_related = next(related, record).name
         self._records.append(record)
         if is_part:
             self._parts[first] = tuple(x.name for x in self._records)
-        return Output(record.name, self._num_calls, group)
+        return Output(record.name, self._num_calls, first_related)
 
     def join(self, outputs: Sequence[Output]) -> None:
         """Note that outputs are joined in one tensor, as those of single heads."""
         names = tuple(x.name for x in outputs)
-        if len({x.linked for x in outputs}) > 1:
+        if len({x.related_to for x in outputs}) > 1:
             is_one_call = outputs[0].call and len({x.call for x in outputs}) == 1
             (self._parts if is_one_call else self.joined)[names[0]] = names
 
