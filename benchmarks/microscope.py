@@ -1,8 +1,8 @@
 """The microscope: time of a forward pass, and of a frame while a digit is drawn.
 
-The forward pass is that of the page's digit classifier in Chromium, at full speed. Then, with the processor
-slowed down 4 times, a stroke of 120 points is drawn by the mouse; the time between frames includes the forward
-pass and drawing. Needs Chromium and Playwright.
+The forward pass is that of the page's digit classifier in Chromium, at full speed. Then, with the
+processor slowed down 4 times, a stroke of 120 points is drawn by the mouse; the time between frames
+includes the forward pass and drawing. Needs Chromium and Playwright.
 """
 
 import os
@@ -78,7 +78,9 @@ def main() -> None:
         page.goto(file.as_uri())
         page.wait_for_selector("html[data-settled]", state="attached")
         forward = sorted(page.evaluate(TIME_FORWARD))
-        print(f"forward pass, ms: smallest {forward[0]:.2f}   median {statistics.median(forward):.2f}")
+        print(
+            f"forward pass, ms: smallest {forward[0]:.2f}   median {statistics.median(forward):.2f}"
+        )
         page.close()
         print(f"time of a frame while drawing, processor {SLOWER} × slower, ms")
         for width, height in SCREENS:

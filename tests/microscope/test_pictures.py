@@ -296,7 +296,12 @@ def test_the_page_of_another_model_checks_itself_and_shows_every_part(
         assert best in other.text(".prediction-words")
         for step in PAGES:
             other.show(step)
-            assert "digit" not in " ".join(other.texts("main")).lower()
+            shown_text = " ".join(other.texts("main"))
+            assert "digit" not in shown_text.lower()
+            assert "Draw another" not in shown_text
+            assert "blank patches" not in shown_text or step == "about"
+            over = other.evaluate("() => document.documentElement.scrollHeight - innerHeight")
+            assert over <= 0 or step == "about", step
         assert other.complaints == [] == other.requests
 
 

@@ -10,7 +10,7 @@ const WIDTH = 40; // of a column
 const TOKEN_WIDTH = 36;
 const MAX_ZOOM = 1.45; // of bars with few tokens
 const MAX_WIDTH = 800; // of a vector, in pixels
-const MAX_SCALE = 1.25; // of one with few columns
+const MAX_SCALE = 1.1; // of one with few columns
 const MAX_WRITTEN = 24; // more columns have no numbers
 
 const strong = (value: number): string => css(signedColour(Math.sign(value) * 0.8, 1));

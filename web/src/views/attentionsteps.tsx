@@ -208,7 +208,9 @@ export function ScaleStep() {
       }
       formula={
         <Formula>
-          {root && !isOff ? (
+          {isOff ? (
+            `*q_${q} · *k_${k}`
+          ) : root ? (
             <><Frac top={`*q_${q} · *k_${k}`} bottom="√d" /><mo>=</mo><Frac top={decimal(pair.score)} bottom={`√${config.headDim}`} /></>
           ) : (
             <mn>{decimal(pair.score)}</mn>
