@@ -30,7 +30,7 @@ interface Props {
 
 export function DigitMap(props: Props) {
   const { config, ink, address, blank, chosen, query = null, weights = null, tint, choose, hover } = props;
-  const [rows, columns] = config.grid;
+  const { grid: [rows, columns], imageShape: [high, wide] } = config;
   const first = config.numPrefixTokens;
   const even = 1 / config.tokens;
   const isPicture = config.inChannels >= 3 && !!(ink ?? address); // lines need a casing on bright colours
@@ -54,8 +54,8 @@ export function DigitMap(props: Props) {
     </div>
   );
   return (
-    <div class={`digit-map ${dense ? "dense" : ""} ${tint ? (isPicture ? "framed" : "tinted") : ""} ${first ? "with-prefix" : ""} ${props.class ?? ""}`} style={{ "--columns": columns }}>
-      <div class="field" style={{ aspectRatio: `${config.imageShape[1]} / ${config.imageShape[0]}` }}>
+    <div class={`digit-map ${dense ? "dense" : ""} ${tint ? (isPicture ? "framed" : "tinted") : ""} ${first ? "with-prefix" : ""} ${props.class ?? ""}`} style={{ "--columns": columns, maxWidth: `${Math.min(100, (100 * wide) / high)}%` }}>
+      <div class="field" style={{ aspectRatio: `${wide} / ${high}` }}>
         {tint && !isPicture ? (
           <TintedCanvas config={config} ink={ink} colours={Array.from({ length: config.tokens }, (_, token) => tint(token))} />
         ) : (

@@ -30,6 +30,7 @@ export function PixelsStep() {
   });
   const [hover, setHover] = useState<[number, number] | null>(null);
   const shown = hover ?? chosen;
+  const size = { width: `${Math.min(100, (100 * wide) / high)}%` }; // as high as a square
   const [x, y] = massCentre(ink, config);
   const count = high * wide * inChannels;
   const nameAt = (line: number, column: number): string => {
@@ -51,7 +52,7 @@ export function PixelsStep() {
         <>
           <h3>{images.length ? "Your picture" : "Your drawing"}</h3>
           {images.length ? (
-            <InkCanvas ink={inputs[0]} config={config} class="slide" label="Picture" />
+            <div style={size}><InkCanvas ink={inputs[0]} config={config} class="slide" label="Picture" /></div>
           ) : (
             <Drawing strokes={strokes} label="Your drawing" />
           )}
@@ -65,7 +66,7 @@ export function PixelsStep() {
       }
     >
       <div class="pixels">
-        <div class="pixel-holder">
+        <div class="pixel-holder" style={size}>
           <CanvasMatrix
             label={`Model input: ${high} by ${wide} pixels. Arrow keys move between them`}
             rows={new Array(high).fill("")}
