@@ -1,6 +1,7 @@
 """Pictures that are opened, pasted or dropped, prepared as in Python; models of other classes."""
 
 import io
+import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -305,6 +306,11 @@ def test_the_page_of_another_model_checks_itself_and_shows_every_part(
                 high = other.evaluate("() => document.documentElement.scrollHeight - innerHeight")
                 over |= {step: high} if high > 0 else {}
         assert over == {}
+        figure = ET.fromstring(other.show("softmax").save("Figure, SVG")[1])
+        colours = [path.get("stroke") for path in figure.iter("{http://www.w3.org/2000/svg}path")]
+        lines = [colour for colour in colours[1:] if colour != "#000000"]  # without the grid
+        dark = len(lines) if config.in_channels == 3 else 0
+        assert colours.count("#000000") == dark  # below each line, on a bright picture
         assert other.complaints == [] == other.requests
 
 

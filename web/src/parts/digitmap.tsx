@@ -103,7 +103,7 @@ export function Arcs({ shown, start, from, marked, isBright }: ArcsProps) {
         const colour = css(shareColour(Math.max(weight, isBright ? 0.6 : 0.16)));
         return (
           <g key={`${token} ${path}`} class={token === marked ? "marked" : ""} style={{ opacity: 0.35 + 0.65 * Math.sqrt(weight) }} fill="none" stroke-linecap="round">
-            {path && isBright && <path class="casing" d={path} pathLength={1} stroke-width={width + 0.04} />}
+            {path && isBright && <path d={path} pathLength={1} stroke="#000000" stroke-opacity={0.55} stroke-width={width + 0.04} />}
             {path && <path class="arc" d={path} pathLength={1} stroke={colour} stroke-width={width} />}
             <circle cx={end[0]} cy={end[1]} r={Math.max(0.05, width * 0.72)} fill={colour} />
           </g>

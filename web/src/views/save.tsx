@@ -121,7 +121,7 @@ function Digit({ config, ink, query, shares, high }: Props & { shares: Float64Ar
       ))}
       <path d={lines.join("")} stroke="#ffffff" stroke-opacity={0.25} fill="none" />
       {Array.from({ length: patches }, (_, patch) => (
-        <text x={(patch % columns) * wide + 4} y={Math.floor(patch / columns) * tall + 13} fill="#c9d1dc">{patch + 1}</text>
+        <text x={(patch % columns) * wide + 4} y={Math.floor(patch / columns) * tall + 13} fill="#c9d1dc" stroke="#0d1117" stroke-width={3} paint-order="stroke">{patch + 1}</text>
       ))}
       <g transform={`scale(${wide} ${tall})`}>
         <Arcs shown={arcs(query, shares, config, 1 / tokens / 2)} start={middle(query, config)} from={1.6 / tokens} isBright={config.inChannels >= 3} />
