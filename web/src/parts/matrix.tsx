@@ -97,7 +97,7 @@ function CellMatrix(props: Props) {
       })}
     >
       <div role="row" class="line">
-        <div role="columnheader" class="head corner">q\k</div>
+        <div role="columnheader" class="head">q\k</div>
         {columns.map((text, i) => head(text, i, 1))}
       </div>
       {rows.map((text, row) => (
@@ -115,7 +115,7 @@ function CellMatrix(props: Props) {
                 tabIndex={isChosen ? 0 : -1}
                 aria-selected={isChosen}
                 aria-label={props.nameAt(row, column)}
-                class={`cell ${colour && isLight(colour) ? "light" : "dark"} ${isShown ? "chosen" : ""} ${shown[1] === column ? "in-column" : ""}`}
+                class={`cell ${colour && isLight(colour) ? "light" : "dark"} ${isShown ? "chosen" : ""}`}
                 style={colour ? { backgroundColor: css(colour) } : undefined}
               >
                 {props.textAt?.(row, column)}

@@ -403,7 +403,6 @@ function AllRows() {
         label={`${before ? "Difference of attention weights" : "Attention weights"}, ${name}`}
         rows={names}
         columns={names}
-        class={tokens > 20 ? "dense" : ""}
         colourAt={(q, k) => (before ? signedColour(change(q, k), 1) : weightColour(at(q, k), scale, even, largest))}
         textAt={(q, k) => {
           const isWritten = before ? Math.abs(change(q, k)) >= 0.1 : at(q, k) >= 1.6 * even;
