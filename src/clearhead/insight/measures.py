@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from clearhead.errors import InputError
 from clearhead.inference import evaluation_mode
 from clearhead.insight.foreground import Foreground
-from clearhead.insight.forward import batches, device_of
+from clearhead.insight.forward import batches, on_device_of
 from clearhead.insight.propagation import check_same_tokens, square_weights
 from clearhead.insight.tokens import Tokens, check_tokens, coordinates, grid_of
 from clearhead.insight.weights import Records, name_of, records_of
@@ -344,7 +344,7 @@ def _batches(
     if counts == {0}:
         raise InputError("expected at least one input, got none")
     for parts in zip(*(batches(x, size) for x in tensors.values()), strict=True):
-        moved = [x.to(device_of(model, x)) for x in parts]
+        moved = [on_device_of(model, x) for x in parts]
         yield (
             moved[0] if named is not inputs else {**named, **dict(zip(tensors, moved, strict=True))}
         )

@@ -117,7 +117,7 @@ def _mixed_with_residual(
         if not 0.0 <= share < 1.0:
             raise ConfigError(f"{name} must be at least 0 and below 1, got {share}")
     check_choice("head_fusion", head_fusion, get_args(HeadFusion))
-    _check_one_pass(layers)
+    check_one_pass(layers)
     first: Tensor | None = None
     for layer in records_of(layers):
         weights = FUSIONS[head_fusion](square_weights(layer), dim=1)
@@ -203,7 +203,7 @@ def _identity(x: Tensor) -> Float[Tensor, "tokens tokens"]:
     return torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
 
 
-def _check_one_pass(layers: Records) -> None:
+def check_one_pass(layers: Records) -> None:
     """Raise `InputError` for a recording of several forward passes."""
     if not isinstance(layers, Mapping):
         return
