@@ -493,7 +493,8 @@ class Heads(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.of_modules:
             return torch.stack([head(x) for head in self.heads], -2).flatten(-2)
-        projected = [head.project(x).chunk(3, -1) for head in self.heads]
+        layers: list[Any] = [head.project for head in self.heads]
+        projected = [layer(x).chunk(3, -1) for layer in layers]
         return torch.cat([explicit(*x).contiguous() for x in projected], -1)
 
 
