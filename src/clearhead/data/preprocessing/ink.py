@@ -45,7 +45,6 @@ MIN_STROKES = 7.0  # length of strokes in widths; what is shorter may be a sheet
 MIN_ELONGATION = 2.7  # the same; what is shorter is a solid patch
 MIN_FILLED = 0.65  # share of its bounding box that a sheet fills
 MAX_OUTSIDE = 0.9  # share of the image that may be beside the paper
-MIN_FADING = 0.3  # contrast of strokes, relative to that of lines that hid them
 
 
 @dataclass(frozen=True)
@@ -180,26 +179,22 @@ def _strokes(grey: Grey, background: Grey, dark: bool, is_free: bool) -> Ink | N
     if dark:
         signal = signal / np.maximum(background, max(0.4 * level, 0.05))
     outside = background < 0.75 * level
-    first = 0.0
-    for _ in range(3):
-        values, contrast = _scaled(signal, outside, is_free)
-        first = max(first, contrast)
-        if contrast == 0 or contrast < MIN_FADING * first:
-            return None
-        mask = values > 0.5
-        thin = mask
-        if max(mask.shape) > MIN_LINED:
-            faint = values > 0.25
-            thin = mask & (without_lines(faint, outside) | ~faint)
-        parts = free_components(thin, grey, outside, is_free)
-        if parts.any():
-            lines = mask & ~thin
-            if lines.any():
-                soft = near(lines, 2) & ~near(thin, 1)
-                values[soft] = 0
-            return Ink(values, parts, dark)
-        signal = np.where(near(mask, 2), 0, signal)
-    return None
+    values = _scaled(signal, outside, is_free)
+    if values is None:
+        return None
+    mask = values > 0.5
+    thin = mask
+    if max(mask.shape) > MIN_LINED:
+        faint = values > 0.25
+        thin = mask & (without_lines(faint, outside) | ~faint)
+    parts = free_components(thin, grey, outside, is_free)
+    if not parts.any():
+        return None
+    lines = mask & ~thin
+    if lines.any():
+        soft = near(lines, 2) & ~near(thin, 1)
+        values[soft] = 0
+    return Ink(values, parts, dark)
 
 
 def is_dark_on_light(grey: Grey) -> tuple[bool, bool]:
@@ -222,13 +217,11 @@ def is_dark_on_light(grey: Grey) -> tuple[bool, bool]:
     return by_share, bool((dark**2).sum() >= (light**2).sum())
 
 
-def _scaled(signal: Grey, outside: Mask, is_noisy: bool) -> tuple[Grey, float]:
+def _scaled(signal: Grey, outside: Mask, is_noisy: bool) -> Grey | None:
     """A difference scaled so that paper with its noise is 0, and the inside of a stroke 1.
 
-    If nothing stands out, it is measured without what is beside the paper: a desk has a grain.
-
-    Returns:
-        The ink and its contrast, which is 0 if nothing stands out from the noise.
+    If nothing stands out, it is measured without what is beside the paper, as a desk has a grain;
+    None if then, too, nothing does.
     """
     step = max(1, max(signal.shape) // 128)
     sample, beside = signal[::step, ::step], outside[::step, ::step]
@@ -237,8 +230,8 @@ def _scaled(signal: Grey, outside: Mask, is_noisy: bool) -> tuple[Grey, float]:
         paper, floor, contrast = _levels(np.sort(values, axis=None), is_noisy)
         if contrast > 0:
             scaled = (signal - paper - floor) / (contrast - floor)
-            return np.asarray(np.clip(scaled, 0, 1), dtype=np.float32), contrast
-    return signal, 0.0
+            return np.asarray(np.clip(scaled, 0, 1), dtype=np.float32)
+    return None
 
 
 def _levels(ordered: Float[ndarray, " pixels"], is_noisy: bool) -> tuple[float, float, float]:
