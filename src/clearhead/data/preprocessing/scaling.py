@@ -33,7 +33,7 @@ MIN_STROKE, NORMAL_STROKE, MAX_STROKE = 1.3, 2.0, 4.0
 def as_in_mnist(ink: Grey) -> Float[ndarray, "28 28"]:
     """Scale and centre the ink of one digit, which is in [0, 1] and cut to its bounding box."""
     # Symmetric ink is often half a pixel from 14.0.
-    return centred(_to_ink_side(ink), (SIDE, SIDE), MIN_INK, lambda x: round(round(x, 4)))
+    return to_middle(_to_ink_side(ink), (SIDE, SIDE), MIN_INK, lambda x: round(round(x, 4)))
 
 
 def _to_ink_side(ink: Grey) -> Grey:
@@ -99,7 +99,7 @@ def _scaled_to(ink: Grey, side: int) -> Grey:
     return resize_area(ink, high, wide)
 
 
-def centred(
+def to_middle(
     ink: Float[ndarray, "height width"],
     size: tuple[int, int],
     above: float,

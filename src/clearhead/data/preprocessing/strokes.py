@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
-from clearhead.data.preprocessing.scaling import centred
+from clearhead.data.preprocessing.scaling import to_middle
 from clearhead.errors import InputError
 
 SAMPLES = 8  # per pixel, along each axis
@@ -54,7 +54,7 @@ def rasterise(
     side = max(high[0] - low[0], high[1] - low[1])
     scale = (INK_SHARE * min(size) - pen) / side if side > 0 else 1.0
     ink = _ink([_moved(stroke, tuple(low), scale, pen / 2) for stroke in strokes], pen, size)
-    return centred(ink, size, 0, lambda x: math.floor(x + 0.5))
+    return to_middle(ink, size, 0, lambda x: math.floor(x + 0.5))
 
 
 def _moved(stroke: Stroke, origin: Point, scale: float, margin: float) -> list[Point]:
