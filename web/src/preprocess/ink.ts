@@ -80,15 +80,8 @@ function evenlyLit(grey: Grid): Grid {
   const rangeOf = (numbers: number[]): number => Math.max(...numbers) - Math.min(...numbers);
   const span = highest(values) - lowest(values);
   if (rangeOf(border.map(([value]) => value)) < MIN_SLOPE * span) return grey;
-  let known = border;
-  let plane: number[] = [];
-  const error = (row: number[]): number => Math.abs(residual(row, plane));
-  for (let turn = 0; turn < 3; turn++) { // each without what differs, which is the ink of neighbours
-    plane = leastSquares(known);
-    const limit = 3 * median(known.map(error)) + GREY_LEVEL;
-    known = known.filter((row) => error(row) <= limit);
-  }
-  if (!(median(border.map(error)) < MAX_ROUGHNESS * span)) return grey;
+  const plane = leastSquares(border);
+  if (median(border.map((row) => Math.abs(residual(row, plane)))) >= MAX_ROUGHNESS * span) return grey;
   return made(width, height, (x, y) => Math.min(1, Math.max(0, values[y * width + x] - plane[1] * place(y, height) - plane[2] * place(x, width))));
 }
 

@@ -144,13 +144,8 @@ def _evenly_lit(grey: Grey) -> Grey:
     rows, columns = np.mgrid[-1 : 1 : grey.shape[0] * 1j, -1 : 1 : grey.shape[1] * 1j]
     places = np.stack([np.ones_like(rows), rows, columns], axis=-1)
     known, values = places[~inside], grey[~inside]
-    for _ in range(3):  # each without what differs, which is the ink of neighbours
-        plane = np.linalg.lstsq(known, values, rcond=None)[0]
-        error = np.abs(values - known @ plane)
-        kept = error <= 3 * median(error) + GREY_LEVEL
-        known, values = known[kept], values[kept]
-    is_plane = median(np.abs(grey[~inside] - places[~inside] @ plane)) < MAX_ROUGHNESS * span
-    if not is_plane:
+    plane = np.linalg.lstsq(known, values, rcond=None)[0]
+    if median(np.abs(values - known @ plane)) >= MAX_ROUGHNESS * span:
         return grey
     return np.asarray(np.clip(grey - places[..., 1:] @ plane[1:], 0, 1), dtype=np.float32)
 
