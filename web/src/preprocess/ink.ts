@@ -20,7 +20,6 @@ export const SMALL_SIDE = 48; // smaller images are scans of one digit: no desk
 const [MIN_SLOPE, MAX_ROUGHNESS] = [0.2, 0.05]; // of the light of a scan, relative to the range of grey
 const MIN_LINED = 32; // smaller images have no lines
 const [MAX_STROKE, USUAL_STROKE] = [0.35, 0.06]; // widths, as fractions of the longer side
-const MIN_THIN = 0.15; // of the range of grey: height of thin structures that show which is the ink
 const MIN_CONTRAST = 0.08;
 const GREY_LEVEL = 1 / 255;
 const MIN_SIGNAL = 6; // difference of ink from paper, in standard deviations of the noise
@@ -97,7 +96,7 @@ function inside(grey: Grid, ink: Ink): Ink | null {
   const usual = median(seen.values.filter((_, i) => patch.values[i]));
   const sheet = mapped(seen, (value, i) => (patch.values[i] ? value : usual));
   const found = inkOf(sheet, !ink.dark) ?? inkOf(sheet, ink.dark);
-  if (!found || elongation(found) < elongation(ink)) return null;
+  if (!found) return null;
   const [left, top] = box;
   const placed = (image: Grid): Grid => {
     const whole = grid(grey.width, grey.height);
@@ -151,7 +150,6 @@ function isDarkOnLight(grey: Grid): [boolean, boolean] {
     const closed = closing(one, USUAL_STROKE).values;
     return one.values.map((value, i) => closed[i] - value);
   });
-  if (Math.max(...thin.map(highest)) < MIN_THIN * (highest(smooth.values) - lowest(smooth.values))) return [byShare, byShare];
   const [ofDark, ofLight] = thin.map((one) => sum(one.map((value) => value * value)));
   return [byShare, ofDark >= ofLight];
 }

@@ -37,7 +37,6 @@ SMALL_SIDE = 48  # smaller images are scans of one digit: no desk
 MIN_SLOPE, MAX_ROUGHNESS = 0.2, 0.05  # of the light of a scan, relative to the range of grey
 MIN_LINED = 32  # smaller images have no lines
 MAX_STROKE, USUAL_STROKE = 0.35, 0.06  # widths, as fractions of the longer side
-MIN_THIN = 0.15  # of the range of grey: height of thin structures that show which is the ink
 MIN_CONTRAST = 0.08
 GREY_LEVEL = 1 / 255
 MIN_SIGNAL = 6.0  # difference of ink from paper, in standard deviations of the noise
@@ -160,7 +159,7 @@ def _inside(grey: Grey, ink: Ink) -> Ink | None:
         return None
     sheet = np.where(patch, grey[box], np.float32(np.median(grey[box][patch])))
     found = _find_ink(sheet, dark=not ink.dark) or _find_ink(sheet, dark=ink.dark)
-    if found is None or found.elongation < ink.elongation:
+    if found is None:
         return None
     values, labels = np.zeros_like(ink.values), np.zeros_like(parts)
     values[box], labels[box] = found.values, found.parts
@@ -207,8 +206,6 @@ def is_dark_on_light(grey: Grey) -> tuple[bool, bool]:
     small = ndimage.uniform_filter(small, 3, mode="nearest")
     both = np.stack([small, 1 - small])
     dark, light = closing(both, USUAL_STROKE) - both
-    if max(float(dark.max()), float(light.max())) < MIN_THIN * float(np.ptp(small)):
-        return by_share, by_share
     return by_share, bool((dark**2).sum() >= (light**2).sum())
 
 
