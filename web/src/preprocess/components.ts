@@ -48,7 +48,7 @@ export function keptParts({ labels, boxes, areas }: Components, mask: Grid, grey
   } else if (longest(free) < 0.4 * longest(numbers)) candidates = numbers;
   const limit = 0.01 * Math.max(...candidates.map((number) => areas[number]));
   const kept = candidates.filter((number) => areas[number] >= limit);
-  return kept.length > MAX_PARTS ? [] : kept;
+  return kept.length > (isFree ? MAX_PARTS : MAX_PARTS / 4) ? [] : kept;
 }
 
 /**

@@ -66,7 +66,7 @@ def free_components(mask: Mask, grey: Grey, outside: Mask, is_free: bool) -> Par
     kept = areas >= 0.01 * areas.max()
     kept[0] = False
     num_kept = int(kept.sum())
-    if num_kept > MAX_PARTS:
+    if num_kept > (MAX_PARTS if is_free else MAX_PARTS // 4):
         return np.zeros_like(labels)
     return labels if num_kept == count else np.asarray(np.where(kept[labels], labels, 0))
 
