@@ -47,7 +47,7 @@ export function TextPage() {
         >
           {predictions.length
             ? `“Which one?” The model predicts: ${predictions.map(({ word: name, probability }) => `${name} ${percent(probability)}`).join(", ")}.`
-            : "The question “Which one?” is for sentences like “The dog chased the ball because it was hungry.”, of words that the model knows."}
+            : "The model predicts the answer to “Which one?” only for sentences like “The dog chased the ball because it was hungry.” with words from its vocabulary."}
         </TextAttention>
       )}
       <p class="small">
