@@ -474,6 +474,23 @@ def test_an_address_of_a_case_of_the_gallery_opens_it(microscope: Microscope) ->
     assert microscope.page.locator(".card[aria-pressed=true]").count() == 0
 
 
+def test_layer_head_and_word_of_a_text_are_chosen_and_in_the_link(microscope: Microscope) -> None:
+    microscope.show("text")
+    assert microscope.text("#sentence").startswith("L2, mean of heads “it” attends most to “dog”")
+    for name in ("L1", "H3", "dog"):
+        microscope.click(name, role="radio")
+    assert microscope.text("#sentence").startswith("L1 H3 “dog” attends most to ")
+    link = microscope.evaluate("() => clearhead.store.hash()")
+    assert link == "step=text&word=2&textLayer=1&textHead=3"
+    microscope.show("text", sentence="dog")
+    rows = microscope.texts(".matrix [role=rowheader]")
+    heads = (", mean of heads", " H1", " H2", " H3", " H4")
+    assert rows == [f"L{layer}{head}" for layer in (1, 2) for head in heads]
+    microscope.page.locator(".matrix [data-place]").nth(8).click()
+    assert microscope.frames().text("#sentence").startswith("L2 H3 “dog”")
+    assert (microscope.state("textLayer"), microscope.state("textHead")) == (1, 2)
+
+
 def test_exact_shapley_values_are_computed_on_request(microscope: Microscope) -> None:
     microscope.show("gallery").click("Attention is not importance")
     microscope.settle().click("Compute exact Shapley values")
