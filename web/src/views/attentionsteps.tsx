@@ -233,7 +233,7 @@ export function ScaleStep() {
           text: "What if the trained model runs without the division, in every layer?",
           options: ["the prediction stays", "the prediction changes"],
           correct: store.trained.value.prediction?.best === unscaled.prediction?.best ? 0 : 1,
-          explain: `The largest weight of a row, averaged over all rows of all heads, is ${percent(meanLargest(store.trained.value))} with the division and ${percent(meanLargest(unscaled))} without it. The model was trained with the division, and its weights are not fitted to such rows.`,
+          explain: `On average over all rows of all heads, the largest weight is ${percent(meanLargest(store.trained.value))} with the division, ${percent(meanLargest(unscaled))} without it. The model was trained with the division, and not for such rows.`,
         }
       }
       trial={
