@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 import clearhead as ch
 
+from .models import hf_model
 from .reference import assert_stages, attention, normal, softmax, triple
 from .test_explicit import PRODUCTS, flat
 
@@ -608,6 +609,14 @@ def test_an_operator_that_is_made_inside_the_block_is_recorded() -> None:
     with torch.no_grad(), ch.capture() as recording:
         operator(Q, K, V)
     assert len(recording.verify()) == 1
+
+
+@pytest.mark.parametrize("tokens", [8, 16])
+def test_banded_attention_is_refused_in_one_window_and_in_several(tokens: int) -> None:
+    sizes: Any = {"hidden_size": 48, "num_attention_heads": 4, "intermediate_size": 32}
+    model = hf_model("LongformerModel", num_hidden_layers=2, attention_window=8, **sizes)
+    with pytest.raises(ch.errors.NothingCapturedError, match="may be attention"), ch.capture():
+        model(torch.full((2, tokens), 5))
 
 
 def in_a_thread(function: Callable[[], object]) -> None:

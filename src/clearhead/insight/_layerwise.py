@@ -36,7 +36,7 @@ def legrad(
     0 … 1 is left out, because it changes no rank. `names` are those of the layers.
     """
     blocks = _blocks_of(model, names)
-    last = _last_beside(model, blocks[-1])
+    *_, last = _block_of(model, names[-1])[1].children()
     maps = []
     with evaluation_mode(model), gradients_on(model):
         with calls_observed(blocks) as calls, capture(names, gradients=True) as recording:
@@ -87,7 +87,8 @@ def tokentm(
         moved = torch.einsum("bhkv,dhv->bhkd", value, weight) * scale
         change = _transformation(x[:, None], moved)[..., None, :]
         matrix = torch.diag_embed(x.norm(dim=-1)) if matrix is None else matrix
-        matrix = matrix + (positive_contributions(record, gradient) * change).mean(dim=1) @ matrix
+        gain = positive_contributions(record, square_weights(record), gradient)
+        matrix = matrix + (gain * change).mean(dim=1) @ matrix
         matrix = matrix + _transformation(middle, leaving - middle)[..., None] * matrix
     assert matrix is not None  # noqa: S101, there is at least one record
     return matrix
@@ -132,7 +133,7 @@ def _blocks_of(model: nn.Module, names: Sequence[str]) -> list[nn.Module]:
 
     A block is the nearest module around an attention that is an item of a list or a sequence.
     """
-    blocks = [_block_of(model, name) for name in names]
+    blocks = [_block_of(model, name)[0] for name in names]
     if len(set(blocks)) < len(blocks):
         raise InputError(
             f"expected one attention in each block, got {', '.join(names)}; choose layers: "
@@ -175,24 +176,16 @@ def _replaced(tokens: Tensor, _: nn.Module, __: tuple[Any, ...], output: Any) ->
     return tokens if isinstance(output, Tensor) else (tokens, *output[1:])
 
 
-def _block_of(model: nn.Module, name: str) -> nn.Module:
+def _block_of(model: nn.Module, name: str) -> tuple[nn.Module, nn.Module]:
+    """The block of an attention, and the list that it is an item of."""
     parts = name.partition("#")[0].split(".")
     for length in range(len(parts) - 1, 0, -1):
         parent = model.get_submodule(".".join(parts[: length - 1]))
         block = model.get_submodule(".".join(parts[:length]))
         is_item = isinstance(parent, nn.ModuleList | nn.Sequential)
         if is_item and not isinstance(block, nn.ModuleList):
-            return block
+            return block, parent
     raise InputError(f"{name} is in no block of a list of blocks; LeGrad and TokenTM need blocks")
-
-
-def _last_beside(model: nn.Module, block: nn.Module) -> nn.Module:
-    """The last block of the list that this one is in."""
-    for module in model.modules():
-        children = list(module.children())
-        if isinstance(module, nn.ModuleList | nn.Sequential) and block in children:
-            return children[-1]
-    return block
 
 
 def _joined(record: AttentionRecord) -> Float[Tensor, "batch queries embed_dim"]:

@@ -19,7 +19,6 @@ from clearhead.insight.forward import (
     Score,
     batches,
     class_of_each,
-    eager,
     on_device_of,
     probabilities,
 )
@@ -53,7 +52,6 @@ PATH_POINTS = 50
 
 
 @torch.inference_mode(mode=False)
-@eager()
 def attribute(
     method: str,
     model: nn.Module,

@@ -14,10 +14,9 @@ from clearhead.inference import evaluation_mode
 from clearhead.insight.forward import Classes, class_logits, class_of_each, eager, logits_of
 from clearhead.insight.propagation import (
     Readout,
-    check_same_tokens,
     read_out,
     readout_mask,
-    square_weights,
+    square_layers,
 )
 from clearhead.recording import AttentionRecord, Layers, Recording, capture
 
@@ -100,12 +99,7 @@ def scored(
     if isinstance(inputs, Tensor) and inputs.is_inference():
         inputs = inputs.clone()
     classes = None
-    with (
-        evaluation_mode(model),
-        gradients_on(model),
-        eager(),
-        capture(layers, gradients=True) as recording,
-    ):
+    with evaluation_mode(model), gradients_on(model), capture(layers, gradients=True) as recording:
         output = model(inputs) if isinstance(inputs, Tensor) else model(**inputs)
         if score is None:
             logits = logits_of(
@@ -152,22 +146,24 @@ def relevance_matrix(
 ) -> Float[Tensor, "batch tokens tokens"]:
     """R of `class_relevance` without the identity, from the gradients of the outputs."""
     matrix: Tensor | None = None
-    for record, gradient in zip(records, gradients, strict=True):
-        step = positive_contributions(record, gradient).mean(dim=1)
-        if matrix is not None:
-            check_same_tokens(step, matrix, record.name)
-            step = matrix + step + step @ matrix  # (I + step) (I + matrix) - I
-        matrix = step
+    for (_, weights), record, gradient in zip(
+        square_layers(records), records, gradients, strict=True
+    ):
+        step = positive_contributions(record, weights, gradient).mean(dim=1)
+        # (I + step) (I + matrix) - I
+        matrix = step if matrix is None else matrix + step + step @ matrix
     assert matrix is not None  # noqa: S101, an empty recording has no gradients
     return matrix
 
 
 def positive_contributions(
-    record: AttentionRecord, output_gradient: Float[Tensor, "batch heads queries value_dim"]
+    record: AttentionRecord,
+    weights: Float[Tensor, "batch heads tokens tokens"],
+    output_gradient: Float[Tensor, "batch heads queries value_dim"],
 ) -> Float[Tensor, "batch heads tokens tokens"]:
     """(∂y/∂A ⊙ A)⁺ of one layer, in float64."""
-    weights = square_weights(record).detach()
-    return (weight_gradient(record, output_gradient).double() * weights).clamp_min(0.0)
+    gradient = weight_gradient(record, output_gradient).double()
+    return (gradient * weights.detach()).clamp_min(0.0)
 
 
 def output_gradients(
@@ -231,7 +227,7 @@ def pixel_gradient(
 
     Gradients of parameters are disabled meanwhile, so that only what depends on the image has one.
     """
-    with evaluation_mode(model), _frozen(model), torch.inference_mode(False), torch.enable_grad():
+    with evaluation_mode(model), gradients_on(model, of_parameters=False):
         pixels = images.detach().clone().requires_grad_()
         y = class_logits(logits_of(model(pixels)), classes)
         (gradient,) = torch.autograd.grad(y.sum(), pixels)
@@ -239,27 +235,16 @@ def pixel_gradient(
 
 
 @contextmanager
-def gradients_on(model: nn.Module) -> Iterator[None]:
-    """Gradients on; parameters that are frozen are frozen again afterwards."""
-    frozen = [x for x in model.parameters() if x.is_floating_point() and not x.requires_grad]
-    with torch.inference_mode(False), torch.enable_grad():
-        for parameter in frozen:
-            parameter.requires_grad_(True)
+def gradients_on(model: nn.Module, *, of_parameters: bool = True) -> Iterator[None]:
+    """Gradients on inside the block, of all parameters or of none; compiled models run eagerly."""
+    changed = [
+        x for x in model.parameters() if x.is_floating_point() and x.requires_grad != of_parameters
+    ]
+    with torch.inference_mode(False), torch.enable_grad(), eager():
+        for parameter in changed:
+            parameter.requires_grad_(of_parameters)
         try:
             yield
         finally:
-            for parameter in frozen:
-                parameter.requires_grad_(False)
-
-
-@contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
-    """No parameter requires gradients inside the block."""
-    parameters = [x for x in model.parameters() if x.requires_grad]
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
+            for parameter in changed:
+                parameter.requires_grad_(not of_parameters)

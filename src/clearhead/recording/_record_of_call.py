@@ -32,7 +32,7 @@ from clearhead.recording._layout import (
     with_random_state,
 )
 from clearhead.recording._products import Factor, Order, Product, divided, factor_of_call
-from clearhead.recording._record import AttentionRecord
+from clearhead.recording._record import AttentionRecord, map_tensors
 from clearhead.recording._torch_internals import is_true
 
 
@@ -169,12 +169,23 @@ def explicit_record(
         precision=history.precision,
     )
     axes = history.axes()
-    if axes is None or axes.dim() != history.dims:
+    if axes is None:
+        return record if _has_stages(record) else None
+    if axes.dim() != history.dims:
         return record
     shape = Layout(_order_of_weights(product, history), heads).canonical(axes).shape
     batch = torch.broadcast_shapes(record.query.shape[:-2], record.key.shape[:-2])
     is_known = shape[-2] == record.output.shape[-2] and shape[:-2].numel() == batch.numel()
     return record if is_known else None
+
+
+def _has_stages(record: AttentionRecord) -> bool:
+    """Whether the steps of a record can be repeated, which is tried on tensors without data."""
+    try:
+        map_tensors(record, lambda x: x.to("meta")).stages()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _softmax_last(history: History) -> tuple[Product, tuple[Factor, Factor]]:
