@@ -691,6 +691,19 @@ def test_queries_and_keys_of_transposed_scores() -> None:
     assert_close(record.key, K)
 
 
+def test_attention_between_channels_of_packed_projections() -> None:
+    weights = nn.Parameter(normal(33, 11)).chunk(3)
+    x = normal(7, 1, 11)  # tokens first
+
+    def code() -> Tensor:
+        q, k, v = (F.linear(x, weight).view(7, 11) for weight in weights)
+        return (q.T @ k * SCALE).softmax(-1) @ v.T
+
+    record, _ = record_one(code)
+    q, k, v = ((x[:, 0] @ weight.detach().T).T[None, None] for weight in weights)
+    assert_stages(record, attention(q, k, v))
+
+
 class HeadsFirst(nn.Module):
     num_heads, head_dim = 3, 11
 
