@@ -34,7 +34,7 @@ TIME_FRAMES = """() => {
   requestAnimationFrame(next);
 }"""
 
-# Means of batches: browsers round the clock.
+# Means over batches, because browsers round their clock.
 TIME_FORWARD = """() => {
   const { store, forward } = clearhead;
   const { pixels } = store.result.value.run;

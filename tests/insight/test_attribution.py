@@ -475,7 +475,7 @@ def test_parts_of_a_model_may_be_frozen_and_callers_in_inference_mode(trained: s
         (torch.zeros(1, 2, 36, 33), "divided evenly"),
     ],
 )
-def test_what_is_no_batch_of_normalised_images_is_refused(
+def test_inputs_that_are_not_a_batch_of_normalised_images_are_refused(
     method: str, images: Any, message: str
 ) -> None:
     options: dict[str, Any] = {"grid": GRID, "baseline": BASELINE, "classes": 0}
@@ -522,7 +522,7 @@ def test_several_passes_in_one_are_refused(method: str) -> None:
         attribute(method, Twice(), oblong_images(1), grid=GRID, baseline=BASELINE)
 
 
-def test_compiled_models_have_the_maps_of_their_own_code() -> None:
+def test_compiled_models_have_the_maps_of_the_same_models_uncompiled() -> None:
     import timm
 
     torch.manual_seed(0)

@@ -70,5 +70,5 @@ def test_nan_logits_no_images_and_empty_batches_are_refused() -> None:
 
 
 def test_one_class_has_no_log_odds() -> None:
-    with pytest.raises(InputError, match="one class has no log-odds"):
+    with pytest.raises(InputError, match="log-odds need at least two classes"):
         class_scores(torch.zeros(2, 1), torch.zeros(2, dtype=torch.long), "log-odds")

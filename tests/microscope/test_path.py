@@ -172,7 +172,7 @@ def test_on_a_phone_an_open_case_begins_below_one_line_of_cards(microscope: Micr
         assert top < 0.72
 
 
-def test_nothing_plays_until_it_is_asked_to(microscope: Microscope) -> None:
+def test_no_animation_plays_before_play_is_pressed(microscope: Microscope) -> None:
     with microscope.media(reduced_motion="no-preference"):
         microscope.show("patches")
         assert microscope.page.locator(".piece.out").count() == 16
@@ -279,7 +279,7 @@ def test_the_keyboard_reads_and_chooses_patches_and_entries(microscope: Microsco
     )
 
 
-def test_the_keyboard_reads_pixels(microscope: Microscope) -> None:
+def test_arrow_keys_move_between_pixels_and_show_their_values(microscope: Microscope) -> None:
     microscope.show("pixels").page.locator(".pixel-holder [role=gridcell]").focus()
     ink = microscope.ink()
     row, column = divmod(int(ink.argmax()), 28)

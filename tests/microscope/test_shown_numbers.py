@@ -191,7 +191,7 @@ def test_scores_before_and_after_scaling_share_one_axis(microscope: Microscope) 
     np.testing.assert_allclose(heights[1][large] / heights[0][large], 0.25, rtol=0.02)
 
 
-def test_rows_without_the_division_are_as_one_sided_as_is_said(microscope: Microscope) -> None:
+def test_the_step_on_scaling_gives_the_mean_largest_weight_of_rows(microscope: Microscope) -> None:
     said = microscope.show("scale", temperature=0.25).text(".revealed")
     shown = [float(text) for text in re.findall(r"([\d.]+)\u202f%", said)]
     largest = []

@@ -68,7 +68,7 @@ def tokentm(
     Args:
         model: The model.
         records: The attention of each layer.
-        gradients: Those of the score with respect to the outputs of the records.
+        gradients: The gradients of the score with respect to the outputs of the records.
         calls: The calls of all modules in the same forward pass.
     """
     matrix: Tensor | None = None
@@ -113,7 +113,7 @@ def projection_of(model: nn.Module, record: AttentionRecord, calls: Calls) -> nn
 
 @contextmanager
 def calls_observed(modules: Iterable[nn.Module]) -> Iterator[Calls]:
-    """Collect module, first argument and first output of their calls, while a model runs."""
+    """Collect the module, first argument and first output of each call of these modules."""
     calls: Calls = []
 
     def keep(module: nn.Module, args: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
@@ -166,8 +166,8 @@ def _after_attention(
             if torch.allclose(change, scale * added, atol=tolerance):
                 return x + change, scale
     raise InputError(
-        f"the block of {record.name} does not add attention to its tokens, and then an MLP; "
-        "TokenTM needs such blocks"
+        f"TokenTM needs blocks that add attention, and then an MLP, to their tokens; that of "
+        f"{record.name} does not"
     )
 
 

@@ -47,7 +47,8 @@ class Shapley:
         interactions: The Shapley interaction index of each pair: the mean change in the effect of
             one player that is due to the other; positive where they reinforce each other. 0 on the
             diagonal. None where the values of an image are estimates.
-        margins: Half the width of each value's 95 % interval; 0 where it is exact.
+        margins: Half the width of each value's 95 % interval (Student's t); 0 where it is exact.
+            They are too small if a player changes the score in only a few of the random orders.
         full: Score of the image.
         empty: Score of the baseline.
         classes: The class of the score.

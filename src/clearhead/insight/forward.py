@@ -67,7 +67,7 @@ def class_scores(
     if score == "probability":
         return class_logits(logits.softmax(1), classes)
     if logits.shape[1] < 2:
-        raise InputError('one class has no log-odds against others; give score="logit"')
+        raise InputError('log-odds need at least two classes, got one; give score="logit"')
     return chosen - logits.scatter(1, classes[:, None], -torch.inf).logsumexp(1)
 
 
@@ -130,9 +130,10 @@ def batches(images: Tensor, batch_size: int, dim: int = 0) -> tuple[Tensor, ...]
 
 
 def on_device_of(model: Model, x: Tensor) -> Tensor:
-    """The tensor on the device of a module, and floats in the type of its parameters, if all agree.
+    """The tensor on the device of a module; floats also in the dtype that its parameters share.
 
-    For other callables, the same tensor.
+    Where parameters differ in dtype, the tensor keeps its own; for other callables, it is returned
+    as it is.
     """
     parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
     types = {y.dtype for y in parameters if y.is_floating_point()}
@@ -144,7 +145,7 @@ def on_device_of(model: Model, x: Tensor) -> Tensor:
 
 @contextmanager
 def eager() -> Iterator[None]:
-    """Compiled models run their own code meanwhile, which can be observed layer by layer."""
+    """Run compiled models eagerly, so that hooks and recordings see each layer."""
     if "torch._dynamo" not in sys.modules:  # nothing is compiled
         yield
         return

@@ -182,7 +182,7 @@ def square_layers(
 ) -> Iterator[tuple[Weights, Float[Tensor, "batch heads tokens tokens"]]]:
     """Each layer with its `square_weights`; `InputError` unless all are over the same tokens.
 
-    With `same_heads` all must have equally many heads as well.
+    With `same_heads`, all must also have the same number of heads.
     """
     shape: torch.Size | None = None
     for layer in records_of(layers):

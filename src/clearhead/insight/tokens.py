@@ -236,7 +236,9 @@ def grid_for(model: Any, images: Any, grid: Grid | None) -> Grid:
     if not len(images):
         raise InputError("expected at least one image, got none")
     if grid is None and not isinstance(model, nn.Module):
-        raise ConfigError("give the grid of patches of a function: grid=Grid(rows, columns)")
+        raise ConfigError(
+            "to divide images for a function, give the grid of patches: grid=Grid(rows, columns)"
+        )
     grid = grid or grid_of(model, (images.shape[2], images.shape[3]))
     grid.patch_shape(images)
     return grid

@@ -242,7 +242,7 @@ class Image:
 
 
 def draw_findings(findings: "Sequence[Finding]") -> "Figure":
-    """The small figure of a claim: one row a comparison, on a scale of its own.
+    """The small figure of a claim: one row for each comparison, each with its own scale.
 
     A row shows the mean difference with its 95 % interval in the colour of its outcome, the
     predicted range shaded, and zero as a line.

@@ -43,7 +43,7 @@ export function Report({ title, note, foot, children }: Props) {
 
 export function TextReport({ data }: { data: TextData }) {
   const { tokens, queries, attention, prediction } = data;
-  const [chosen, setChosen] = useState({ part: attention.length - 1, place: 0, scale: "fixed" as ScaleMode });
+  const [chosen, setChosen] = useState({ headIndex: attention.length - 1, queryIndex: 0, scale: "fixed" as ScaleMode });
   const heads = attention.map(({ weights, visible, ...one }) => ({
     ...one,
     weights: weights.map((row, at) => row.map((weight, i) => (visible[at][i] ? weight : NaN))),

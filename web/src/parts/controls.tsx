@@ -77,7 +77,7 @@ export function Slider({ label, min, max, step, value, text, change }: SliderPro
 
 type Playing = ReturnType<typeof usePlayer>;
 
-/** The steps of a mechanism, at first and after a change of `on` all done. */
+/** The steps of an animation, of which `rest` are done at first and after a change of `on`. */
 export function usePlayer(last: number, on: unknown[], interval: number, rest = last) {
   const [at, setAt] = useState(rest); // steps done
   const [playing, setPlaying] = useState(false);

@@ -92,7 +92,7 @@ interface ArcsProps {
   start: [number, number] | null; // the middle of the query patch
   from: number; // weights from here on are written
   marked?: number | null; // a key token
-  isBright?: boolean; // whether the ground may be bright
+  isBright?: boolean; // whether the background may be bright
 }
 
 /** Lines to key patches, as wide and bright as their weights; units are patches. */

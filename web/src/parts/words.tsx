@@ -18,8 +18,8 @@ interface TextHead {
 }
 
 interface Chosen {
-  part: number; // place among the heads
-  place: number; // among the queries
+  headIndex: number; // of the chosen head, in `heads`
+  queryIndex: number; // of the chosen query, in `queries`
   scale: ScaleMode;
 }
 
@@ -35,19 +35,19 @@ interface Props extends Chosen {
 }
 
 /** The weights of one query in each head or, where there are several queries, of each query in the chosen head. */
-export function TextAttention({ words, queries, heads, note, part, place, scale, modes, choose, before, children }: Props) {
+export function TextAttention({ words, queries, heads, note, headIndex, queryIndex, scale, modes, choose, before, children }: Props) {
   const group = useId();
   const [key, setKey] = useState<number | null>(null);
   const isOne = queries.length === 1;
-  const { layer, label } = heads[part];
+  const { layer, label } = heads[headIndex];
   const rows = isOne
     ? heads.map((one) => ({ name: one.label, head: one.label, query: queries[0], weights: one.weights[0] }))
-    : queries.map((query, i) => ({ name: words[query], head: label, query, weights: heads[part].weights[i] }));
-  const row = isOne ? part : place;
+    : queries.map((query, i) => ({ name: words[query], head: label, query, weights: heads[headIndex].weights[i] }));
+  const row = isOne ? headIndex : queryIndex;
   const title = (isOne ? `Attention of “${words[queries[0]]}” in each layer and head` : `Attention of each word, ${label}`) + (note ? `, ${note}` : "");
   const find = (toLayer: string, toHead: string): void => {
     const found = heads.findIndex((one) => one.layer === toLayer && one.head === toHead);
-    choose({ part: found < 0 ? heads.findIndex((one) => one.layer === toLayer) : found });
+    choose({ headIndex: found < 0 ? heads.findIndex((one) => one.layer === toLayer) : found });
   };
   const evens = rows.map(({ weights }) => 1 / Math.max(1, Array.from(weights).filter((weight) => weight >= 0).length));
   const at = (of: number, column: number): number => rows[of].weights[column];
@@ -65,9 +65,9 @@ export function TextAttention({ words, queries, heads, note, part, place, scale,
     <>
       <div class="row">
         {before}
-        <Choice label="Layer" options={[...new Set(heads.map((one) => one.layer))]} value={layer} choose={(to) => find(to, heads[part].head)} />
-        {heads[part].head && (
-          <Choice label="Head" options={heads.filter((one) => one.layer === layer).map((one) => one.head)} value={heads[part].head} choose={(to) => find(layer, to)} />
+        <Choice label="Layer" options={[...new Set(heads.map((one) => one.layer))]} value={layer} choose={(to) => find(to, heads[headIndex].head)} />
+        {heads[headIndex].head && (
+          <Choice label="Head" options={heads.filter((one) => one.layer === layer).map((one) => one.head)} value={heads[headIndex].head} choose={(to) => find(layer, to)} />
         )}
         {note && <span class="small">{note}</span>}
       </div>
@@ -83,7 +83,7 @@ export function TextAttention({ words, queries, heads, note, part, place, scale,
                 disabled={!queries.includes(i)}
                 onChange={() => {
                   setKey(null);
-                  choose({ place: queries.indexOf(i) });
+                  choose({ queryIndex: queries.indexOf(i) });
                 }}
               />
               {text}
@@ -113,7 +113,7 @@ export function TextAttention({ words, queries, heads, note, part, place, scale,
             drawn={rows}
             choose={(of, column) => {
               setKey(column);
-              choose(isOne ? { part: of } : { place: of });
+              choose(isOne ? { headIndex: of } : { queryIndex: of });
             }}
           />
         </div>

@@ -233,7 +233,7 @@ export function ScaleStep() {
           text: "What if the trained model runs without the division, in every layer?",
           options: ["the prediction stays", "the prediction changes"],
           correct: store.trained.value.prediction?.best === unscaled.prediction?.best ? 0 : 1,
-          explain: `On average over all rows of all heads, the largest weight goes from ${percent(meanLargest(store.trained.value))} to ${percent(meanLargest(unscaled))}. The model was trained with the division: its other layers do not fit such rows.`,
+          explain: `On average over all rows of all heads, the largest weight is ${percent(meanLargest(store.trained.value))} with the division, ${percent(meanLargest(unscaled))} without it. The model was trained with the division, and not for such rows.`,
         }
       }
       trial={

@@ -30,7 +30,7 @@ export function PixelsStep() {
   });
   const [hover, setHover] = useState<[number, number] | null>(null);
   const shown = hover ?? chosen;
-  const size = { width: `${Math.min(100, (100 * wide) / high)}%` }; // as high as a square
+  const size = { width: `${Math.min(100, (100 * wide) / high)}%` }; // at most as high as a square
   const [x, y] = massCentre(ink, config);
   const count = high * wide * inChannels;
   const nameAt = (line: number, column: number): string => {
@@ -87,7 +87,7 @@ export function PixelsStep() {
         </div>
         <div class="aside">
           <p class="readout">
-            <b>{nameAt(...shown)}</b>{readsDigits ? " of full ink: 0 is paper, 1 is ink." : inChannels === 3 && ", of red, green and blue."} Point at a pixel, or use the arrow keys in the picture.
+            <b>{nameAt(...shown)}</b>{readsDigits ? " (0 is paper, 1 is full ink)" : inChannels === 3 && " (red, green, blue)"}. Point at a pixel, or use the arrow keys in the picture.
           </p>
           {readsDigits && (
             <p class="small">

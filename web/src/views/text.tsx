@@ -35,19 +35,19 @@ export function TextPage() {
           words={words}
           queries={words.map((_, i) => i)}
           heads={headsOf(run, words.length)}
-          part={textLayer * perLayer + textHead - MEAN}
-          place={Math.min(word, words.length - 1)}
+          headIndex={textLayer * perLayer + textHead - MEAN}
+          queryIndex={Math.min(word, words.length - 1)}
           scale={scale}
           modes={SCALE_MODES}
-          choose={({ part, place = word, scale: mode = scale }) => {
-            const head = part === undefined ? {} : { textLayer: Math.floor(part / perLayer), textHead: (part % perLayer) + MEAN };
-            store.set({ ...head, word: place, scale: mode });
+          choose={({ headIndex, queryIndex = word, scale: mode = scale }) => {
+            const head = headIndex === undefined ? {} : { textLayer: Math.floor(headIndex / perLayer), textHead: (headIndex % perLayer) + MEAN };
+            store.set({ ...head, word: queryIndex, scale: mode });
           }}
           before={ending(sentence, "") && <Choice label="Last word" options={ENDINGS} value={lastWord(sentence)} choose={(value) => set(ending(sentence, value)!)} />}
         >
           {predictions.length
             ? `“Which one?” The model predicts: ${predictions.map(({ word: name, probability }) => `${name} ${percent(probability)}`).join(", ")}.`
-            : "The question “Which one?” is for sentences like “The dog chased the ball because it was hungry.”, of words that the model knows."}
+            : "The model predicts the answer to “Which one?” only for sentences like “The dog chased the ball because it was hungry.” with words from its vocabulary."}
         </TextAttention>
       )}
       <p class="small">

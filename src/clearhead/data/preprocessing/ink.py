@@ -212,8 +212,8 @@ def is_dark_on_light(grey: Grey) -> tuple[bool, bool]:
 def _scaled(signal: Grey, outside: Mask, is_noisy: bool) -> Grey | None:
     """A difference scaled so that paper with its noise is 0, and the inside of a stroke 1.
 
-    If nothing stands out, it is measured without what is beside the paper, as a desk has a grain;
-    None if then, too, nothing does.
+    If nothing stands out, the levels are measured again without what is beside the paper, since a
+    desk has a grain; None if still nothing does.
     """
     step = max(1, max(signal.shape) // 128)
     sample, beside = signal[::step, ::step], outside[::step, ::step]
