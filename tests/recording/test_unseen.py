@@ -154,6 +154,12 @@ def changed_in_part(x: Tensor) -> Tensor:
     return x
 
 
+def over_states(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Queries choose among the states of each token, whose axis is neither row nor column."""
+    weights = torch.einsum("lbnd,shd->shlbn", k, q[:, 0, :1]).softmax(2)
+    return torch.einsum("shlbn,lbnd->shbnd", weights, v)[..., :5, :]
+
+
 def chosen_experts(x: Tensor, experts: Tensor, v: Tensor) -> Tensor:
     weights = F.linear(x, experts).softmax(-1)
     return (weights.unsqueeze(-2) @ v[:, :, None].cos()).squeeze(-2)
@@ -231,6 +237,7 @@ NOT_RECORDED: dict[str, tuple[Code, str]] = {
     "softplus": (lambda q, k, v: F.normalize(F.softplus(q @ k.mT), p=1, dim=-1) @ v, "softplus"),
     "scaled dot products": (of_one_head(scaled_dot_products), "dot"),
     "sums of queries and keys": (sums_of_queries_and_keys, "other axes"),
+    "softmax over a batch axis": (over_states, "other axes"),
     "views of weights": (lambda q, k, v: changed_in_part((q @ k.mT).softmax(-1)) @ v, "zero_"),
     "views of scores": (lambda q, k, v: changed_in_part(q @ k.mT).softmax(-1) @ v, "zero_"),
     "router, transposed": (

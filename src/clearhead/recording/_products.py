@@ -94,7 +94,8 @@ class Product(NamedTuple):
     @property
     def dims(self) -> int:
         """The number of axes of the result."""
-        return max(self.first.dim(), self.second.dim())
+        pairs = ((self.first, self.first_order), (self.second, self.second_order))
+        return max(x.dim() if order is None else len(order) for x, order in pairs)
 
     def strides(self) -> tuple[int, int]:
         """Of rows and of batch axes in `axes`, at least; those of columns are less than both."""

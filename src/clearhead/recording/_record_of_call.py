@@ -173,6 +173,8 @@ def explicit_record(
         return record if _has_stages(record) else None
     if axes.dim() != history.dims:
         return record
+    if axes.shape[history.dim] > 1 and axes.stride(history.dim) >= product.strides()[1]:
+        return None  # the softmax is neither over rows nor over columns
     shape = Layout(_order_of_weights(product, history), heads).canonical(axes).shape
     batch = torch.broadcast_shapes(record.query.shape[:-2], record.key.shape[:-2])
     is_known = shape[-2] == record.output.shape[-2] and shape[:-2].numel() == batch.numel()
