@@ -11,6 +11,9 @@ CHECKS := check-format lint types imports script-types suite docs
 WORKERS ?= $(shell expr `getconf _NPROCESSORS_ONLN` + 1)
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
+# Bytecode is kept, also where the environment forbids it: many processes read the same modules.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup digits test test-slow $(CHECKS) format artifacts results picture attribution-benchmark bench benchmarks clean

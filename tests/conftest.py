@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 from filelock import FileLock
-from jaxtyping import config as jaxtyping_config
 
 from clearhead.errors import FetchError
-from tests import checked_shapes as checked_shapes
+from tests import checked_shapes
 
 pytest_plugins = ["tests.time_limit"]
 
@@ -40,10 +39,9 @@ ARGUMENTS = [
 @pytest.fixture(autouse=True)
 def _shape_checks(request: pytest.FixtureRequest) -> Iterator[None]:
     """Shape checks are off in tests with the mark `unchecked`."""
-    unchecked = request.node.get_closest_marker("unchecked") is not None
-    jaxtyping_config.update("jaxtyping_disable", unchecked)
+    checked_shapes.enable(request.node.get_closest_marker("unchecked") is None)
     yield
-    jaxtyping_config.update("jaxtyping_disable", False)
+    checked_shapes.enable(True)
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def test_content_replaces_the_old_file_atomically(tmp_path: Path) -> None:
     assert names(path.parent) == ["file.bin"]
 
 
-def test_what_a_killed_process_with_the_same_id_left_is_no_part_of_the_content(
+def test_a_temporary_file_of_a_killed_process_with_the_same_id_is_no_part_of_the_content(
     tmp_path: Path,
 ) -> None:
     (tmp_path / f"{TEMPORARY_PREFIX}{os.getpid()}-file").write_bytes(b"left")

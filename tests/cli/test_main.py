@@ -105,7 +105,7 @@ def test_an_argument_with_a_default_is_shown_as_optional(
     assert ("[DATA]" if name == "data" else "[MODEL]") in usage
 
 
-def test_a_model_may_be_named_with_or_without_its_option() -> None:
+def test_the_model_may_be_a_positional_argument_or_an_option() -> None:
     def command(model: ModelSource = "digits", json: AsJson = False) -> tuple[str, bool]:
         return model, json
 

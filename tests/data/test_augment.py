@@ -168,7 +168,11 @@ def test_the_same_seed_gives_the_same_images_and_another_seed_others() -> None:
     assert not any(repeated[index].isclose(repeated[0]).all() for index in range(1, 7))
 
 
-@pytest.mark.parametrize("config", [ALL, AugmentConfig(rotate=5)], ids=["bent", "rigid"])
+@pytest.mark.parametrize(
+    "config",
+    [ALL, AugmentConfig(rotate=5), AugmentConfig(style=0.7)],
+    ids=["bent", "rigid", "styled"],
+)
 def test_a_part_of_the_batch_equals_that_slice_of_the_whole(config: AugmentConfig) -> None:
     images = torch.rand(11, 2, 13, 17)
     distortion = draw(config, 11, (13, 17))

@@ -456,6 +456,11 @@ def test_a_text_with_one_query_has_a_row_for_each_layer(open_page: Open) -> None
     for layer, part in enumerate(explanation.attention):
         check_shares(" ".join(rows[layer][1:]), *part.weights[0].tolist())
     entry(page, 0, 1, columns=10).click()
+    colours = page.locator(".words label:has(:disabled)").evaluate_all(
+        "labels => labels.map((label) => getComputedStyle(label).color.match(/\\d+/g).map(Number))"
+    )
+    assert len(colours) == 9
+    assert np.min(colours) > 180  # on a dark background, words that cannot be chosen are legible
     readout = page.locator(".readout").inner_text()
     assert readout.startswith("L1: it attends to dog: ")
     check_shares(readout, float(explanation.attention[0].weights[0, 1]))

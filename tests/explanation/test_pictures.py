@@ -186,15 +186,18 @@ def test_an_empty_picture_has_no_prediction() -> None:
         assert (influence.values, influence.reason) == (None, "there is no prediction")
 
 
-def test_a_class_token_is_part_of_the_grid(photo: Path) -> None:
+def with_class_token() -> ImageModel:
     torch.manual_seed(0)
-    model = build(
+    return build(
         ViTConfig(
             image_size=(30, 21), patch_size=(6, 7), in_channels=3, embed_dim=12, depth=2,
             num_heads=3, pool="class", num_classes=3, class_names=("a", "b", "c"),
         )
     )  # fmt: skip
-    explanation = explain(model, photo, name="my photo")
+
+
+def test_a_class_token_is_part_of_the_grid(photo: Path) -> None:
+    explanation = explain(with_class_token(), photo, name="my photo")
     assert explanation.grid == Grid(5, 3, 1, ("class token",))
     assert [layer.weights.shape for layer in explanation.layers] == [(1, 3, 16, 16)] * 2
     assert all(layer.on_grid and len(layer.queries) == 16 for layer in explanation.layers)
@@ -205,6 +208,16 @@ def test_a_class_token_is_part_of_the_grid(photo: Path) -> None:
     assert [None if x is None else len(x) for x in values] == [16, 16]
     assert explanation.masking.values is not None
     assert len(explanation.masking.values) == 15
+
+
+def test_rollout_starts_from_the_tokens_that_the_model_pools(photo: Path) -> None:
+    model: Any = with_class_token()
+    model.pooled = lambda tokens: tokens[:, 4:].mean(dim=1)  # without the class token
+    explanation = explain(model, photo)
+    matrix = insight.rollout([layer.weights for layer in explanation.layers])[0]
+    found = explanation.rollout.values
+    torch.testing.assert_close(found, matrix[4:].mean(dim=0), atol=1e-6, rtol=0)
+    assert not torch.allclose(matrix[0], matrix[4:].mean(dim=0), atol=1e-4)
 
 
 def test_a_model_without_attention_is_named(digits: list[Path]) -> None:

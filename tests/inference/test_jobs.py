@@ -364,7 +364,7 @@ class OneProcess:
 
 
 @pytest.mark.parametrize("lost", [set(), {0}, {1, 3, 4}, {0, 1, 2, 3, 4}], ids=str)
-def test_units_whose_actor_ended_twice_are_classified_here_one_by_one(
+def test_units_whose_actor_ended_twice_are_classified_locally_one_by_one(
     model: ImageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: set[int]
 ) -> None:
     ray = LosingRay(lost)

@@ -21,7 +21,7 @@ from clearhead.insight.weights import value_norms
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import capture
 
-from .reference import cell, oblong_images, oblong_model, plain_logits, transformers_vit
+from .reference import SMALL, cell, oblong_images, oblong_model, plain_logits, transformers_vit
 
 GRID, BASELINE = Grid(5, 3), Baseline(value=(0.3, -0.2))
 TARGETS = torch.tensor([3, 0, 10])
@@ -426,6 +426,175 @@ def test_the_same_weights_give_the_same_maps_in_timm() -> None:
         torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-6, msg=method)
 
 
+CHOOSING = ("shapley", "occlusion", "gradient", "attnlrp", "legrad", "relevance", "rollout")
+
+
+@pytest.mark.unchecked
+@pytest.mark.parametrize("classes", [[3, 0], [3, 0, 11], -1, [0.5] * 3, [[3], [0], [9]], "3"])
+@pytest.mark.parametrize("method", CHOOSING)
+def test_classes_must_exist_one_for_each_image_or_for_all(method: str, classes: Any) -> None:
+    if isinstance(classes, list):
+        classes = torch.tensor(classes)
+    with pytest.raises(InputError, match=r"one class, or one for each of 3|from 0 to 10 for each"):
+        attribute(method, oblong_model(), oblong_images(3), baseline=BASELINE, classes=classes)
+
+
+@pytest.mark.parametrize("method", CHOOSING[1:])
+def test_classes_of_any_integer_type_and_one_for_all(method: str) -> None:
+    model, images = oblong_model(), oblong_images(2)
+    options: dict[str, Any] = {"baseline": BASELINE, "batch_size": 1}
+    expected = attribute(method, model, images, classes=torch.tensor([4, 4]), **options)
+    for classes in (4, [4, 4], torch.tensor([4, 4], dtype=torch.uint8)):
+        result = attribute(method, model, images, classes=classes, **options)
+        torch.testing.assert_close(result, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("trained", ["head", "blocks.2", ""])
+def test_parts_of_a_model_may_be_frozen_and_callers_in_inference_mode(trained: str) -> None:
+    model, frozen, images = oblong_model(), oblong_model(), oblong_images(2)
+    for name, parameter in frozen.named_parameters():
+        parameter.requires_grad_(bool(trained) and name.startswith(trained))
+    before = [x.requires_grad for x in frozen.parameters()]
+    for method in CHOOSING[1:]:
+        expected = attribute(method, model, images, baseline=BASELINE)
+        with torch.inference_mode():
+            result = attribute(method, frozen, images.clone(), baseline=BASELINE)
+        torch.testing.assert_close(result, expected)
+    assert [x.requires_grad for x in frozen.parameters()] == before
+
+
+@pytest.mark.unchecked
+@pytest.mark.parametrize("method", ["shapley", "ink", "relevance", "gradient"])
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (torch.zeros(2, 2, 35, 33, dtype=torch.uint8), r"floats of shape .* got torch.uint8 \(2"),
+        (torch.zeros(2, 35, 33), r"got torch.float32 \(2, 35, 33\)"),
+        ([[0.0]], "got list"),
+        (torch.zeros(0, 2, 35, 33), "at least one image"),
+        (torch.zeros(1, 2, 36, 33), "divided evenly"),
+    ],
+)
+def test_inputs_that_are_not_a_batch_of_normalised_images_are_refused(
+    method: str, images: Any, message: str
+) -> None:
+    options: dict[str, Any] = {"grid": GRID, "baseline": BASELINE, "classes": 0}
+    with pytest.raises(InputError, match=message):
+        attribute(method, oblong_model(), images, **options)
+
+
+def test_attentions_without_effect_on_the_class_are_left_out() -> None:
+    """SigLIP's classifier averages tokens, and runs an attention pooling that it does not use."""
+    import transformers
+
+    torch.manual_seed(0)
+    vision: Any = SMALL | {"image_size": 15, "patch_size": 5}
+    options: dict[str, Any] = {"vision_config": vision, "text_config": SMALL, "num_labels": 7}
+    config = transformers.SiglipConfig(**options)
+    model: Any = transformers.SiglipForImageClassification(config)
+    model.eval()
+    nn.init.normal_(model.classifier.weight)
+    images = torch.randn(2, 3, 15, 15)
+    for method in METHODS[1:]:
+        result = attribute(method, model, images, baseline=Baseline())
+        layers = "*.encoder.layers.*"
+        chosen = attribute(method, model, images, layers=layers, baseline=Baseline())
+        torch.testing.assert_close(result, chosen)
+    with pytest.raises(InputError, match="does not depend on"):
+        attribute(RAW, model, images, layers="*head*", baseline=Baseline())
+
+
+class Twice(nn.Module):
+    """Averages the logits of an image and of its mirror image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = oblong_model()
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.model(images) + self.model(images.flip(-1))
+        return logits / 2
+
+
+@pytest.mark.parametrize("method", [RAW, ROLLOUT, RELEVANCE, VALUES, "max-flow", "legrad"])
+def test_several_passes_in_one_are_refused(method: str) -> None:
+    with pytest.raises(InputError, match="expected one forward pass, got 2 of 3 layers"):
+        attribute(method, Twice(), oblong_images(1), grid=GRID, baseline=BASELINE)
+
+
+def test_compiled_models_have_the_maps_of_the_same_models_uncompiled() -> None:
+    import timm
+
+    torch.manual_seed(0)
+    model = timm.models.VisionTransformer(
+        img_size=14, patch_size=7, in_chans=2, embed_dim=6, depth=2, num_heads=2, num_classes=5
+    ).eval()
+    images, classes = torch.randn(2, 2, 14, 14), torch.tensor([3, 0])
+    options: dict[str, Any] = {"baseline": BASELINE, "classes": classes}
+    expected = {method: attribute(method, model, images, **options) for method in METHODS}
+    compiled: Any = torch.compile(model, backend="eager")
+    for _ in range(2):  # before and after it is compiled
+        for method in METHODS:
+            result = attribute(method, compiled, images, **options)
+            torch.testing.assert_close(result, expected[method], msg=method)
+        tokens = class_relevance(compiled, images, classes).tokens
+        torch.testing.assert_close(tokens[:, 1:], expected[RELEVANCE])
+        with torch.no_grad():
+            compiled(images)
+
+
+@pytest.mark.parametrize("method", [x for x in METHODS[1:] if x != "integrated gradients"])
+def test_images_are_given_in_the_type_of_the_model(method: str) -> None:
+    model, images = oblong_model("class"), oblong_images(3)
+    expected = explained(method, model, images)
+    torch.testing.assert_close(
+        explained(method, model, images.float()), expected, atol=1e-3, rtol=1e-3
+    )
+    half = explained(method, oblong_model("class").bfloat16(), images)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = explained(method, oblong_model("class").float(), images.float())
+    for result in (half, mixed):
+        rho = torch.corrcoef(torch.stack([result.flatten(), expected.flatten()]))
+        assert float(rho[0, 1]) > 0.9, method
+
+
+class Gated(nn.Module):
+    """An attention whose output is normalised before its projection `out_proj`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.norm, self.out_proj = nn.Linear(14, 42), nn.LayerNorm(14), nn.Linear(14, 14)
+
+    def forward(self, x: Tensor, **_: Any) -> Tensor:
+        query, key, value = self.qkv(x).unflatten(-1, (3, 2, 7)).permute(2, 0, 3, 1, 4)
+        context = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        output: Tensor = self.out_proj(self.norm(context))
+        return output
+
+
+def test_a_projection_of_something_else_is_not_that_of_the_attention() -> None:
+    model: Any = oblong_model()
+    for block in model.blocks:
+        block.attn = Gated().double()
+    with pytest.raises(InputError, match=r"no linear layer follows blocks\.2\.attn"):
+        explained(VALUES, model, oblong_images(3))
+
+
+def test_the_grid_is_that_of_the_size_of_the_images() -> None:
+    import timm
+
+    torch.manual_seed(0)
+    model = timm.models.VisionTransformer(
+        img_size=14, patch_size=7, in_chans=2, embed_dim=6, depth=1, num_heads=2, num_classes=11,
+        dynamic_img_size=True,
+    )  # fmt: skip
+    images = torch.randn(1, 2, 21, 14)
+    for method in ("rollout", "shapley"):
+        result = attribute(method, model, images, baseline=BASELINE)
+        assert result.shape == (1, 6)
+    assert shapley(model, images, baseline=BASELINE).values.shape == (1, 6)
+
+
 @pytest.mark.unchecked
 def test_wrong_arguments_are_refused_and_models_are_unchanged() -> None:
     model, images = oblong_model().train(), oblong_images(2)
@@ -433,6 +602,9 @@ def test_wrong_arguments_are_refused_and_models_are_unchanged() -> None:
         attribute("grad-cam", model, images)
     with pytest.raises(ConfigError, match="score must be one of"):
         attribute("occlusion", model, images, score="loss")  # type: ignore[arg-type]
+    for method in ("gradient", "value-weighted", "attnlrp", "rollout"):
+        with pytest.raises(InputError, match=r"must be an nn\.Module, got a function"):
+            attribute(method, lambda x: x, images, grid=GRID)  # type: ignore[arg-type]
     for method in set(METHODS) - {"shapley"}:
         attribute(method, model, images, baseline=BASELINE)
     assert model.training

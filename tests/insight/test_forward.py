@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from clearhead.errors import ConfigError, InputError
-from clearhead.insight.forward import probabilities
+from clearhead.insight.forward import class_scores, probabilities
 
 from .reference import oblong_images, oblong_model, plain_probabilities
 
@@ -67,3 +67,8 @@ def test_nan_logits_no_images_and_empty_batches_are_refused() -> None:
         probabilities(nn.Linear(2, 2), images[:0])
     with pytest.raises(ConfigError, match="batch_size"):
         probabilities(nn.Linear(2, 2), images, batch_size=0)
+
+
+def test_one_class_has_no_log_odds() -> None:
+    with pytest.raises(InputError, match="log-odds need at least two classes"):
+        class_scores(torch.zeros(2, 1), torch.zeros(2, dtype=torch.long), "log-odds")

@@ -205,7 +205,7 @@ def test_the_seed_determines_the_orders_of_an_estimate() -> None:
         ({"players": GROUPS * 2}, InputError, "without gaps"),
         ({"num_permutations": 1}, ConfigError, "at least 2"),
         ({"baseline": None, "model": torch.nn.Flatten()}, ConfigError, "mean and std"),
-        ({"grid": None, "model": lambda x: x}, ConfigError, "grid of patches of a function"),
+        ({"grid": None, "model": lambda x: x}, ConfigError, "for a function, give the grid"),
         ({"score": "loss"}, ConfigError, "log-odds"),
     ],
 )

@@ -44,6 +44,7 @@ def microscope(opened: Microscope) -> Iterator[Microscope]:
     """The page in its first state; a complaint or a request of the page fails the test."""
     if opened.page.viewport_size != USUAL:
         opened.page.set_viewport_size(USUAL)
+    opened.page.mouse.move(1, 1)  # else it points at what the last test left below it
     opened.show()
     yield opened
     assert opened.complaints == []

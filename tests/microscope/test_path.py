@@ -14,18 +14,23 @@ VISIBLE = """(selector) => {
 
 
 @pytest.mark.parametrize("size", [(1920, 1080), (1440, 900), (1024, 768)])
-def test_every_step_fits_the_screen_with_and_without_its_question(
-    size: tuple[int, int], microscope: Microscope
-) -> None:
+def test_every_step_and_case_fits_the_screen(size: tuple[int, int], microscope: Microscope) -> None:
     microscope.size(*size)
-    for step in (*STEPS, "text"):
-        for reveal in (False, True):
-            microscope.show(step, reveal=reveal)
-            over = microscope.evaluate(
-                """() => [document.documentElement.scrollHeight - innerHeight,
+    states: list[dict[str, Any]] = [
+        *(
+            {"step": step, "reveal": reveal}
+            for step in (*STEPS, "text")
+            for reveal in (False, True)
+        ),
+        *({"step": "gallery", "case": case} for case in range(1, 7)),
+    ]
+    for state in states:
+        microscope.show(**state)
+        over = microscope.evaluate(
+            """() => [document.documentElement.scrollHeight - innerHeight,
                   document.documentElement.scrollWidth - innerWidth]"""
-            )
-            assert max(over) <= 0, (step, reveal, over)
+        )
+        assert max(over) <= 0, (state, over)
 
 
 @pytest.mark.parametrize("size", [(320, 700), (390, 844), (720, 450)])
@@ -167,7 +172,7 @@ def test_on_a_phone_an_open_case_begins_below_one_line_of_cards(microscope: Micr
         assert top < 0.72
 
 
-def test_nothing_plays_until_it_is_asked_to(microscope: Microscope) -> None:
+def test_no_animation_plays_before_play_is_pressed(microscope: Microscope) -> None:
     with microscope.media(reduced_motion="no-preference"):
         microscope.show("patches")
         assert microscope.page.locator(".piece.out").count() == 16
@@ -274,6 +279,26 @@ def test_the_keyboard_reads_and_chooses_patches_and_entries(microscope: Microsco
     )
 
 
+def test_arrow_keys_move_between_pixels_and_show_their_values(microscope: Microscope) -> None:
+    microscope.show("pixels").page.locator(".pixel-holder [role=gridcell]").focus()
+    ink = microscope.ink()
+    row, column = divmod(int(ink.argmax()), 28)
+    for keys in ((), ("ArrowDown", "ArrowDown"), ("ArrowRight",), ("Home", "ArrowRight")):
+        microscope.press(*keys)
+        row += keys.count("ArrowDown")
+        column = keys.count("ArrowRight") + (0 if "Home" in keys else column)
+        written = f"Row {row + 1}, column {column + 1}: {ink[row, column]:.2f}"
+        assert microscope.text(".aside .readout").startswith(written)
+
+
+def test_arrow_keys_follow_the_layout_of_the_heads_in_the_strip(microscope: Microscope) -> None:
+    microscope.show("softmax").page.locator(".thumb.now").focus()
+    places = "() => Number(document.activeElement.dataset.head)"
+    for key, place in (("ArrowRight", 9), ("ArrowRight", 12), ("ArrowDown", 14), ("Home", 2)):
+        microscope.press(key)
+        assert microscope.evaluate(places) == place
+
+
 @pytest.mark.parametrize(
     ("step", "group", "down"), [("patches", ".sequence", 8), ("heads", ".head-grid", 4)]
 )
@@ -361,7 +386,7 @@ def test_a_switch_says_where_it_acts_and_what_it_did(microscope: Microscope) -> 
     microscope.show("scale").click("Divide by √16, in all 6 layers", role="switch")
     assert microscope.state("temperature") == 0.25
     assert "÷ √d off in every layer" in microscope.text(".changes")
-    assert "not divided" in microscope.text(".formula")
+    assert re.match(r"q11·k15=[\d.]+,notdivided", microscope.text(".formula").replace(" ", ""))
     assert microscope.text(".effect").startswith("The prediction ")
     microscope.click("Reset")
     assert microscope.page.locator(".changes").count() == 0
@@ -447,6 +472,23 @@ def test_an_address_of_a_case_of_the_gallery_opens_it(microscope: Microscope) ->
     assert "1 head removed" in microscope.text(".changes")
     microscope.show("gallery", case=99)  # unknown
     assert microscope.page.locator(".card[aria-pressed=true]").count() == 0
+
+
+def test_layer_head_and_word_of_a_text_are_chosen_and_in_the_link(microscope: Microscope) -> None:
+    microscope.show("text")
+    assert microscope.text("#sentence").startswith("L2, mean of heads “it” attends most to “dog”")
+    for name in ("L1", "H3", "dog"):
+        microscope.click(name, role="radio")
+    assert microscope.text("#sentence").startswith("L1 H3 “dog” attends most to ")
+    link = microscope.evaluate("() => clearhead.store.hash()")
+    assert link == "step=text&word=2&textLayer=1&textHead=3"
+    microscope.show("text", sentence="dog")
+    rows = microscope.texts(".matrix [role=rowheader]")
+    heads = (", mean of heads", " H1", " H2", " H3", " H4")
+    assert rows == [f"L{layer}{head}" for layer in (1, 2) for head in heads]
+    microscope.page.locator(".matrix [data-place]").nth(8).click()
+    assert microscope.frames().text("#sentence").startswith("L2 H3 “dog”")
+    assert (microscope.state("textLayer"), microscope.state("textHead")) == (1, 2)
 
 
 def test_exact_shapley_values_are_computed_on_request(microscope: Microscope) -> None:

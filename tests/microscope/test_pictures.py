@@ -1,6 +1,7 @@
 """Pictures that are opened, pasted or dropped, prepared as in Python; models of other classes."""
 
 import io
+import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -294,9 +295,22 @@ def test_the_page_of_another_model_checks_itself_and_shows_every_part(
         np.testing.assert_allclose(shown, expected.detach(), rtol=0, atol=0.01)
         best = config.labels[int(np.argmax(shown))]
         assert best in other.text(".prediction-words")
+        over: dict[str, int] = {}
         for step in PAGES:
             other.show(step)
-            assert "digit" not in " ".join(other.texts("main")).lower()
+            shown_text = " ".join(other.texts("main"))
+            assert "digit" not in shown_text.lower()
+            assert "Draw another" not in shown_text
+            assert "blank patches" not in shown_text or step == "about"
+            if step != "about":
+                high = other.evaluate("() => document.documentElement.scrollHeight - innerHeight")
+                over |= {step: high} if high > 0 else {}
+        assert over == {}
+        figure = ET.fromstring(other.show("softmax").save("Figure, SVG")[1])
+        colours = [path.get("stroke") for path in figure.iter("{http://www.w3.org/2000/svg}path")]
+        lines = [colour for colour in colours[1:] if colour != "#000000"]  # without the grid
+        dark = len(lines) if config.in_channels == 3 else 0
+        assert colours.count("#000000") == dark  # below each line, on a bright picture
         assert other.complaints == [] == other.requests
 
 

@@ -191,6 +191,19 @@ def test_scores_before_and_after_scaling_share_one_axis(microscope: Microscope) 
     np.testing.assert_allclose(heights[1][large] / heights[0][large], 0.25, rtol=0.02)
 
 
+def test_the_step_on_scaling_gives_the_mean_largest_weight_of_rows(microscope: Microscope) -> None:
+    said = microscope.show("scale", temperature=0.25).text(".revealed")
+    shown = [float(text) for text in re.findall(r"([\d.]+)\u202f%", said)]
+    largest = []
+    for temperature in (1, 0.25):
+        weights = microscope.show("scale", temperature=temperature).evaluate(
+            """() => clearhead.store.result.value.run.layers.flatMap(({ heads }) =>
+              heads.flatMap(({ weights }) => [...weights]))"""
+        )
+        largest.append(100 * np.reshape(weights, (-1, 16)).max(1).mean())
+    np.testing.assert_allclose(shown, largest, rtol=0, atol=0.501)
+
+
 def test_a_stretched_scale_says_so(microscope: Microscope, vectors: Vectors) -> None:
     note = microscope.show("softmax", scale="stretched").text(".scale.warning .note")
     largest = float(head_stages(vectors, 3, 1).weights.max())

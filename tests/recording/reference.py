@@ -1,6 +1,7 @@
 """Attention by NumPy in float64, test tensors, and comparisons with a record."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -135,6 +136,35 @@ def record_one(code: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Att
     (proof,) = recording.verify()
     assert proof.holds
     return recording[0], result
+
+
+def storages(x: Any) -> dict[int, int]:
+    """The bytes of each storage that a record, or a collection of records, holds at any depth."""
+    sizes: dict[int, int] = {}
+    visited: set[int] = set()
+
+    def visit(x: Any) -> None:
+        if id(x) in visited:
+            return
+        visited.add(id(x))
+        parts: Any = ()
+        if isinstance(x, Tensor):
+            sizes[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+        elif isinstance(x, partial):
+            parts = (x.func, *x.args, *x.keywords.values())
+        elif isinstance(x, dict):
+            parts = x.values()
+        elif isinstance(x, list | tuple):
+            parts = x
+        elif callable(x) and getattr(x, "__closure__", None):
+            parts = [cell.cell_contents for cell in x.__closure__]
+        elif type(x).__module__.startswith("clearhead"):
+            parts = vars(x).values() if hasattr(x, "__dict__") else ()
+        for part in parts:
+            visit(part)
+
+    visit(x)
+    return sizes
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -236,6 +236,22 @@ def test_an_interpreter_of_a_traced_model_records_the_paths_of_its_modules(fused
         assert_same(recording, expected)
 
 
+class OtherNames(Attend):
+    """The name of a part is that of the package."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clearhead = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self.clearhead(x))
+
+
+def test_a_traced_model_may_have_a_part_of_any_name() -> None:
+    recording, _ = recorded(fx.symbolic_trace(OtherNames()))
+    assert len(recording) == 1
+
+
 @pytest.mark.parametrize(
     "backend", ["eager", "aot_eager", pytest.param("inductor", marks=pytest.mark.slow)]
 )

@@ -538,20 +538,174 @@ def test_weights_are_those_before_dropout(drop: Callable[[Tensor], Tensor]) -> N
     assert_close(record.output, dropped @ array(V))
 
 
-def test_heads_mixed_before_and_after_the_softmax() -> None:
-    before, after = normal(3, 3, seed=5), normal(3, 3, seed=6)
+MIXING = normal(3, 3, seed=5)
+OF_EACH_IMAGE = normal(2, 3, 3, seed=6)
+OF_EACH_QUERY = normal(2, 5, 3, 3, seed=7)
+# Mixing of heads: how a model computes it, and the same by einsum.
+MIXINGS: dict[str, tuple[Callable[[Tensor], Tensor], str, Tensor]] = {
+    "einsum": (lambda x: torch.einsum("bhqk,hg->bgqk", x, MIXING), "bhqk,hg->bgqk", MIXING),
+    "parameter": (
+        lambda x: torch.einsum("bhqk,hg->bgqk", x, nn.Parameter(MIXING)),
+        "bhqk,hg->bgqk",
+        MIXING,
+    ),
+    "matrix first": (lambda x: torch.einsum("hg,bhqk->bgqk", MIXING, x), "bhqk,hg->bgqk", MIXING),
+    "@": (lambda x: (x.permute(0, 2, 3, 1) @ MIXING).permute(0, 3, 1, 2), "bhqk,hg->bgqk", MIXING),
+    "linear": (
+        lambda x: F.linear(x.movedim(1, -1), MIXING).movedim(-1, 1),
+        "bhqk,gh->bgqk",
+        MIXING,
+    ),
+    "tensordot": (
+        lambda x: torch.tensordot(x, MIXING, dims=([1], [0])).permute(0, 3, 1, 2),
+        "bhqk,hg->bgqk",
+        MIXING,
+    ),
+    "other places": (
+        lambda x: torch.einsum("bhqk,hg->qbkg", x, MIXING).permute(1, 3, 0, 2),
+        "bhqk,hg->bgqk",
+        MIXING,
+    ),
+    "each image": (
+        lambda x: torch.einsum("bhqk,bhg->bgqk", x, OF_EACH_IMAGE),
+        "bhqk,bhg->bgqk",
+        OF_EACH_IMAGE,
+    ),
+    "each query": (
+        lambda x: torch.einsum("bhqk,bqhg->bgqk", x, OF_EACH_QUERY),
+        "bhqk,bqhg->bgqk",
+        OF_EACH_QUERY,
+    ),
+}
 
+
+@pytest.mark.parametrize(("mix", "equation", "matrix"), MIXINGS.values(), ids=MIXINGS)
+@pytest.mark.parametrize("after", [False, True])
+def test_heads_mixed_before_and_after_the_softmax(
+    mix: Callable[[Tensor], Tensor], equation: str, matrix: Tensor, after: bool
+) -> None:
     def code(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        scores = torch.einsum("bhqk,hg->bgqk", q @ k.mT * SCALE, nn.Parameter(before))
-        weights = torch.einsum("bhqk,hg->bgqk", scores.softmax(-1), nn.Parameter(after))
-        return weights @ v
+        weights = mix(q @ k.mT * SCALE).softmax(-1)
+        return (mix(weights) if after else weights) @ v
 
     record = record_of(code)
-    masked = np.einsum("bhqk,hg->bgqk", PLAIN.scaled, before.numpy())
+    masked = np.einsum(equation, PLAIN.scaled, matrix.numpy())
     weights = softmax(masked)
+    applied = np.einsum(equation, weights, matrix.numpy()) if after else weights
+    assert_close(record.query, Q)
+    assert_close(record.scores, PLAIN.scores)
     assert_close(record.masked, masked)
     assert_close(record.weights, weights)
-    assert_close(record.applied_weights, np.einsum("bhqk,hg->bgqk", weights, after.numpy()))
+    assert_close(record.applied_weights, applied)
+
+
+def masked_diagonal(x: Tensor) -> Tensor:
+    x.diagonal(dim1=-2, dim2=-1).fill_(-INF)
+    return x
+
+
+def masked_columns(x: Tensor) -> Tensor:
+    x[..., :2].masked_fill_(torch.tensor([True, False]), -1e9)
+    return x
+
+
+def masked_in_one_axis(x: Tensor) -> Tensor:
+    x.view(-1)[::4] = -5.0
+    return x
+
+
+def bias_of_one_head(x: Tensor) -> Tensor:
+    x[:, 0].add_(BIAS).mul_(2.0)
+    x.select(1, 2).mul_(0.5)
+    return x
+
+
+def changed_below_a_view(x: Tensor) -> Tensor:
+    y = x.view(2, 3, 35)
+    x += BIAS
+    x[:, 1] *= 3.0
+    return y.view(2, 3, 5, 7)
+
+
+def changed_in_two_views(x: Tensor) -> Tensor:
+    heads, columns = x.flatten(0, 1), x[..., 2:]
+    columns.mul_(2.0)
+    heads[1].add_(1.0)
+    columns.tanh_()
+    return heads.view(2, 3, 5, 7)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        masked_diagonal,
+        masked_columns,
+        masked_in_one_axis,
+        bias_of_one_head,
+        changed_below_a_view,
+        changed_in_two_views,
+    ],
+)
+def test_a_view_of_the_scores_or_weights_is_changed_in_place(
+    change: Callable[[Tensor], Tensor],
+) -> None:
+    expected = change(Q @ K.mT * SCALE)
+    record = record_of(lambda q, k, v: change(q @ k.mT * SCALE).softmax(-1) @ v)
+    assert_close(record.scores, PLAIN.scores)
+    assert_close(record.masked, expected)
+    assert_close(record.weights, softmax(array(expected)))
+    record = record_of(lambda q, k, v: change((q @ k.mT * SCALE).softmax(-1)).nan_to_num() @ v)
+    assert_close(record.weights, PLAIN.weights)
+    applied = change(torch.from_numpy(PLAIN.weights.copy())).nan_to_num()
+    assert_close(record.applied_weights, applied)
+
+
+@pytest.mark.filterwarnings("ignore:Implicit dimension")
+@pytest.mark.parametrize("function", [nn.Softmax(), F.softmax])
+def test_a_softmax_without_an_axis(function: Callable[[Tensor], Tensor]) -> None:
+    record, _ = record_one(
+        lambda q, k, v: function(q @ k.mT * SCALE) @ v, Q[0, 0], K[0, 0], V[0, 0]
+    )
+    assert_close(record.weights[0, 0], PLAIN.weights[0, 0])
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_one_query_for_each_batch_entry_without_an_axis_of_queries(batch: int) -> None:
+    query, key = normal(batch, 11, seed=1), normal(batch, 7, 11, seed=2)
+
+    def code(q: Tensor, k: Tensor) -> Tensor:
+        weights = torch.bmm(k, q.unsqueeze(2)).squeeze(2).softmax(1)
+        return torch.bmm(weights.unsqueeze(1), k).squeeze(1)
+
+    record, _ = record_one(code, query, key)
+    q, k = query[:, None, None], key[:, None]
+    assert_stages(record, attention(q, k, k, scale=1.0))
+    assert_close(record.query, q)
+    assert_close(record.key, k)
+    assert record.shape == record.weights.shape
+
+
+def test_queries_and_keys_of_transposed_scores() -> None:
+    record = record_of(lambda q, k, v: (k @ q.mT * SCALE).transpose(-2, -1).softmax(-1) @ v)
+    assert_close(record.query, Q)
+    assert_close(record.key, K)
+
+
+class HeadsFirst(nn.Module):
+    num_heads, head_dim = 3, 11
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, fused: bool) -> Tensor:
+        q, k, v = (x.transpose(0, 1) for x in (q, k, v))
+        if fused:
+            mask = MASK.expand(3, 1, 5, 7)
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return (q @ k.mT * SCALE).masked_fill(~MASK, -INF).softmax(-1) @ v
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_heads_before_the_batch(fused: bool) -> None:
+    record, _ = record_one(HeadsFirst(), Q, K, V, fused)
+    assert_stages(record, attention(Q, K, V, MASK))
 
 
 def test_steps_are_replayed_under_autocast() -> None:

@@ -13,7 +13,7 @@ from clearhead.errors import CaptureError, UnfaithfulCaptureError
 from clearhead.recording import AttentionRecord
 
 from .models import T5, bart, gpt2, gpt_oss, hf_model, llama
-from .reference import assert_close, attention, generator, normal
+from .reference import assert_close, attention, generator, normal, storages
 
 PROMPT = torch.randint(5, 90, (2, 7), generator=generator())
 PADDING = torch.ones_like(PROMPT)
@@ -24,6 +24,18 @@ BART: dict[str, Any] = {"decoder_start_token_id": 2, "forced_eos_token_id": None
 
 def soft_caps() -> Any:
     return llama("Gemma2ForCausalLM", head_dim=8, attn_logit_softcapping=2.0, sliding_window=4)
+
+
+def t5() -> Any:
+    return hf_model("T5ForConditionalGeneration", **T5, decoder_start_token_id=0)
+
+
+def bloom() -> Any:
+    return hf_model("BloomForCausalLM", hidden_size=24, n_layer=2, n_head=3)
+
+
+def sliding_window(size: int) -> Any:
+    return llama("MistralForCausalLM", sliding_window=size)
 
 
 def generate(model: Any, **options: Any) -> Any:
@@ -56,7 +68,7 @@ def reference(model: Any, field: str, **options: Any) -> list[Tensor]:
     [
         (gpt2, ("eager", "sdpa")),
         (llama, ("eager", "sdpa")),
-        (lambda: llama("MistralForCausalLM", sliding_window=4), ("eager", "sdpa")),
+        (lambda: sliding_window(4), ("eager", "sdpa")),
         (soft_caps, ("eager",)),
         (lambda: gpt_oss("GptOssForCausalLM", sliding_window=128), ("eager",)),
     ],
@@ -88,7 +100,7 @@ def test_each_new_token_in_a_decoder(
     ("build", "paths"),
     [
         (
-            lambda: hf_model("T5ForConditionalGeneration", **T5, decoder_start_token_id=0),
+            t5,
             ("decoder.block.*.layer.0.*", "decoder.block.*.layer.1.*"),
         ),
         (
@@ -153,9 +165,39 @@ def test_keys_and_values_of_all_steps_take_the_memory_of_the_last() -> None:
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
 @pytest.mark.parametrize(
     "build",
+    [llama, lambda: llama("DiffLlamaForCausalLM"), t5, bloom, lambda: sliding_window(16)],
+    ids=["grouped queries", "two attentions", "T5", "ALiBi", "sliding window"],
+)
+def test_memory_grows_with_the_tokens_and_not_with_their_square(
+    build: Callable[[], Any], implementation: str
+) -> None:
+    model = build()
+    model.set_attn_implementation(implementation)
+    sizes = []
+    for new in (16, 32, 64):
+        block = ch.capture()
+        with block as recording:
+            generate(model, max_new_tokens=new, min_new_tokens=new)
+            inside = sum(storages(block._records).values())
+        after, joined = (storages(x._records) for x in (recording, recording.generated()))
+        sizes.append((inside, sum(after.values()), sum((after | joined).values())))
+    last = [record for name, record in recording.items() if name.endswith(f"#{new}")]
+    tensors = (x for record in last for x in (record.query, record.output))
+    caches = (x[..., :1, :] for record in last for x in (record.key, record.value))
+    per_token = sum(x.nbytes for x in (*tensors, *caches))  # at least; queries may be views
+    for limit, (first, second, third) in zip(
+        (2.0, 2.0, 4.0), zip(*sizes, strict=True), strict=True
+    ):
+        assert third - second <= 2.05 * (second - first)
+        assert third - second <= limit * 32 * per_token
+
+
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+@pytest.mark.parametrize(
+    "build",
     [
-        lambda: hf_model("T5ForConditionalGeneration", **T5, decoder_start_token_id=0),
-        lambda: hf_model("BloomForCausalLM", hidden_size=24, n_layer=2, n_head=3),
+        t5,
+        bloom,
         lambda: bart("BartForConditionalGeneration", **BART),
     ],
     ids=["relative positions", "ALiBi", "padding"],
@@ -174,22 +216,22 @@ def test_masks_and_biases_of_all_steps_take_the_memory_of_the_last(
     for name, record in recording.items():
         expected = separate[name].weights
         torch.testing.assert_close(record.weights, expected, atol=0, rtol=0, equal_nan=True)
-    for storages in (inside, mask_storages(recording)):
-        assert storages
-        assert all(len(of) <= 2 for of in storages.values())
+    for by_path in (inside, mask_storages(recording)):
+        assert by_path
+        assert all(len(of) <= 2 for of in by_path.values())
 
 
 def mask_storages(records: Mapping[str, AttentionRecord]) -> dict[str, set[int]]:
     """For each module, the storages of its masks and biases, without those of the first step."""
-    storages: dict[str, set[int]] = {}
+    by_path: dict[str, set[int]] = {}
     for name, record in records.items():
         path, _, call = name.partition("#")
         if call and "encoder.block" not in path:  # the first step has other rows
             steps = (x for step in record.pre_softmax for x in step.tensors())
             tensors = [x for x in (record.attn_mask, *steps) if x is not None and x.dim()]
             data = {x.untyped_storage().data_ptr() for x in tensors if x.numel()}
-            storages.setdefault(path, set()).update(data)
-    return storages
+            by_path.setdefault(path, set()).update(data)
+    return by_path
 
 
 def test_a_mask_that_is_changed_after_its_step_is_detected_in_all_steps_that_share_it() -> None:

@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 import clearhead as ch
 
+from .models import hf_model
 from .reference import assert_stages, attention, normal, softmax, triple
 from .test_explicit import PRODUCTS, flat
 
@@ -143,6 +144,21 @@ def both_without_a_product(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return (weights[..., None] * v[..., None, :, :]).sum(-2)
 
 
+def sums_of_queries_and_keys(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    features = torch.tanh(q[..., :, None, :] + k[..., None, :, :])
+    return (features @ nn.Parameter(LOW[:, :1])).squeeze(-1).softmax(-1) @ v
+
+
+def changed_in_part(x: Tensor) -> Tensor:
+    x.unfold(-1, 2, 2)[..., 0].zero_()
+    return x
+
+
+def chosen_experts(x: Tensor, experts: Tensor, v: Tensor) -> Tensor:
+    weights = F.linear(x, experts).softmax(-1)
+    return (weights.unsqueeze(-2) @ v[:, :, None].cos()).squeeze(-2)
+
+
 # Attention, and what the reason says.
 NOT_RECORDED: dict[str, tuple[Code, str]] = {
     "reciprocal": (exponentials_times_a_reciprocal, "weights with values"),
@@ -214,6 +230,17 @@ NOT_RECORDED: dict[str, tuple[Code, str]] = {
     "tanh": (lambda q, k, v: (q @ k.mT).tanh() @ v, "tanh"),
     "softplus": (lambda q, k, v: F.normalize(F.softplus(q @ k.mT), p=1, dim=-1) @ v, "softplus"),
     "scaled dot products": (of_one_head(scaled_dot_products), "dot"),
+    "sums of queries and keys": (sums_of_queries_and_keys, "other axes"),
+    "views of weights": (lambda q, k, v: changed_in_part((q @ k.mT).softmax(-1)) @ v, "zero_"),
+    "views of scores": (lambda q, k, v: changed_in_part(q @ k.mT).softmax(-1) @ v, "zero_"),
+    "router, transposed": (
+        lambda q, k, v: chosen_experts(q, nn.Parameter(K[0, 0].mT).t(), v),
+        "router",
+    ),
+    "router, cast": (
+        lambda q, k, v: chosen_experts(q, nn.Parameter(K[0, 0].float()).double(), v),
+        "router",
+    ),
 }
 
 
@@ -448,6 +475,48 @@ def test_heads_in_a_loop_are_not_shown_as_several_attentions(fused: bool) -> Non
     assert recording.names == ("Attention#4",)
 
 
+class OneHead(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.project = nn.Linear(11, 3 * 4).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return explicit(*self.project(x).chunk(3, -1))
+
+
+class Heads(nn.Module):
+    """Heads with layers of their own, which are modules, or not."""
+
+    def __init__(self, of_modules: bool) -> None:
+        super().__init__()
+        self.heads, self.of_modules = nn.ModuleList(OneHead() for _ in range(3)), of_modules
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.of_modules:
+            return torch.stack([head(x) for head in self.heads], -2).flatten(-2)
+        layers: list[Any] = [head.project for head in self.heads]
+        projected = [layer(x).chunk(3, -1) for layer in layers]
+        return torch.cat([explicit(*x).contiguous() for x in projected], -1)
+
+
+def test_heads_that_are_modules_are_recorded_one_by_one_and_said_to_be_joined() -> None:
+    model = nn.Sequential(Heads(True), nn.Linear(12, 11).double(), Heads(True))
+    with pytest.warns(UserWarning, match="joined"), ch.capture() as recording:
+        model(Q[0, 0])
+    assert recording.names == tuple(f"{i}.heads.{j}" for i in (0, 2) for j in range(3))
+    assert [text.partition(":")[0] for text in recording.unseen] == ["0.heads.0", "2.heads.0"]
+    recording.verify()
+
+
+def test_heads_in_a_loop_with_layers_of_their_own_are_parts() -> None:
+    model = nn.Sequential(Heads(False), nn.Linear(12, 11).double(), OneHead())
+    with pytest.warns(UserWarning, match="3 parts"), ch.capture() as recording:
+        model(Q[0, 0])
+    assert recording.names == ("2",)
+    with pytest.warns(UserWarning, match="3 parts"), ch.intervene(lambda record: record.output):
+        model(Q[0, 0])
+
+
 def test_groups_of_heads_that_share_keys_and_values_are_parts() -> None:
     key, value = K[:, :1, :5], V[:, :1, :5]
     layer = Attention(
@@ -529,6 +598,25 @@ def test_the_python_function_of_an_operator_with_triton_kernels_is_recorded() ->
     with torch.no_grad(), ch.capture() as recording:
         with_kernels(Q, K, V)
     assert_stages(recording[0], PLAIN)
+
+
+def test_an_operator_that_is_made_inside_the_block_is_recorded() -> None:
+    for _ in range(2):
+        with torch.no_grad(), ch.capture() as recording:
+            operator = torch.library.custom_op("clearhead_tests::new", mutates_args=())(explicit)
+            operator(Q, K, V)
+        assert_stages(recording[0], PLAIN)
+    with torch.no_grad(), ch.capture() as recording:
+        operator(Q, K, V)
+    assert len(recording.verify()) == 1
+
+
+@pytest.mark.parametrize("tokens", [8, 16])
+def test_banded_attention_is_refused_in_one_window_and_in_several(tokens: int) -> None:
+    sizes: Any = {"hidden_size": 48, "num_attention_heads": 4, "intermediate_size": 32}
+    model = hf_model("LongformerModel", num_hidden_layers=2, attention_window=8, **sizes)
+    with pytest.raises(ch.errors.NothingCapturedError, match="may be attention"), ch.capture():
+        model(torch.full((2, tokens), 5))
 
 
 def in_a_thread(function: Callable[[], object]) -> None:

@@ -154,11 +154,22 @@ def test_a_study_is_loaded_from_the_current_folder() -> None:
         load_study("lacking:STUDY")
 
 
-def test_listing_imports_no_study() -> None:
-    code = (
-        "import sys; from clearhead.studies.claims import ENTRIES; "
-        "[entry.statement for entry in ENTRIES]; "
-        "print({'torch', 'numpy', 'scipy', 'matplotlib'} & sys.modules.keys())"
-    )
+LISTING = """
+from clearhead.studies.claims import ENTRIES
+[entry.statement for entry in ENTRIES]
+"""
+DESIGN = """
+from clearhead.studies._worker import measure
+from toy import STUDY
+"""
+
+
+@pytest.mark.usefixtures("toys")
+@pytest.mark.parametrize(
+    ("code", "libraries"), [(LISTING, {"numpy"}), (DESIGN, set())], ids=["list", "design"]
+)
+def test_the_list_and_the_designs_of_studies_import_little(code: str, libraries: set[str]) -> None:
+    heavy = {"torch", "scipy", "matplotlib", *libraries}
+    code += f"import sys; print({heavy} & sys.modules.keys())"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "set()"

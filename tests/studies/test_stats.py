@@ -1,5 +1,6 @@
 """Statistics against simulated data, scipy and plain loops."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -130,6 +131,8 @@ def test_the_effect_size_of_few_pairs_is_hardly_biased() -> None:
     rows = np.random.default_rng(13).normal(0.8, 1.0, size=(6_000, 6))
     sizes = [hedges_g(row) for row in rows]
     assert np.mean([size for size in sizes if size is not None]) == pytest.approx(0.8, abs=0.03)
+    exact = math.gamma(2) / (math.sqrt(2) * math.gamma(1.5))  # Hedges' factor for five pairs
+    assert hedges_g([1.0, 2.0, 3.0, 4.0, 5.0]) == pytest.approx(exact * 3 / 2.5**0.5, rel=5e-3)
     assert hedges_g([1.0, 1.0, 1.0]) is None
     assert hedges_g([1.0, 2.0]) is None
 

@@ -1,4 +1,7 @@
-"""Studies of a few milliseconds a trial, written to a folder as a user would write theirs."""
+"""Studies of a few milliseconds a trial, written to a folder as a user would write theirs.
+
+A file `limit` holds the number of trials of the study "toy" that may begin; others wait.
+"""
 
 import sys
 from pathlib import Path
@@ -13,9 +16,15 @@ from clearhead.studies import Cell, Grid, Points, Study, Summary, difference, pa
 from clearhead.studies._worker import note_training
 
 
+def started():
+    return len(Path("started.txt").read_text().splitlines())
+
+
 def run(trial):
     with Path("started.txt").open("a") as file:
         file.write(trial.name + "\\n")
+    while Path("limit").exists() and started() > int(Path("limit").read_text()):
+        time.sleep(0.01)
     time.sleep(float(os.environ.get("TOY_SECONDS", "0")))
     note_training(f"training {trial.seed}")
     generator = random.Random(f"{trial.condition} {trial.seed}")

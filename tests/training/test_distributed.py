@@ -35,7 +35,7 @@ def test_three_processes_evaluate_like_one_to_the_last_bit(tmp_path: Path) -> No
     model.save_pretrained(tmp_path / "model")
     arguments = str(tmp_path / "model"), str(tmp_path / "three")
     for process in start_processes(evaluate_here, *arguments, count=3):
-        process.join(60)
+        process.join()
         assert process.exitcode == 0
     three = json.loads((tmp_path / "three").read_bytes())
     assert three["total"] == 2357
@@ -43,13 +43,15 @@ def test_three_processes_evaluate_like_one_to_the_last_bit(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_torchrun_ends_all_processes_within_15_seconds_of_a_killed_one(tmp_path: Path) -> None:
+def test_torchrun_ends_all_processes_when_one_is_killed(tmp_path: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3"]
-    launcher = subprocess.Popen(
-        [*torchrun, str(HERE / "small_run.py"), str(tmp_path / "out"), "100000"],
-        stderr=subprocess.DEVNULL,
-        preexec_fn=die_with_parent,
-    )
+    log = tmp_path / "log"
+    with log.open("w") as errors:
+        launcher = subprocess.Popen(
+            [*torchrun, str(HERE / "small_run.py"), str(tmp_path / "out"), "100000"],
+            stderr=errors,
+            preexec_fn=die_with_parent,
+        )
     try:
         while not (tmp_path / "out" / "checkpoints" / "latest.json").exists():
             assert launcher.poll() is None
@@ -57,7 +59,8 @@ def test_torchrun_ends_all_processes_within_15_seconds_of_a_killed_one(tmp_path:
         workers = children_of(launcher.pid)
         assert len(workers) == 3
         os.kill(workers[1], 9)
-        assert launcher.wait(timeout=15) != 0
+        assert launcher.wait() != 0
+        assert "forcefully" not in log.read_text()  # torchrun does not kill them after 30 seconds
         assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
     finally:
         launcher.kill()
@@ -81,7 +84,6 @@ def test_launchers_train_in_two_processes_like_one(launcher: str, tmp_path: Path
     ended = subprocess.run(
         [sys.executable, "-m", *launcher.split(), *place, *script],
         stderr=subprocess.PIPE,
-        timeout=120,
         preexec_fn=die_with_parent,
     )
     assert ended.returncode == 0, ended.stderr

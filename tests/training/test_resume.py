@@ -50,7 +50,7 @@ def test_a_training_killed_at_random_moments_ends_with_the_same_bits(
     epochs, chance = 3, random.Random(processes)
     calm, killed = tmp_path / "calm", tmp_path / "killed"
     for worker in start(calm, epochs, processes):
-        worker.join(60)
+        worker.join()
         assert worker.exitcode == 0
     for _ in range(2):
         known = newest_step(killed)
@@ -60,9 +60,9 @@ def test_a_training_killed_at_random_moments_ends_with_the_same_bits(
         time.sleep(chance.random() * 0.05)
         for worker in chance.sample(workers, len(workers)):
             worker.kill()
-            worker.join(60)
+            worker.join()
     for worker in start(killed, epochs, processes):
-        worker.join(60)
+        worker.join()
         assert worker.exitcode == 0
     assert digest_of(calm) == digest_of(killed)
     assert epochs_logged(calm) == epochs_logged(killed)

@@ -326,9 +326,9 @@ def test_a_fifth_is_for_the_test_and_a_share_for_validation_where_there_are_no_o
     trained = ch.train(config, data=small_dataset(200), out=tmp_path, device="cpu")
     assert trained.evaluation is not None
     assert trained.evaluation.total == 40
-    assert trained.total_steps == 11  # 119 of the other 160 are to train
+    assert trained.total_steps == 11  # 119 of the other 160 are for training
     assert trained.config.data == "small"  # type: ignore[union-attr]
-    # a share of the images that are to train, and none of those that are for the test
+    # the validation images are a share of the training images, and not test images
     _, validation = split_dataset(load_dataset(small_dataset(200), "train"), 0.25, seed=1)
     expected = ch.evaluate(ch.load(tmp_path), validation)
     logged = json.loads((tmp_path / "log.jsonl").read_text())

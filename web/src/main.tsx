@@ -6,7 +6,7 @@ import { render } from "preact";
 import { readPayload, readTensors } from "./data/payload";
 import { readConfig } from "./engine/config";
 import { buildTextModel } from "./engine/text";
-import { buildModel } from "./engine/vit";
+import { buildModel, forward } from "./engine/vit";
 import { isWorker, work } from "./preprocess/worker";
 import { applyTheme } from "./state/state";
 import { openStore, store } from "./state/store";
@@ -44,7 +44,7 @@ function start(): void {
   effect(() => {
     document.documentElement.toggleAttribute("data-settled", store.settled.value);
   });
-  Object.assign(globalThis, { clearhead: { store } }); // for the tests, and for the browser's console
+  Object.assign(globalThis, { clearhead: { store, forward } }); // for tests and benchmarks, and for the browser's console
   render(<App />, document.getElementById("app") as HTMLElement);
 }
 

@@ -22,8 +22,8 @@ from clearhead.cli.main import HELP
 from clearhead.errors import ConfigError, did_you_mean
 
 IS_OPTIONS = "_is_options"
-MODEL_ALONE = Annotated[
-    tyro.conf.Positional[str | None], arg(metavar="[MODEL]", help="the model, without --model")
+MODEL_ARGUMENT = Annotated[
+    tyro.conf.Positional[str | None], arg(metavar="[MODEL]", help="the same as --model")
 ]
 
 
@@ -63,8 +63,8 @@ def _deferred(command: Callable[..., object]) -> Callable[..., Callable[[], obje
     """Returns the call instead of making it: tyro reports a ValueError inside as wrong usage.
 
     The fields of a parameter whose default is a dataclass are options. If that was made by
-    `options_of`, the command gets it as it is. If the first parameter is `model`, it can be given
-    without `--model` too.
+    `options_of`, the command gets it as it is. If the first parameter is `model`, it can also be
+    given as a positional argument.
     """
     function = command.func if isinstance(command, partial) else command
     hints = get_type_hints(function, include_extras=True)
@@ -79,18 +79,20 @@ def _deferred(command: Callable[..., object]) -> Callable[..., Callable[[], obje
             kind = Annotated[type(default), arg(name="")]
         parameters[name] = parameter.replace(annotation=kind, default=default)
 
-    accepts_model_alone = next(iter(parameters), None) == "model"
-    if accepts_model_alone:
-        parameters["alone"] = Parameter(
-            "alone", Parameter.KEYWORD_ONLY, default=None, annotation=with_hint(MODEL_ALONE)
+    takes_model = next(iter(parameters), None) == "model"
+    if takes_model:
+        parameters["positional"] = Parameter(
+            "positional", Parameter.KEYWORD_ONLY, default=None, annotation=with_hint(MODEL_ARGUMENT)
         )
 
     def defer(**given: Any) -> Callable[[], object]:
-        alone = given.pop("alone", None)
-        if alone is not None:
+        positional = given.pop("positional", None)
+        if positional is not None:
             if given["model"] != parameters["model"].default:
-                raise ConfigError(f"expected one model, got {alone} and --model {given['model']}")
-            given["model"] = alone
+                raise ConfigError(
+                    f"expected one model, got {positional} and --model {given['model']}"
+                )
+            given["model"] = positional
 
         def call() -> object:
             return command(**given | {name: settings_of(given[name]) for name in settings})

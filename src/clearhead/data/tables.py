@@ -218,7 +218,7 @@ def _pixels(path: Path, label: int, columns: Sequence[int], skip: int) -> Table:
     if side < 2 or side * side != len(columns):
         raise DataError(
             f"{path} has no column of images; expected one of {', '.join(FILES)} with the names of "
-            f"files, or a column for each pixel of a grey square (784 for 28 × 28), got "
+            f"files, or a column for each pixel of a square grey image (784 for 28 × 28), got "
             f"{len(columns)} beside the labels"
         )
     layout: Any = {"delimiter": ",", "quotechar": '"', "encoding": "utf-8-sig"}

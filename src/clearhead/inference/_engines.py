@@ -37,7 +37,7 @@ MICRO_BATCH = 32  # images of one call and thread: their activations fit into it
 
 
 Run = Callable[[Tensor], tuple[Tensor, ...]]
-"""Logits of normalised images, and attention weights if the file has them"""
+"""Maps normalised images to logits, and to attention weights if the file has them."""
 
 
 class Engine(Protocol):

@@ -76,9 +76,8 @@ class _Rules(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self._sources: Any = (
-            WeakTensorKeyDictionary()
-        )  # by result: the tensor, whether it is affine
+        # by result: the tensor, whether it is affine
+        self._sources: Any = WeakTensorKeyDictionary()
         self._roots: Any = WeakTensorKeyDictionary()  # what is computed from roots: their number
 
     def __torch_function__(
@@ -183,8 +182,7 @@ def _layer_norm(
 ) -> Tensor:
     axes = list(range(-len(normalized_shape), 0))
     output = _over_deviation(input - input.mean(dim=axes, keepdim=True), axes, eps)
-    output = output if weight is None else output * weight
-    return output if bias is None else output + bias
+    return _affine(output, weight, bias)
 
 
 def _rms_norm(
@@ -195,7 +193,7 @@ def _rms_norm(
 ) -> Tensor:
     eps = torch.finfo(input.dtype).eps if eps is None else eps
     output = _over_deviation(input, list(range(-len(normalized_shape), 0)), eps)
-    return output if weight is None else output * weight
+    return _affine(output, weight, None)
 
 
 def _group_norm(
@@ -209,8 +207,7 @@ def _group_norm(
     groups = input.unflatten(1, (num_groups, -1))
     output = _layer_norm(groups, list(groups.shape[2:]), eps=eps).flatten(1, 2)
     shape = (-1, *[1] * (input.dim() - 2))
-    output = output if weight is None else output * weight.view(shape)
-    return output if bias is None else output + bias.view(shape)
+    return _affine(output, *(x if x is None else x.view(shape) for x in (weight, bias)))
 
 
 def _normalize(
@@ -222,6 +219,11 @@ def _normalize(
 ) -> Tensor:
     length: Tensor = torch.linalg.vector_norm(input, p, dim, keepdim=True)
     return input / length.clamp_min(eps).detach()
+
+
+def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    x = x if weight is None else x * weight
+    return x if bias is None else x + bias
 
 
 def _over_deviation(x: Tensor, axes: list[int], eps: float) -> Tensor:

@@ -11,31 +11,38 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from clearhead.errors import check_choice
-from clearhead.inference import evaluation_mode
 from clearhead.insight._attnlrp import attnlrp
-from clearhead.insight._layerwise import (
-    blocks_of,
-    legrad,
-    output_projections,
-    tokens_observed,
-    tokens_observed_inside,
-    tokentm,
-)
+from clearhead.insight._layerwise import Calls, calls_observed, legrad, projection_of, tokentm
 from clearhead.insight.coalitions import shapley
-from clearhead.insight.forward import Score, batches, device_of, probabilities
+from clearhead.insight.forward import (
+    Classes,
+    Score,
+    batches,
+    class_of_each,
+    on_device_of,
+    probabilities,
+)
 from clearhead.insight.metrics import subset_falls
 from clearhead.insight.perturbation import Baseline, default_baseline
-from clearhead.insight.propagation import Readout, max_flow, read_out, rollout, square_weights
+from clearhead.insight.propagation import (
+    Readout,
+    check_one_pass,
+    max_flow,
+    read_out,
+    rollout,
+    square_weights,
+)
 from clearhead.insight.relevance import (
+    check_module,
     output_gradients,
     pixel_gradient,
     readout_tokens,
     relevance_matrix,
     scored,
 )
-from clearhead.insight.tokens import Grid, check_tokens, grid_of
+from clearhead.insight.tokens import Grid, check_tokens, grid_for
 from clearhead.insight.weights import value_norms
-from clearhead.recording import Layers, Recording
+from clearhead.recording import AttentionRecord, Layers
 
 RAW, ROLLOUT, RELEVANCE, VALUES = "raw attention", "rollout", "relevance", "value-weighted"
 GRADIENT, INK, RANDOM, SHAPLEY = "gradient", "ink", "random", "shapley"
@@ -44,6 +51,7 @@ GRADIENT, INK, RANDOM, SHAPLEY = "gradient", "ink", "random", "shapley"
 PATH_POINTS = 50
 
 
+@torch.inference_mode(mode=False)
 def attribute(
     method: str,
     model: nn.Module,
@@ -51,7 +59,7 @@ def attribute(
     *,
     grid: Grid | None = None,
     baseline: Baseline | None = None,
-    classes: Int[Tensor, " batch"] | None = None,
+    classes: Classes | None = None,
     layers: Layers = None,
     score: Score = "log-odds",
     seed: int = 0,
@@ -98,8 +106,9 @@ def attribute(
         images: Normalised images of shape (batch, channels, height, width).
         grid: The patches; by default those that the model declares.
         baseline: What replaces a patch or pixel; by default black, for models with mean and std.
-        classes: The class of each image, of shape (batch,); by default the predicted one.
-        layers: The layers to record, as in `capture`; by default all.
+        classes: The class of each image, of shape (batch,), or one for all; by default the
+            predicted one.
+        layers: The layers to record, as in `capture`; by default all on which the class depends.
         score: The score of the class for "occlusion" and "shapley": "log-odds", "logit" or
             "probability".
         seed: Seed of "random".
@@ -116,27 +125,29 @@ def attribute(
     """
     check_choice("method", method, METHODS)
     check_choice("score", score, get_args(Score))
-    grid = grid or grid_of(model)
-    grid.patch_shape(images)
+    grid = grid_for(model, images, grid)
+    check_module(model)
     if classes is None:
         classes = probabilities(model, images, batch_size=batch_size).argmax(1)
+    classes = class_of_each(classes, len(images))
+    images, classes = (
+        on_device_of(model, x.clone() if x.is_inference() else x) for x in (images, classes)
+    )
     generator = torch.Generator().manual_seed(seed)
-    device = device_of(model, images)
     parts = []
     for part, targets in zip(*(batches(x, batch_size) for x in (images, classes)), strict=True):
-        task = _Task(
-            model, part.to(device), targets.to(device), grid, baseline, layers, score, generator
-        )
+        task = _Task(model, part, targets, grid, baseline, layers, score, generator)
         parts.append(_METHODS[method](task).detach().double().cpu())
     return torch.cat(parts)
 
 
 class _Trace(NamedTuple):
-    """A forward pass: the records, the gradients of their outputs, and the tokens read out."""
+    """A forward pass: records, gradients of their outputs, tokens read out, calls of modules."""
 
-    recording: Recording
+    records: tuple[AttentionRecord, ...]
     gradients: tuple[Float[Tensor, "batch heads queries value_dim"], ...]
     readout: Readout
+    calls: Calls
 
 
 @dataclass
@@ -162,10 +173,13 @@ class _Task:
 
     @cached_property
     def trace(self) -> _Trace:
-        y, _, recording = scored(self.model, self.images, self.classes, layers=self.layers)
-        check_tokens(self.grid, square_weights(recording[-1]).shape[-1], recording[-1].name)
-        gradients = output_gradients(y, recording.records)
-        return _Trace(recording, gradients, readout_tokens(gradients[-1]))
+        with calls_observed(self.model.modules()) as calls:
+            y, _, recording = scored(self.model, self.images, self.classes, layers=self.layers)
+        check_one_pass(recording)
+        records, gradients = output_gradients(y, recording.records, skip=self.layers is None)
+        last = records[-1]
+        check_tokens(self.grid, square_weights(last).shape[-1], last.name)
+        return _Trace(records, gradients, readout_tokens(gradients[-1]), calls)
 
     def patches(self, tokens: Float[Tensor, "batch tokens"]) -> Float[Tensor, "batch patches"]:
         return tokens[:, self.grid.num_prefix_tokens :]
@@ -188,28 +202,24 @@ class _Task:
 
 
 def _value_weighted(task: _Task) -> Tensor:
-    projection = output_projections(task.model, task.images, task.layers)[-1]
-    return task.read_out(value_norms(task.trace.recording[-1], projection).mean(dim=1))
+    last = task.trace.records[-1]
+    projection = projection_of(task.model, last, task.trace.calls)
+    return task.read_out(value_norms(last, projection).mean(dim=1))
 
 
 def _max_flow(task: _Task) -> Tensor:
-    weights = [record.weights.detach() for record in task.trace.recording.records]
+    weights = [record.weights.detach() for record in task.trace.records]
     return task.patches(max_flow(weights, readout=task.trace.readout))
 
 
 def _legrad(task: _Task) -> Tensor:
-    blocks = blocks_of(task.model, task.trace.recording.names)
-    return task.patches(legrad(task.model, task.images, task.classes, blocks, layers=task.layers))
+    names = [record.name for record in task.trace.records]
+    return task.patches(legrad(task.model, task.images, task.classes, names))
 
 
 def _tokentm(task: _Task) -> Tensor:
-    recording, gradients, _ = task.trace
-    blocks = blocks_of(task.model, recording.names)
-    seen, within = tokens_observed(blocks), tokens_observed_inside(blocks)
-    with evaluation_mode(task.model), torch.no_grad(), seen as tokens, within as inside:
-        task.model(task.images)
-    projections = output_projections(task.model, task.images, task.layers)
-    return task.read_out(tokentm(recording.records, gradients, tokens, inside, projections))
+    records, gradients, _, calls = task.trace
+    return task.read_out(tokentm(task.model, records, gradients, calls))
 
 
 def _gradient(task: _Task) -> Tensor:
@@ -251,11 +261,11 @@ _METHODS: dict[str, Callable[[_Task], Tensor]] = {
     "attnlrp": lambda x: x.patch_sums(attnlrp(x.model, x.images, x.classes, layers=x.layers)),
     "legrad": _legrad,
     "tokentm": _tokentm,
-    RELEVANCE: lambda x: x.read_out(relevance_matrix(x.trace.recording.records, x.trace.gradients)),
+    RELEVANCE: lambda x: x.read_out(relevance_matrix(x.trace.records, x.trace.gradients)),
     "max-flow": _max_flow,
-    ROLLOUT: lambda x: x.read_out(rollout(x.trace.recording)),
+    ROLLOUT: lambda x: x.read_out(rollout(x.trace.records)),
     VALUES: _value_weighted,
-    RAW: lambda x: x.read_out(square_weights(x.trace.recording[-1]).mean(dim=1)),
+    RAW: lambda x: x.read_out(square_weights(x.trace.records[-1]).mean(dim=1)),
     INK: lambda x: x.baseline.difference(x.images, x.grid),
     RANDOM: _random,
 }

@@ -10,17 +10,17 @@ halves the number of coalitions.
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Literal, NamedTuple, cast, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
 from scipy import stats
-from torch import Tensor, nn
+from torch import Tensor
 
 from clearhead.errors import ConfigError, InputError, check_choice
-from clearhead.insight.forward import Model, Score, model_logits
+from clearhead.insight.forward import Classes, Model, Score, class_of_each, model_logits
 from clearhead.insight.perturbation import Baseline, default_baseline, kept_scores
-from clearhead.insight.tokens import Grid, grid_of
+from clearhead.insight.tokens import Grid, grid_for
 
 MAX_EXACT_PLAYERS = 16
 CONFIDENCE = 0.95
@@ -47,7 +47,8 @@ class Shapley:
         interactions: The Shapley interaction index of each pair: the mean change in the effect of
             one player that is due to the other; positive where they reinforce each other. 0 on the
             diagonal. None where the values of an image are estimates.
-        margins: Half the width of each value's 95 % interval; 0 where it is exact.
+        margins: Half the width of each value's 95 % interval (Student's t); 0 where it is exact.
+            They are too small if a player changes the score in only a few of the random orders.
         full: Score of the image.
         empty: Score of the baseline.
         classes: The class of the score.
@@ -87,7 +88,7 @@ def shapley(
     *,
     grid: Grid | None = None,
     baseline: Baseline | None = None,
-    classes: Int[Tensor, " images"] | None = None,
+    classes: Classes | None = None,
     score: Score = "log-odds",
     max_exact_players: int = MAX_EXACT_PLAYERS,
     num_permutations: int = 100,
@@ -117,7 +118,8 @@ def shapley(
             from 0; patches with -1 are kept in every coalition.
         grid: The patches; by default those that the model declares.
         baseline: What replaces a player; by default black, for models with mean and std.
-        classes: The class of each image, of shape (images,); by default the predicted one.
+        classes: The class of each image, of shape (images,), or one for all; by default the
+            predicted one.
         score: The score of that class: "log-odds", "logit" or "probability".
         max_exact_players: Up to how many players values are exact: n players that are not null have
             2ⁿ coalitions.
@@ -133,18 +135,16 @@ def shapley(
         InputError: If images, players and grid do not match, or the logits are not finite.
         ConfigError: For an option out of range, or a missing grid or baseline.
     """
-    if grid is None and not isinstance(model, nn.Module):
-        raise ConfigError("give the grid of patches of a function: grid=Grid(rows, columns)")
-    grid = grid or grid_of(cast(nn.Module, model))
+    grid = grid_for(model, images, grid)
     baseline = baseline or default_baseline(model)
     check_choice("score", score, get_args(Score))
     if num_permutations < 2:
         raise ConfigError(f"num_permutations must be at least 2, got {num_permutations}")
     owners = _owners(players, grid)
-    grid.patch_shape(images)
     start = perf_counter()
     if classes is None:
         classes = model_logits(model, images, batch_size=batch_size).argmax(1)
+    classes = class_of_each(classes, len(images)).cpu()
     count = int(owners.max()) + 1
 
     def solve(image: Tensor, blank: Tensor, target: Tensor) -> tuple[Solution, Tensor, int]:
@@ -177,7 +177,7 @@ def shapley(
         margins=torch.stack(margins),
         full=full,
         empty=empty,
-        classes=classes.cpu(),
+        classes=classes,
         num_coalitions=torch.tensor(totals),
         seconds=(perf_counter() - start) / len(images),
     )

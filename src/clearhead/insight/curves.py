@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clearhead.errors import ConfigError, InputError
-from clearhead.insight.forward import Model, probabilities
+from clearhead.insight.forward import Classes, Model, class_of_each, probabilities
 from clearhead.insight.perturbation import Baseline, kept_scores
 from clearhead.insight.stats import mean_interval
 from clearhead.insight.tokens import Grid
@@ -196,7 +196,7 @@ def faithfulness(
     *,
     grid: Grid,
     baseline: Baseline,
-    classes: Int[Tensor, " batch"] | None = None,
+    classes: Classes | None = None,
     num_orders: int = 5,
     steps: int | None = None,
     seed: int = 0,
@@ -218,8 +218,8 @@ def faithfulness(
             is the most important.
         grid: The patches.
         baseline: What replaces a patch.
-        classes: The class of each image whose probability is measured, of shape (batch,); by
-            default the predicted one.
+        classes: The class of each image whose probability is measured, of shape (batch,), or one
+            for all; by default the predicted one.
         num_orders: Random orders for each image.
         steps: Steps of a curve; by default one for each patch.
         seed: Seed of the random orders, and of the order of equally important patches.
@@ -246,6 +246,7 @@ def faithfulness(
             )
     if classes is None:
         classes = probabilities(model, images, batch_size=batch_size).argmax(1)
+    classes = class_of_each(classes, len(images))
     generator = torch.Generator().manual_seed(seed)
 
     def deletion(order: Tensor) -> Curves:

@@ -1,7 +1,8 @@
 """Logits, probabilities and scores of any image model, in evaluation mode without gradients."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -20,6 +21,37 @@ Around = Callable[[int], AbstractContextManager[None]]
 # What is measured of one class: its logit; log(p / (1 - p)); or its probability p.
 Score = Literal["log-odds", "logit", "probability"]
 
+INTEGERS = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+# One class for all images, or one for each.
+Classes = int | Sequence[int] | Int[Tensor, " batch"]
+
+
+def class_of_each(classes: Classes, images: int) -> Int[Tensor, " batch"]:
+    """The class of each image; `InputError` unless there is one for all or one for each."""
+    try:
+        numbers = torch.as_tensor(classes)
+    except (TypeError, ValueError, RuntimeError):
+        numbers = torch.empty(0)
+    if numbers.dim() == 0:
+        numbers = numbers.expand(images)
+    if numbers.shape != (images,) or numbers.dtype not in INTEGERS:
+        got = tuple(classes.shape) if isinstance(classes, Tensor) else classes
+        raise InputError(f"expected one class, or one for each of {images} images, got {got}")
+    return numbers.long()
+
+
+def class_logits(
+    logits: Float[Tensor, "batch classes"], classes: Int[Tensor, " batch"]
+) -> Float[Tensor, " batch"]:
+    """The logit of one class of each image; `InputError` if there is no such class."""
+    count = logits.shape[1]
+    if classes.shape != logits.shape[:1] or not bool(((classes >= 0) & (classes < count)).all()):
+        raise InputError(
+            f"expected a class from 0 to {count - 1} for each of {len(logits)} images, got "
+            f"{classes.tolist()}"
+        )
+    return logits.gather(1, classes.to(logits.device)[:, None])[:, 0]
+
 
 def class_scores(
     logits: Float[Tensor, "batch classes"], classes: Int[Tensor, " batch"], score: Score
@@ -29,12 +61,14 @@ def class_scores(
     The log-odds, log(p / (1 - p)) = z_c - log Σ_{k≠c} exp(z_k), do not change when a constant is
     added to all logits, as the logit does, and do not saturate near 1, as the probability does.
     """
+    chosen = class_logits(logits, classes)
     if score == "logit":
-        return logits.gather(1, classes[:, None])[:, 0]
-    if score == "log-odds":
-        others = logits.scatter(1, classes[:, None], -torch.inf).logsumexp(1)
-        return class_scores(logits, classes, "logit") - others
-    return class_scores(logits.softmax(1), classes, "logit")
+        return chosen
+    if score == "probability":
+        return class_logits(logits.softmax(1), classes)
+    if logits.shape[1] < 2:
+        raise InputError('log-odds need at least two classes, got one; give score="logit"')
+    return chosen - logits.scatter(1, classes[:, None], -torch.inf).logsumexp(1)
 
 
 def probabilities(
@@ -58,7 +92,7 @@ def model_logits(
     with evaluation_mode(model), torch.no_grad():
         for batch in batches(images, batch_size):
             with around(len(batch)) if around is not None else nullcontext():
-                output = model(batch.to(device_of(model, batch)))
+                output = model(on_device_of(model, batch))
             parts.append(logits_of(output, len(batch)).cpu().double())
     logits = torch.cat(parts)
     if not logits.isfinite().all():
@@ -95,7 +129,25 @@ def batches(images: Tensor, batch_size: int, dim: int = 0) -> tuple[Tensor, ...]
     return parts
 
 
-def device_of(model: Model, images: Tensor) -> torch.device:
-    """The device of a module's parameters; of other callables, that of the images."""
-    first = next(model.parameters(), None) if isinstance(model, nn.Module) else None
-    return images.device if first is None else first.device
+def on_device_of(model: Model, x: Tensor) -> Tensor:
+    """The tensor on the device of a module; floats also in the dtype that its parameters share.
+
+    Where parameters differ in dtype, the tensor keeps its own; for other callables, it is returned
+    as it is.
+    """
+    parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
+    types = {y.dtype for y in parameters if y.is_floating_point()}
+    floats = x.is_floating_point() and len(types) == 1
+    return x.to(
+        parameters[0].device if parameters else x.device, types.pop() if floats else x.dtype
+    )
+
+
+@contextmanager
+def eager() -> Iterator[None]:
+    """Run compiled models eagerly, so that hooks and recordings see each layer."""
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield

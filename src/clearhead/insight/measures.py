@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from clearhead.errors import InputError
 from clearhead.inference import evaluation_mode
 from clearhead.insight.foreground import Foreground
-from clearhead.insight.forward import batches, device_of
-from clearhead.insight.propagation import check_same_tokens, square_weights
+from clearhead.insight.forward import batches, on_device_of
+from clearhead.insight.propagation import square_layers
 from clearhead.insight.tokens import Tokens, check_tokens, coordinates, grid_of
 from clearhead.insight.weights import Records, name_of, records_of
 from clearhead.recording import Layers, capture
@@ -199,13 +199,9 @@ def _by_image(
 ) -> dict[str, Float[Tensor, "images layers heads *rest"]]:
     """The measures of each image, weights received by patches, and agreements of heads."""
     measures: list[dict[str, Tensor]] = []
-    first: Tensor | None = None
-    for record in records_of(layers):
-        weights = square_weights(record).cpu()
+    for record, weights in square_layers(layers, same_heads=True):
         check_tokens(tokens, weights.shape[-1], name_of(record))
-        first = weights if first is None else first
-        check_same_tokens(weights, first, name_of(record))
-        measures.append(_of_layer(weights, tokens))
+        measures.append(_of_layer(weights.cpu(), tokens))
     return {name: torch.stack([x[name] for x in measures], dim=1) for name in measures[0]}
 
 
@@ -344,7 +340,7 @@ def _batches(
     if counts == {0}:
         raise InputError("expected at least one input, got none")
     for parts in zip(*(batches(x, size) for x in tensors.values()), strict=True):
-        moved = [x.to(device_of(model, x)) for x in parts]
+        moved = [on_device_of(model, x) for x in parts]
         yield (
             moved[0] if named is not inputs else {**named, **dict(zip(tensors, moved, strict=True))}
         )

@@ -1,6 +1,7 @@
 """Attention through all layers: rollout and maximum flow."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import reduce
 from typing import Literal, get_args
 
 import torch
@@ -56,11 +57,8 @@ def rollout(
         InputError: Unless every layer attends from all tokens to the same tokens.
         ConfigError: For an option out of range.
     """
-    product: Tensor | None = None
-    for step in _mixed_with_residual(layers, residual, head_fusion, discard_ratio):
-        product = step if product is None else step @ product
-    assert product is not None  # noqa: S101, there is at least one layer
-    return product
+    steps = _mixed_with_residual(layers, residual, head_fusion, discard_ratio)
+    return reduce(lambda product, step: step @ product, steps)
 
 
 def max_flow(
@@ -117,10 +115,9 @@ def _mixed_with_residual(
         if not 0.0 <= share < 1.0:
             raise ConfigError(f"{name} must be at least 0 and below 1, got {share}")
     check_choice("head_fusion", head_fusion, get_args(HeadFusion))
-    _check_one_pass(layers)
-    first: Tensor | None = None
-    for layer in records_of(layers):
-        weights = FUSIONS[head_fusion](square_weights(layer), dim=1)
+    check_one_pass(layers)
+    for _, every_head in square_layers(layers):
+        weights = FUSIONS[head_fusion](every_head, dim=1)
         flat = weights.flatten(1)
         smallest = flat.argsort(dim=1, stable=True)[:, : int(discard_ratio * flat.shape[1])]
         kept = flat.scatter(1, smallest, 0.0)
@@ -128,10 +125,7 @@ def _mixed_with_residual(
         identity = _identity(weights)
         step = residual * identity + (1.0 - residual) * kept.view_as(weights)
         sums = step.sum(dim=-1, keepdim=True)
-        step = torch.where(sums > 0, step / sums.clamp_min(torch.finfo(sums.dtype).tiny), identity)
-        first = step if first is None else first
-        check_same_tokens(step, first, name_of(layer))
-        yield step
+        yield torch.where(sums > 0, step / sums.clamp_min(torch.finfo(sums.dtype).tiny), identity)
 
 
 def read_out(
@@ -183,6 +177,26 @@ def readout_mask(
     return mask
 
 
+def square_layers(
+    layers: Records, *, same_heads: bool = False
+) -> Iterator[tuple[Weights, Float[Tensor, "batch heads tokens tokens"]]]:
+    """Each layer with its `square_weights`; `InputError` unless all are over the same tokens.
+
+    With `same_heads`, all must also have the same number of heads.
+    """
+    shape: torch.Size | None = None
+    for layer in records_of(layers):
+        weights = square_weights(layer)
+        shape = shape or weights.shape
+        axes = (0, 1, 2) if same_heads else (0, 2)
+        if any(weights.shape[axis] != shape[axis] for axis in axes):
+            raise InputError(
+                f"{name_of(layer)} has weights of shape {tuple(weights.shape)}, the first layer "
+                f"{tuple(shape)}; choose layers over the same tokens: capture(layers=...)"
+            )
+        yield layer, weights
+
+
 def square_weights(layer: Weights) -> Float[Tensor, "batch heads tokens tokens"]:
     """A layer's weights in float64; `InputError` unless they are self-attention over all tokens."""
     weights = layer.token_stages().weights if isinstance(layer, AttentionRecord) else layer
@@ -203,7 +217,7 @@ def _identity(x: Tensor) -> Float[Tensor, "tokens tokens"]:
     return torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
 
 
-def _check_one_pass(layers: Records) -> None:
+def check_one_pass(layers: Records) -> None:
     """Raise `InputError` for a recording of several forward passes."""
     if not isinstance(layers, Mapping):
         return
@@ -213,13 +227,4 @@ def _check_one_pass(layers: Records) -> None:
         raise InputError(
             f"expected one forward pass, got {len(modules) // once} of {once} layers; record one. "
             "Where one pass calls the same layers again, give list(recording.records)"
-        )
-
-
-def check_same_tokens(new: Tensor, old: Tensor, name: str) -> None:
-    """Raise `InputError` if a layer attends to other tokens than the one before it."""
-    if new.shape != old.shape:
-        raise InputError(
-            f"{name} has weights of shape {tuple(new.shape)}, the layer before it "
-            f"{tuple(old.shape)}; choose layers over the same tokens: capture(layers=...)"
         )

@@ -11,13 +11,12 @@ from torch import Tensor, nn
 
 from clearhead.errors import InputError
 from clearhead.inference import evaluation_mode
-from clearhead.insight.forward import logits_of
+from clearhead.insight.forward import Classes, class_logits, class_of_each, eager, logits_of
 from clearhead.insight.propagation import (
     Readout,
-    check_same_tokens,
     read_out,
     readout_mask,
-    square_weights,
+    square_layers,
 )
 from clearhead.recording import AttentionRecord, Layers, Recording, capture
 
@@ -51,7 +50,7 @@ class Relevance:
 def class_relevance(
     model: nn.Module,
     inputs: Inputs,
-    target: int | Sequence[int] | Int[Tensor, " batch"] | None = None,
+    target: Classes | None = None,
     *,
     layers: Layers = None,
     score: Score | None = None,
@@ -90,14 +89,13 @@ def class_relevance(
 def scored(
     model: nn.Module,
     inputs: Inputs,
-    target: int | Sequence[int] | Int[Tensor, " batch"] | None,
+    target: Classes | None,
     *,
     layers: Layers,
     score: Score | None = None,
 ) -> tuple[Float[Tensor, " batch"], Int[Tensor, " batch"] | None, Recording]:
     """One forward pass with gradients, as `class_relevance` runs it: score, class, recording."""
-    if not isinstance(model, nn.Module):
-        raise InputError(f"model must be an nn.Module, got a {type(model).__name__}")
+    check_module(model)
     if isinstance(inputs, Tensor) and inputs.is_inference():
         inputs = inputs.clone()
     classes = None
@@ -107,11 +105,19 @@ def scored(
             logits = logits_of(
                 output, advice="give score=..., a function from the output to a score for each"
             )
-            classes = _classes(logits, target)
-            y = logits.gather(1, classes[:, None])[:, 0]
+            if target is None:
+                target = logits.detach().argmax(dim=1)
+            classes = class_of_each(target, len(logits)).to(logits.device)
+            y = class_logits(logits, classes)
         else:
             y = score(output)
     return y, classes, recording
+
+
+def check_module(model: object) -> None:
+    """Raise `InputError` for a function, which has no layers or parameters to look into."""
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model must be an nn.Module, got a {type(model).__name__}")
 
 
 def relevance_of(
@@ -121,8 +127,8 @@ def relevance_of(
 
     Raises `InputError` if the score has no gradient with respect to a recorded layer.
     """
-    gradients = output_gradients(score, recording.records)
-    matrix = relevance_matrix(recording.records, gradients)
+    records, gradients = output_gradients(score, recording.records)
+    matrix = relevance_matrix(records, gradients)
     if readout is None:
         readout = readout_tokens(gradients[-1])
     return Relevance(
@@ -140,28 +146,30 @@ def relevance_matrix(
 ) -> Float[Tensor, "batch tokens tokens"]:
     """R of `class_relevance` without the identity, from the gradients of the outputs."""
     matrix: Tensor | None = None
-    for record, gradient in zip(records, gradients, strict=True):
-        step = positive_contributions(record, gradient).mean(dim=1)
-        if matrix is not None:
-            check_same_tokens(step, matrix, record.name)
-            step = matrix + step + step @ matrix  # (I + step) (I + matrix) - I
-        matrix = step
+    for (_, weights), record, gradient in zip(
+        square_layers(records), records, gradients, strict=True
+    ):
+        step = positive_contributions(record, weights, gradient).mean(dim=1)
+        # (I + step) (I + matrix) - I
+        matrix = step if matrix is None else matrix + step + step @ matrix
     assert matrix is not None  # noqa: S101, an empty recording has no gradients
     return matrix
 
 
 def positive_contributions(
-    record: AttentionRecord, output_gradient: Float[Tensor, "batch heads queries value_dim"]
+    record: AttentionRecord,
+    weights: Float[Tensor, "batch heads tokens tokens"],
+    output_gradient: Float[Tensor, "batch heads queries value_dim"],
 ) -> Float[Tensor, "batch heads tokens tokens"]:
     """(∂y/∂A ⊙ A)⁺ of one layer, in float64."""
-    weights = square_weights(record).detach()
-    return (weight_gradient(record, output_gradient).double() * weights).clamp_min(0.0)
+    gradient = weight_gradient(record, output_gradient).double()
+    return (gradient * weights.detach()).clamp_min(0.0)
 
 
 def output_gradients(
-    score: Float[Tensor, " batch"], records: Sequence[AttentionRecord]
-) -> tuple[Float[Tensor, "batch heads queries value_dim"], ...]:
-    """∂y/∂output of every recorded attention."""
+    score: Float[Tensor, " batch"], records: Sequence[AttentionRecord], *, skip: bool = False
+) -> tuple[tuple[AttentionRecord, ...], tuple[Float[Tensor, "batch heads queries value_dim"], ...]]:
+    """The records, and ∂y/∂output of each; `skip` leaves out those that y does not depend on."""
     if score.dim() != 1:
         raise InputError(f"score must be one number for each image, got {tuple(score.shape)}")
     outputs = [record.raw_output for record in records]
@@ -173,14 +181,14 @@ def output_gradients(
     with torch.inference_mode(False):
         ones = torch.ones_like(score)
         gradients = torch.autograd.grad(score, outputs, ones, allow_unused=True)
-    pairs = list(zip(records, gradients, strict=True))
-    for record, gradient in pairs:
-        if gradient is None:
-            raise InputError(
-                f"the score does not depend on {record.name}; choose other layers: "
-                "capture(layers=..., gradients=True)"
-            )
-    return tuple(record.layout.canonical(gradient) for record, gradient in pairs)
+    used = [(x, y) for x, y in zip(records, gradients, strict=True) if y is not None]
+    if not used or (not skip and len(used) < len(records)):
+        unused = next(x for x, y in zip(records, gradients, strict=True) if y is None)
+        raise InputError(
+            f"the score does not depend on {unused.name}; choose other layers: "
+            "capture(layers=..., gradients=True)"
+        )
+    return tuple(x for x, _ in used), tuple(x.layout.canonical(y) for x, y in used)
 
 
 def weight_gradient(
@@ -210,22 +218,6 @@ def readout_tokens(
     return nonzero | ~nonzero.any(dim=1, keepdim=True)
 
 
-def _classes(logits: Tensor, target: int | Sequence[int] | Tensor | None) -> Int[Tensor, " batch"]:
-    if target is None:
-        return logits.detach().argmax(dim=1)
-    classes = torch.as_tensor(target, device=logits.device)
-    if classes.dim() == 0:
-        classes = classes.expand(len(logits))
-    count = logits.shape[1]
-    if classes.shape != logits.shape[:1] or classes.is_floating_point():
-        raise InputError(
-            f"target must be one class, or one for each of {len(logits)} images, got {target}"
-        )
-    if not bool(((classes >= 0) & (classes < count)).all()):
-        raise InputError(f"target must lie in 0 … {count - 1}, got {target}")
-    return classes.long()
-
-
 def pixel_gradient(
     model: nn.Module,
     images: Float[Tensor, "batch channels height width"],
@@ -235,36 +227,24 @@ def pixel_gradient(
 
     Gradients of parameters are disabled meanwhile, so that only what depends on the image has one.
     """
-    with evaluation_mode(model), _frozen(model), torch.inference_mode(False), torch.enable_grad():
+    with evaluation_mode(model), gradients_on(model, of_parameters=False):
         pixels = images.detach().clone().requires_grad_()
-        y = logits_of(model(pixels)).gather(1, classes[:, None]).sum()
-        (gradient,) = torch.autograd.grad(y, pixels)
+        y = class_logits(logits_of(model(pixels)), classes)
+        (gradient,) = torch.autograd.grad(y.sum(), pixels)
     return gradient
 
 
 @contextmanager
-def gradients_on(model: nn.Module) -> Iterator[None]:
-    """Gradients on; a model whose parameters are all frozen is frozen again afterwards."""
-    parameters = [x for x in model.parameters() if x.is_floating_point()]
-    frozen = [] if any(x.requires_grad for x in parameters) else parameters
-    with torch.inference_mode(False), torch.enable_grad():
-        for parameter in frozen:
-            parameter.requires_grad_(True)
+def gradients_on(model: nn.Module, *, of_parameters: bool = True) -> Iterator[None]:
+    """Gradients on inside the block, of all parameters or of none; compiled models run eagerly."""
+    changed = [
+        x for x in model.parameters() if x.is_floating_point() and x.requires_grad != of_parameters
+    ]
+    with torch.inference_mode(False), torch.enable_grad(), eager():
+        for parameter in changed:
+            parameter.requires_grad_(of_parameters)
         try:
             yield
         finally:
-            for parameter in frozen:
-                parameter.requires_grad_(False)
-
-
-@contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
-    """No parameter requires gradients inside the block."""
-    parameters = [x for x in model.parameters() if x.requires_grad]
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
+            for parameter in changed:
+                parameter.requires_grad_(not of_parameters)

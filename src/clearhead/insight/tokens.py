@@ -221,6 +221,29 @@ def grid_of(model: nn.Module, image_size: Size | None = None) -> Grid:
     )
 
 
+def grid_for(model: Any, images: Any, grid: Grid | None) -> Grid:
+    """The given grid, or the one that the model declares for images of this size.
+
+    Raises `InputError` unless the images are floats that its patches divide evenly, and
+    `ConfigError` if there is no grid.
+    """
+    if not isinstance(images, Tensor) or images.dim() != 4 or not images.is_floating_point():
+        shape = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else ""
+        raise InputError(
+            "expected normalised images, floats of shape (batch, channels, height, width), got "
+            f"{shape or type(images).__name__}"
+        )
+    if not len(images):
+        raise InputError("expected at least one image, got none")
+    if grid is None and not isinstance(model, nn.Module):
+        raise ConfigError(
+            "to divide images for a function, give the grid of patches: grid=Grid(rows, columns)"
+        )
+    grid = grid or grid_of(model, (images.shape[2], images.shape[3]))
+    grid.patch_shape(images)
+    return grid
+
+
 def _clearhead_grid(model: Any, image_size: Size | None) -> Grid | None:
     shape, prefix = getattr(model, "grid", None), getattr(model, "num_prefix_tokens", None)
     if not (isinstance(shape, tuple) and isinstance(prefix, int)):
@@ -238,7 +261,9 @@ def _timm_grid(model: Any, image_size: Size | None) -> Grid | None:
     shape, prefix = getattr(embed, "grid_size", None), getattr(model, "num_prefix_tokens", None)
     if embed is None or shape is None or not isinstance(prefix, int):
         return None
-    return _grid(_divided(image_size, embed.patch_size) if image_size else shape, prefix, model)
+    if image_size is not None and _pair(image_size) != embed.img_size:
+        shape = _divided(image_size, embed.patch_size)
+    return _grid(shape, prefix, model)
 
 
 def _transformers_grid(model: Any, image_size: Size | None) -> Grid | None:

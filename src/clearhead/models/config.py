@@ -75,8 +75,8 @@ class ImageModelConfig(ModelConfig):
     """Standard deviation of the pixels: one number, or one per channel."""
     # Half of a small CNN's predictions below 0.6 are wrong on MNIST's test digits, 1 in 270 above.
     doubtful_below: Threshold = 0.6
-    """A prediction with a lower probability is doubtful; with 1 every one, as not calibrated. It is
-    at least `rejected_below`."""
+    """A prediction with a lower probability is doubtful; with 1, every prediction is, as suits a
+    model that is not calibrated. At least `rejected_below`."""
     rejected_below: Threshold = 0.0
     """A picture whose most probable class has a lower probability gets no label."""
     threshold_temperature: Positive = 1.0

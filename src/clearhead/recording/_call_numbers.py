@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ from weakref import WeakKeyDictionary
 from torch import nn
 
 from clearhead.recording._record import AttentionRecord
-from clearhead.recording._torch_internals import graph_task
+from clearhead.recording._torch_internals import graph_task, storage_of
 
 
 class Checkpoints(NamedTuple):
@@ -73,6 +74,14 @@ class CallNumbers:
         return self._segments.setdefault(key, _Segment())
 
 
+class Output(NamedTuple):
+    """An output of attention: its record, the number of the call, and the first related record."""
+
+    name: str
+    call: int
+    related_to: str
+
+
 ATTENTION_LAYER = re.compile("attention|attn", re.IGNORECASE)
 
 
@@ -89,28 +98,41 @@ class PartsOfCalls:
         self._module: nn.Module | None = None
         self._records: list[AttentionRecord] = []
         self._parts: dict[str, tuple[str, ...]] = {}
+        self._num_calls = 0
+        self.joined: dict[str, tuple[str, ...]] = {}  # from several calls
 
     def add(
         self, call: FrameType | None, module: nn.Module | None, record: AttentionRecord
-    ) -> None:
+    ) -> Output:
         """Note a record, and the call of a module that computed it."""
         if call is None:
-            return
+            return Output(record.name, 0, record.name)
         if call is not self._call or module is not self._module:  # graphs call several modules
             self._call, self._module, self._records = call, module, []
+            self._num_calls += 1
         first = self._records[0].name if self._records else record.name
-        is_part = first in self._parts or self._is_part(record)
+        linked = [record]
+        for one in linked:
+            linked += [x for x in self._records if x not in linked and _are_linked(one, x)]
+        is_part = first in self._parts or self._is_part(record, linked)
+        related = (x for x in self._records if x in linked or _has_same(record, x, "query"))
+        first_related = next(related, record).name
         self._records.append(record)
         if is_part:
             self._parts[first] = tuple(x.name for x in self._records)
+        return Output(record.name, self._num_calls, first_related)
 
-    def _is_part(self, record: AttentionRecord) -> bool:
+    def join(self, outputs: Sequence[Output]) -> None:
+        """Note that outputs are joined in one tensor, as those of single heads."""
+        names = tuple(x.name for x in outputs)
+        if len({x.related_to for x in outputs}) > 1:
+            is_one_call = outputs[0].call and len({x.call for x in outputs}) == 1
+            (self._parts if is_one_call else self.joined)[names[0]] = names
+
+    def _is_part(self, record: AttentionRecord, linked: Sequence[AttentionRecord]) -> bool:
         others = self._records
         if not others:
             return False
-        linked = [record]
-        for one in linked:
-            linked += [x for x in others if x not in linked and _are_linked(one, x)]
         if any(_have_parts_of_query(record, x) for x in others if x not in linked):
             return True
         sizes = {(x.query.shape[-2], x.value.shape[-2]) for x in (record, *others)}
@@ -144,8 +166,7 @@ def _are_linked(one: AttentionRecord, other: AttentionRecord) -> bool:
 
 def _have_parts_of_query(one: AttentionRecord, other: AttentionRecord) -> bool:
     """Whether both queries are different parts of one tensor, such as single heads."""
-    try:
-        same = one.query.untyped_storage()._cdata == other.query.untyped_storage()._cdata
-    except (RuntimeError, NotImplementedError):  # tensors without a storage
-        return False
-    return same and one.query.storage_offset() != other.query.storage_offset()
+    x, y = one.query, other.query
+    storage = storage_of(x)
+    is_same = storage is not None and storage == storage_of(y)
+    return is_same and x.storage_offset() != y.storage_offset()

@@ -28,6 +28,7 @@ from clearhead.recording._torch_internals import (
     pop_mode,
     push_mode,
     running_interpreter,
+    storage_of,
     traced_body,
     traced_graph,
     without_override_check,
@@ -275,7 +276,7 @@ def _last_call() -> tuple[int, tuple[int, ...], tuple[int, ...], str]:
 def _memory(node: fx.Node) -> int | None:
     """An identifier of the storage of a node's tensor; None for other values."""
     x = node.meta.get("example_value")
-    return x.untyped_storage()._cdata if isinstance(x, Tensor) else None
+    return storage_of(x) if isinstance(x, Tensor) else None
 
 
 def _path() -> str:
@@ -322,7 +323,7 @@ def _records(frame: FrameType) -> bool:
         graph = getattr(frame.f_locals.get("self"), "graph", None)
         nodes: Any = graph.nodes if isinstance(graph, fx.Graph) else ()
         recorder = torch.ops.clearhead.record.default
-        is_recorder = is_code and "clearhead" in frame.f_code.co_names
+        is_recorder = is_code and {"ops", "clearhead", "record"} <= {*frame.f_code.co_names}
         known = is_recorder or any(x.target is recorder or RECORDED in x.meta for x in nodes)
         RECORDING.put(key, known)
     return known

@@ -5,7 +5,7 @@ product whose history contains a softmax, multiplied by values, is an attention.
 held by weak references and vanish with their tensors.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -28,19 +28,25 @@ from clearhead.recording._history import (
     Softmax,
     TrackedAttention,
     WeakTable,
+    changed_in_view,
     normaliser_of_call,
 )
 from clearhead.recording._layout import (
+    CASTS,
     LAYOUT,
     PLACEHOLDER,
     Step,
+    in_place,
+    is_in_place,
     lowest_precision,
     step_of_call,
 )
 from clearhead.recording._products import Factor, Product, factor_of_call
-from clearhead.recording._torch_internals import graph_task
+from clearhead.recording._torch_internals import graph_task, storage_of
 
 PAIRED = products.MULTIPLY | {"addcmul"}
+VIEWS = LAYOUT | CASTS | frozenset("__getitem__ __get__ chunk split unbind narrow".split())
+JOINING = frozenset("cat concat concatenate stack hstack dstack".split())
 MAX_HISTORY = 64
 DEFORMABLE = "its weights depend on the query alone, and values are sampled (deformable attention)"
 
@@ -59,17 +65,20 @@ class OperationTracker:
         self._other_scores: WeakTable[Tensor, str] = WeakTable()  # of functions not followed
         self._features: WeakTable[Tensor, bool] = WeakTable()  # that a linear layer computes
         self._other_weights: WeakTable[Tensor, Softmax] = WeakTable()  # of scores of unknown origin
-        self._choices: WeakTable[Tensor, Softmax] = (
-            WeakTable()
-        )  # softmax of features, not of scores
+        self._choices: WeakTable[Tensor, Softmax] = WeakTable()  # of features, not of scores
+        self._learned: WeakTable[Tensor, bool] = WeakTable()  # views and casts of parameters
         self._samples: WeakTable[Tensor, bool] = WeakTable()  # of values, at positions between them
+        self.outputs: WeakTable[Tensor, Any] = WeakTable()  # of attentions
         # tables whose entry for an argument these functions pass on to their result
         self._carried: list[tuple[WeakTable[Tensor, Any], frozenset[str]]] = [
             (self._normalisers, LAYOUT | {"__getitem__"}),
             (self._features, FEATURES),
+            (self._learned, VIEWS),
+            (self.outputs, LAYOUT | CASTS),
             *((x, CARRIED) for x in (self._other_weights, self._choices, self._samples)),
         ]
         self.softmaxes: list[Softmax] = []
+        self.joined: list[list[Any]] = []  # outputs of attentions in one tensor
 
     def factor(self, x: Tensor) -> Factor:
         """The constant factor that `x` was multiplied by."""
@@ -80,6 +89,7 @@ class OperationTracker:
         self, name: str, function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
     ) -> tuple[Any, TrackedAttention | None]:
         """Make the call; return its result, and the attention that it completes, if any."""
+        mixing: Product | None = None
         if name == "pow" and not isinstance(args[0], Tensor):
             name = "__rpow__"
         if name in products.FUNCTIONS or name in products.OTHER_FUNCTIONS:
@@ -91,7 +101,8 @@ class OperationTracker:
                 result = function(*args, **kwargs)
                 self._other_scores.put(result, name)
                 return result, None
-            if product is not None and not self._is_mixing(product):
+            mixing = None if product is None else self._mixing(product)
+            if product is not None and mixing is None:
                 result = function(*args, **kwargs)
                 return result, self._multiplied(name, product, args, kwargs, result)
         if name in SOFTMAX or name in LOG_SOFTMAX:
@@ -100,9 +111,12 @@ class OperationTracker:
             return result, None
         if name == "copy_" or (name == "__setitem__" and _is_whole(args)):
             self._histories.forget(args[0])  # of what is overwritten
+        target = kwargs.get("out", args[0] if args and is_in_place(name) else None)
+        others = self._in_memory_of(target)
         followed = next(self._followed(args, kwargs), None)
         if followed is None:
             result = function(*args, **kwargs)
+            self._forget(others, name)
             self._track_factor(name, args, result)
             self._carry(name, args, kwargs, result)
             return result, self._not_followed(name, args, kwargs, result)
@@ -110,7 +124,15 @@ class OperationTracker:
         step = step_of_call(name, function, args, kwargs, followed)
         result = function(*args, **kwargs)
         self._carry(name, args, kwargs, result)
+        if others and step is not None and followed is target is args[0]:
+            self._change(step, target, others)
+            return result, None
+        self._forget(others, name)
         if history is not None and not self._normalised(name, history, args, kwargs, result):
+            if mixing is not None and step is not None and (places := mixing.places()):
+                step, moved = in_place(step, places)
+                history = history.then(step)
+                step = moved
             self._track(step, history, followed, args, result)
             self._track_factor(name, args, result)
         return result, None
@@ -125,6 +147,9 @@ class OperationTracker:
         if len(history.pre_softmax) + len(history.post_softmax) <= MAX_HISTORY:
             self._histories.put(x, history)
 
+    def _is_learned(self, x: Tensor) -> bool:
+        return isinstance(x, nn.Parameter) or self._learned.of(x) is not None
+
     def _use(self, x: Tensor, operands: Sequence[Tensor]) -> None:
         """Note that weights are multiplied with activations."""
         history, softmax = self._histories.of(x), self._other_weights.of(x)
@@ -136,17 +161,23 @@ class OperationTracker:
                 y is not x and not isinstance(y, nn.Parameter) and y.dim() >= axes for y in operands
             )
 
-    def _is_mixing(self, product: Product) -> bool:
-        """Whether the product mixes scores or weights among heads, before the values."""
+    def _mixing(self, product: Product) -> Product | None:
+        """The product, scores or weights first, if it mixes these among heads before the values."""
         for oriented in (product, product.transposed()):
             history = self._histories.of(oriented.first)
             if history is None:
                 continue
             if history.is_weights and not history.is_completed_by(oriented):
-                return True
-            if isinstance(oriented.second, nn.Parameter) or history.is_mixed_by(oriented):
-                return history.is_scored
-        return False
+                return oriented
+            if isinstance(oriented.second, nn.Parameter):
+                return oriented if history.is_scored else None
+            if history.is_weights:
+                return None
+            # products with a part of a parameter, as of packed projections, are features
+            is_scored = not any(map(self._is_learned, history.product[:2]))
+            if is_scored and history.is_mixed_by(oriented):
+                return oriented
+        return None
 
     def _multiplied(
         self,
@@ -199,9 +230,8 @@ class OperationTracker:
         softmax, product = tracked.history.softmax, tracked.history.product
         assert softmax is not None  # noqa: S101, the history is that of weights
         softmax.products += 1
-        order = product.order or range(product.dims)
-        keys = product.first if softmax.dim == order[-2] else product.second
-        if isinstance(keys, nn.Parameter) and not isinstance(tracked.values.second, nn.Parameter):
+        keys = product.first if product.is_of_first(softmax.dim) else product.second
+        if self._is_learned(keys) and not self._is_learned(tracked.values.second):
             refusal = "it chooses among learned keys, as a router does"
         softmax.refusal = softmax.refusal or refusal
         return tracked if softmax.products == 1 and not refusal else None
@@ -224,6 +254,8 @@ class OperationTracker:
     ) -> None:
         x = args[0] if args else kwargs.get("input")
         dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
+        if dim is None:  # as torch chooses it
+            dim = 0 if result.dim() in (0, 1, 3) else 1
         history = self._histories.of(x)
         if history is not None and history.form != "scores":
             history = None
@@ -310,6 +342,12 @@ class OperationTracker:
         elif name == "grid_sample":
             self._samples.put(result, True)
         x = args[0] if args else None
+        if isinstance(x, nn.Parameter) and name in VIEWS:
+            for part in _parts(result):
+                self._learned.put(part, True)
+        if self.outputs and name in JOINING:
+            outputs = dict.fromkeys(filter(None, map(self.outputs.of, _parts(x))))
+            self.joined += [list(outputs)] if len(outputs) > 1 else []
         for table, names in self._carried:
             if table and name in names:
                 known = next(filter(None, map(table.of, _parts(x))), None)
@@ -346,6 +384,34 @@ class OperationTracker:
                 self._other_weights.put(result, softmax)
             else:
                 self._note_other_scores(origin, result)
+
+    def _in_memory_of(self, x: Any) -> list[Tensor]:
+        """Other tracked tensors that are views of a tensor, or of which it is a view."""
+        storage = storage_of(x) if isinstance(x, Tensor) and self._histories else None
+        if storage is None:
+            return []
+        tracked = (reference() for reference, _ in list(self._histories.values()))
+        return [y for y in tracked if y is not None and y is not x and storage_of(y) == storage]
+
+    def _change(self, step: Step, x: Tensor, others: Sequence[Tensor]) -> None:
+        """Follow a change in place of a tensor, in itself and in others in the same memory."""
+        changed = [(y, history) for y in (x, *others) if (history := self._histories.of(y))]
+        histories = changed_in_view(step, [history for _, history in changed])
+        if histories is None:
+            self._forget([x, *others], step.name)
+        else:
+            for (y, _), history in zip(changed, histories, strict=True):
+                self._keep(y, history)
+
+    def _forget(self, tensors: Iterable[Tensor], name: str) -> None:
+        """Note tensors that a call has changed in a way that is not followed."""
+        for x in tensors:
+            history = self._histories.of(x)
+            if history is not None:
+                self._histories.forget(x)
+                if history.softmax is not None:
+                    history.softmax.refusal = f"{name} changes a part of its weights in place"
+                self._note_other_scores(f"{name} of a part of them in place", x)
 
     def _lose(self, history: History, name: str, result: Any) -> None:
         """Note scores after an operation that is not followed."""

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise, takewhile
+from itertools import pairwise, takewhile, zip_longest
 from typing import NamedTuple
 
 import torch
@@ -15,29 +15,41 @@ from clearhead.attention.stages import share_heads
 from clearhead.errors import CaptureError
 from clearhead.recording._layout import PLACEHOLDER, Layout, Step
 from clearhead.recording._proof import is_masked
-from clearhead.recording._record import AttentionRecord, map_tensors, with_fields
+from clearhead.recording._record import AttentionRecord, Versions, map_tensors, with_fields
 
 MAX_ATTENTIONS = 2  # of a module in one step, as in differential attention
 
 
 class _Shared(NamedTuple):
-    """A tensor of a record that begins or ends one of the next step: (length, …) on an axis."""
+    """A tensor of a record as a part of one of later steps: `length` tokens from `start`.
+
+    `dropped` are its first tokens, if the next step lacks them, as in a sliding window.
+    """
 
     axis: int
     length: int
-    at_end: bool
+    start: int
+    dropped: Tensor | None = None
 
     def view(self, of: Tensor) -> Tensor:
-        """The part of the tensor of the next step."""
-        start = of.shape[self.axis] - self.length if self.at_end else 0
-        return of.narrow(self.axis, start, self.length)
+        """The part of the tensor of later steps."""
+        return of.narrow(self.axis, self.start, self.length)
+
+    def next_start(self) -> int:
+        """Where the tensor of the next step starts."""
+        return self.start + (0 if self.dropped is None else self.dropped.shape[self.axis])
 
 
 class _Growth(NamedTuple):
-    """Records of one cache, oldest first: which of their tensors are parts of the next record's."""
+    """Records of one cache, oldest first: which of their tensors are parts of those of later ones.
+
+    Masks are parts of those of the next record; keys and values, of which the newest begin at
+    `starts`, of all that were in the cache.
+    """
 
     newest: str
     earlier: dict[str, list[_Shared | None]]
+    starts: Sequence[int] = (0, 0)
 
 
 class SharedCaches:
@@ -46,6 +58,7 @@ class SharedCaches:
     A cache that concatenates makes new tensors in every step, n² · d numbers in the end. Where
     those of one call begin with those of the call before, records of earlier calls become views of
     the newest tensors. So do masks, and biases of relative positions, which end with those before.
+    Those of a sliding window become views of all tokens that were in it.
     """
 
     def __init__(self, records: dict[str, AttentionRecord]) -> None:
@@ -55,21 +68,22 @@ class SharedCaches:
     def add(self, record: AttentionRecord) -> None:
         """Compare a new record with the last ones of its module."""
         growths = self._growths.setdefault(base_name(record.name), [])
-        earlier: dict[str, list[_Shared | None]] = {}
+        added = _Growth(record.name, {})
         for growth in growths:
             before = self._records[growth.newest]
-            shared = [] if before.is_modified else _shared_parts(before, record)
-            if shared and None not in shared[:2]:
+            shared = [] if before.is_modified else _shared_parts(before, record, growth.starts)
+            caches = [part for part in shared[:2] if part is not None]
+            if len(caches) == 2:
                 growths.remove(growth)
-                earlier = growth.earlier
-                earlier[before.name] = shared
+                growth.earlier[before.name] = shared
+                added = _Growth(record.name, growth.earlier, [x.next_start() for x in caches])
                 without = [
-                    part and (x.new_empty(0), None)
+                    part and (x.new_empty(0), ())
                     for x, part in zip(_tensors(before), shared, strict=False)
                 ]
                 self._records[before.name] = _with_tensors(before, without)
                 break
-        growths.append(_Growth(record.name, earlier))
+        growths.append(added)
         if len(growths) > MAX_ATTENTIONS:
             self._share(growths.pop(0))
 
@@ -81,12 +95,20 @@ class SharedCaches:
         self._growths.clear()
 
     def _share(self, growth: _Growth) -> None:
-        following = self._records[growth.newest]
+        later = _with_versions(self._records[growth.newest])
+        for i, (x, versions) in enumerate(later[:2]):
+            parts = (shared[i] for shared in growth.earlier.values())
+            dropped = [part.dropped for part in parts if part and part.dropped is not None]
+            later[i] = torch.cat([*dropped, x], dim=-2) if dropped else x, versions
         for name, shared in reversed(growth.earlier.items()):
-            parts = zip(shared, _tensors(following), strict=False)
-            versions = {id(x): version for x, version in following.versions}
-            views = [part and (part.view(x), versions.get(id(x))) for part, x in parts]
-            following = self._records[name] = _with_tensors(self._records[name], views)
+            record = self._records[name]
+            views = [
+                part and (part.view(x), versions)
+                for part, (x, versions) in zip(shared, later, strict=False)
+            ]
+            own = zip_longest(views[2:], _with_versions(record)[2:])
+            later[2:] = [view or other for view, other in own]
+            self._records[name] = _with_tensors(record, views)
 
 
 def _tensors(record: AttentionRecord) -> list[Tensor]:
@@ -96,29 +118,51 @@ def _tensors(record: AttentionRecord) -> list[Tensor]:
     return [record.key, record.value, *mask, *steps]
 
 
-def _shared_parts(record: AttentionRecord, following: AttentionRecord) -> list[_Shared | None]:
+def _with_versions(record: AttentionRecord) -> list[tuple[Tensor, Versions]]:
+    """The `_tensors`, each with its part of the record's versions."""
+    versions = {id(x): ((x, version),) for x, version in record.versions}
+    return [(x, versions.get(id(x), ())) for x in _tensors(record)]
+
+
+def _shared_parts(
+    record: AttentionRecord, following: AttentionRecord, starts: Sequence[int]
+) -> list[_Shared | None]:
     """For each tensor, of which part of the same one of the next step it is equal."""
     pairs = zip(_tensors(record), _tensors(following), strict=False)
-    return [_shared(x, new, -1 if i > 1 else -2) for i, (x, new) in enumerate(pairs)]
+    kept = following.key.shape[-2] - following.query.shape[-2]
+    return [
+        _shared_cache(x, new, starts[i], kept) if i < 2 else _shared_mask(x, new)
+        for i, (x, new) in enumerate(pairs)
+    ]
 
 
-def _shared(x: Tensor, new: Tensor, axis: int) -> _Shared | None:
-    count = x.shape[axis] if x.dim() else 0
-    if not (count or axis == -2) or new.dim() != x.dim() or new.shape[axis] < count:
+def _shared_cache(x: Tensor, new: Tensor, start: int, kept: int) -> _Shared | None:
+    """Keys or values, of which the next step has all, or the last `kept` tokens."""
+    count = x.shape[-2]
+    if _equal(new[..., :count, :], x):
+        return _Shared(-2, count, start)
+    if 0 < kept < count and _equal(new[..., :kept, :], x[..., count - kept :, :]):
+        return _Shared(-2, count, start, x[..., : count - kept, :].clone())
+    return None
+
+
+def _shared_mask(x: Tensor, new: Tensor) -> _Shared | None:
+    """A mask or bias that is the beginning or the end of that of the next step."""
+    count = x.shape[-1] if x.dim() else 0
+    if not count or new.dim() != x.dim() or new.shape[-1] < count:
         return None
-    ends = (False, True) if axis == -1 else (False,)
-    parts = (_Shared(axis, count, at_end) for at_end in ends)
+    parts = (_Shared(-1, count, start) for start in (0, new.shape[-1] - count))
     return next((part for part in parts if _equal(part.view(new), x)), None)
 
 
 def _with_tensors(
-    record: AttentionRecord, changes: Sequence[tuple[Tensor, int | None] | None]
+    record: AttentionRecord, changes: Sequence[tuple[Tensor, Versions] | None]
 ) -> AttentionRecord:
-    """The record with some of its `_tensors` replaced, each with the version that it had."""
+    """The record with some of its `_tensors` replaced, each with a version to check."""
     new = {id(x): y for x, y in zip(_tensors(record), changes, strict=False) if y is not None}
     changed = map_tensors(record, lambda x: new[id(x)][0] if id(x) in new else x)
-    rest = ((x, version) for x, version in record.versions if id(x) not in new)
-    own = ((x, version) for x, version in new.values() if version is not None)
+    rest = [(x, version) for x, version in record.versions if id(x) not in new]
+    own = [known for _, versions in new.values() for known in versions]
     return with_fields(changed, versions=(*rest, *own))
 
 

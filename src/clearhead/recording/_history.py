@@ -1,15 +1,17 @@
 """What is known of tracked tensors: their operations so far, and their softmax."""
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from clearhead.recording._layout import CASTS, LAYOUT, Step
+from clearhead.recording._layout import CASTS, LAYOUT, SELECTIONS, UNCHANGING, Step, run
 from clearhead.recording._products import DIVIDE, MULTIPLY, Factor, Product
+from clearhead.recording._torch_internals import DisableInterception
 
 SOFTMAX = frozenset(["special_softmax", "softmax", "_softmax", "_safe_softmax", "_sparse_softmax"])
 LOG_SOFTMAX = frozenset(["log_softmax", "_log_softmax", "special_log_softmax"])
@@ -44,7 +46,7 @@ FEATURES = (
 )
 
 # Operations that may change the number of elements between product and softmax or values.
-RESIZING = frozenset("cat concat __getitem__ narrow pad add __add__ __radd__".split())
+RESIZING = SELECTIONS | frozenset("cat concat pad add __add__ __radd__".split())
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -191,24 +193,66 @@ class History:
         resized = any(step.name in RESIZING for step in self.post_softmax)
         return resized or product.left.shape[-1] == self.softmax.keys
 
+    def axes(self) -> Tensor | None:
+        """`Product.axes` after the changes of layout before the softmax; None where not known."""
+        moves = [replace(x, dtype=None) for x in self.pre_softmax if x.rearranges]
+        with DisableInterception():
+            try:
+                return run(moves, self.product.axes())
+            except RuntimeError:  # some are merged after a permutation
+                return None
+
     def is_mixed_by(self, product: Product) -> bool:
-        """Whether a product of the scores and a matrix sums over another axis, such as heads."""
-        is_matrix = product.second.dim() == 2 < product.first.dim()
-        if (
-            self.form != "scores"
-            or not is_matrix
-            or any(x.is_layout_only for x in self.pre_softmax)
-        ):
+        """Whether a product of the scores sums over another axis than theirs, such as heads."""
+        axes = self.axes() if self.form == "scores" else None
+        if axes is None or axes.dim() != product.first.dim():
             return False
-        own, other = self.product.order, product.first_order
-        summed = product.first.dim() - 1 if other is None else other[-1]
-        return summed not in (own or range(self.product.dims))[-2:]
+        summed = axes.dim() - 1 if product.first_order is None else product.first_order[-1]
+        return summed is not None and axes.stride(summed) >= self.product.strides()[1]
 
     def then(self, step: Step) -> "History":
         """The history with one more operation."""
+        return self.with_steps((*self.steps, step))
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The operations since the softmax, or before it since the product."""
+        return self.post_softmax if self.form in ("weights", "logarithms") else self.pre_softmax
+
+    def with_steps(self, steps: tuple[Step, ...]) -> "History":
+        """The history with other `steps`."""
         if self.form in ("weights", "logarithms"):
-            return replace(self, post_softmax=(*self.post_softmax, step))
-        return replace(self, pre_softmax=(*self.pre_softmax, step))
+            return replace(self, post_softmax=steps)
+        return replace(self, pre_softmax=steps)
+
+
+def changed_in_view(step: Step, histories: Sequence[History]) -> list[History] | None:
+    """Histories of tensors in one memory after a change in place of the first; None if unknown.
+
+    They have their first steps in common. The change follows these, in the view that the further
+    steps of the first tensor make, and before the further steps of each.
+    """
+    first, count = histories[0], 0
+    if any(x.product is not first.product or x.form != first.form for x in histories):
+        return None
+    for steps in zip(*(x.steps for x in histories), strict=False):
+        if any(x is not steps[0] for x in steps):
+            break
+        count += 1
+    views = [x for x in first.steps[count:] if x.name not in UNCHANGING]
+    if not all(x.is_layout_only or x.is_selection for x in views):
+        return None
+    if views:
+        function = partial(_in_view, views, step.function)
+        step = replace(step, name="__setitem__", function=function)
+    return [x.with_steps((*x.steps[:count], step, *x.steps[count:])) for x in histories]
+
+
+def _in_view(
+    views: Sequence[Step], function: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any
+) -> Tensor:
+    function(run(views, x), *args, **kwargs)
+    return x
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,3 +261,8 @@ class TrackedAttention:
 
     history: History
     values: Product
+
+    def refuse(self, reason: str) -> None:
+        """Set why it is not recorded."""
+        if self.history.softmax is not None:
+            self.history.softmax.refusal = reason

@@ -98,7 +98,7 @@ class InterceptionMode(TorchFunctionMode):
             return traced_call(self, func, args, kwargs)
         if not self._is_open or is_compiler_running():
             return func(*args, **kwargs)
-        WRAPPERS.update()
+        WRAPPERS.update(func)
         name = _name(func)
         if name in UNWRAPPED and isinstance(func, FunctionType):
             with self.resumed():
@@ -112,9 +112,14 @@ class InterceptionMode(TorchFunctionMode):
                 self.call_sites.packaged_call()
         reject_opaque(name, func)
         result, attention = self.tracker.call(name, func, args, kwargs)
+        while self.tracker.joined:
+            self._parts.join(self.tracker.joined.pop())
         if attention is not None:
             site = self.call_sites.here()
-            return self._emit(explicit_record(attention, result, site), result, site)
+            record = explicit_record(attention, result, site)
+            if record is not None:
+                return self._emit(record, result, site)
+            attention.refuse("its weights have other axes than queries and keys")
         return result
 
     def __enter__(self) -> Self:
@@ -188,12 +193,16 @@ class InterceptionMode(TorchFunctionMode):
             (path, f"it computes attention in {len(names)} parts (heads, or blocks of tokens)")
             for path, names in self._parts.by_path().items()
         )
+        joined = (
+            (path, f"{len(names)} attentions are joined to one, such as single heads")
+            for path, names in self._parts.joined.items()
+        )
         reasons = ((softmax.module, softmax.unseen()) for softmax in self.tracker.softmaxes)
         path_of = self.call_sites.known_path
         missed = self.call_sites.not_intercepted.items()
         followed = ((path_of(x), reason) for x, reason in reasons if reason is not None)
         in_threads = (x for mode in self._of_threads for x in mode.unseen())
-        return tuple(dict.fromkeys((*composed, *followed, *missed, *in_threads)))
+        return tuple(dict.fromkeys((*composed, *joined, *followed, *missed, *in_threads)))
 
     def running(self) -> Running:
         """What is running, without the modules of the compiled graph that calls this."""
@@ -255,17 +264,18 @@ class InterceptionMode(TorchFunctionMode):
         numbers = self._numbers.of_call(path, site.running.checkpoints)
         names = (f"{path}#{x}" if x > 1 else path for x in numbers)
         record, *others = (with_fields(record, name=name) for name in names)
-        self._parts.add(site.running.call, site.module, record)
+        noted = self._parts.add(site.running.call, site.module, record)
         with DisableInterception():
             if self._copies:
                 record, *others = (map_tensors(x, Tensor.clone) for x in (record, *others))
             replacement = self._on_attention(record)
             if not all(_same(self._on_attention(other), replacement) for other in others):
                 raise CaptureError(REPEATED.format(path, len(numbers)))
-        if replacement is None:
-            return output
-        _check_replacement(replacement, record)
-        return record.layout.original(replacement, output)
+        if replacement is not None:
+            _check_replacement(replacement, record)
+            output = record.layout.original(replacement, output)
+        self.tracker.outputs.put(output, noted)
+        return output
 
 
 REPEATED = (

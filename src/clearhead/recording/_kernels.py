@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import thread as futures_thread
 from contextlib import ExitStack
-from functools import cached_property, lru_cache, partial, update_wrapper, wraps
+from functools import cached_property, lru_cache, partial, update_wrapper
 from threading import Lock, Thread
 from types import CodeType, FunctionType
 from typing import Any
@@ -21,6 +21,8 @@ from clearhead.recording._call_site import is_opaque
 from clearhead.recording._compiled import ACTIVE
 from clearhead.recording._kernel_calls import IRRELEVANT, KERNELS, KernelCall, Reader
 from clearhead.recording._torch_internals import (
+    CUSTOM_OPERATORS,
+    OPERATORS,
     SCRIPT_METHOD,
     DisableInterception,
     custom_operator_bodies,
@@ -141,20 +143,20 @@ def _noted(original: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _visible(body: Callable[..., Any]) -> Callable[..., Any]:
+class _Visible:
     """The function of a custom operator, with interception of the calls inside it."""
 
-    @wraps(body)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def __init__(self, body: Callable[..., Any]) -> None:
+        self._body = body
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not ACTIVE.recorders:
-            return body(*args, **kwargs)
+            return self._body(*args, **kwargs)
         in_graph = is_run_by_inductor(sys._getframe(1))
         with ExitStack() as stack:
             for recorder in ACTIVE.recorders:
                 stack.enter_context(recorder.in_operator(in_graph))
-            return body(*args, **kwargs)
-
-    return call
+            return self._body(*args, **kwargs)
 
 
 def _direct(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -212,19 +214,17 @@ class _Wrappers:
         self._count = 0
         self._removals = ExitStack()
         self._num_modules = 0
+        self._operators: list[Any] = []
 
     def install(self) -> None:
         with self._lock:
             self._count += 1
             if self._count > 1:
                 return
-            self._install_kernels()
+            self._install_functions()
             # else graphs call a kernel for whole layers, which they do not pass to modes
             self._removals.callback(mha.set_fastpath_enabled, mha.get_fastpath_enabled())
             mha.set_fastpath_enabled(False)
-            for bodies in custom_operator_bodies():
-                self._removals.callback(bodies.update, dict(bodies))
-                bodies.update({device: _visible(body) for device, body in bodies.items()})
             for scripted, call in SCRIPTED_CALLS.items():
                 self._replace(scripted, "__call__", call, _noted(call))
             if (graph := inductor_graph()) is not None:
@@ -232,12 +232,13 @@ class _Wrappers:
             self._replace(Thread, "start", START, _start)
             self._replace(ThreadPoolExecutor, "submit", SUBMIT, _submit)
 
-    def update(self) -> None:
-        """Find the functions of packages that were imported inside the block."""
-        if self._num_modules != len(sys.modules):
+    def update(self, called: Callable[..., Any]) -> None:
+        """Find functions of packages, and custom operators, that are new inside the block."""
+        is_new = isinstance(called, OPERATORS) and self._operators != CUSTOM_OPERATORS.valuerefs()
+        if is_new or self._num_modules != len(sys.modules):
             with self._lock:
                 if self._count:
-                    self._install_kernels()
+                    self._install_functions()
 
     def remove(self) -> None:
         with self._lock:
@@ -245,11 +246,15 @@ class _Wrappers:
             if not self._count:
                 self._removals.close()
 
-    def _install_kernels(self) -> None:
-        self._num_modules = len(sys.modules)
+    def _install_functions(self) -> None:
+        self._num_modules, self._operators = len(sys.modules), CUSTOM_OPERATORS.valuerefs()
         for kernel in _loaded_kernels():
             kernel.install()
             self._removals.callback(kernel.remove)
+        for bodies in custom_operator_bodies():
+            new = {x: body for x, body in bodies.items() if not isinstance(body, _Visible)}
+            self._removals.callback(bodies.update, new)
+            bodies.update({device: _Visible(body) for device, body in new.items()})
 
     def _replace(self, owner: type, name: str, old: Any, new: Any) -> None:
         self._removals.callback(setattr, owner, name, old)

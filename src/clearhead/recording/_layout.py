@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -20,11 +21,13 @@ class HeadAxes(NamedTuple):
         before_windows: Of five axes, the heads are on the second and windows on the third.
         packed: This many heads are the rows of one key head, each with its only query, as in the
             decoding steps of transformers. (Keys and values have no such axis.)
+        first: Of four axes, the heads are on the first and the batch on the second.
     """
 
     merged: int = 1
     before_windows: bool = False
     packed: int = 1
+    first: bool = False
 
     def separate(self, x: Tensor) -> Tensor:
         """Give `x` at least four axes: (batch, heads, rows, columns)."""
@@ -37,6 +40,8 @@ class HeadAxes(NamedTuple):
                 return x.unsqueeze(1)
             case 3:
                 return x.reshape(x.shape[0] // self.merged, self.merged, *x.shape[1:])
+            case 4 if self.first:
+                return x.transpose(0, 1)
             case 5 if self.before_windows:
                 return x.transpose(1, 2)
         return x
@@ -50,6 +55,8 @@ class HeadAxes(NamedTuple):
                 return x[0, 0]
             case 3:
                 return x.flatten(0, 1)
+            case 4 if self.first:
+                return x.transpose(0, 1)
             case 5 if self.before_windows:
                 return x.transpose(1, 2)
         return x
@@ -74,8 +81,12 @@ class Layout:
 
     def restored(self, x: Tensor, dims: int) -> Tensor:
         """Back to the model's layout, which has this many axes."""
-        x = self.heads.restore(x, dims)
-        return x if self.order is None else x.permute([self.order.index(i) for i in range(dims)])
+        if self.order is None:
+            return self.heads.restore(x, dims)
+        x = self.heads.restore(x, len(self.order))
+        x = x[tuple(0 if axis is None else slice(None) for axis in self.order)]
+        axes = [axis for axis in self.order if axis is not None]
+        return x.permute([*map(axes.index, range(dims))])
 
     def original(self, x: Tensor, like: Tensor) -> Tensor:
         """Back to the model's layout, with the shape of `like`."""
@@ -118,10 +129,12 @@ def find_heads(module: nn.Module | None, x: Tensor) -> HeadAxes:
     count = next((n for n in (_number(module, name) for name in HEADS) if n), None)
     if count is not None and x.dim() == 5:
         return HeadAxes(before_windows=x.shape[-3] != count == x.shape[1])
-    if count is None or x.dim() != 3 or x.shape[0] % count:
+    if count is None or not 3 <= x.dim() <= 4 or x.shape[0] % count:
         return HeadAxes()
     width = _number(module, "embed_dim") or _number(module, "hidden_size")
     head_dim = _number(module, "head_dim") or (width and width // count)
+    if x.dim() == 4:
+        return HeadAxes(first=x.shape[1] != count == x.shape[0] and head_dim == x.shape[-1])
     return HeadAxes(count) if head_dim is None or head_dim == x.shape[-1] else HeadAxes()
 
 
@@ -136,9 +149,14 @@ LAYOUT = frozenset(
     "swapaxes swapdims movedim moveaxis clone view_as reshape_as expand_as t T mT".split()
 )
 
+# Functions that return a view of some of the elements.
+SELECTIONS = frozenset(["__getitem__", "narrow", "select", "diagonal"])
+
 # Functions that change the type only.
 CASTS = frozenset("to type_as float half bfloat16 double type".split())
 
+# Functions that change neither values nor layout (types are widened on recomputation).
+UNCHANGING = CASTS | {"contiguous", "clone"}
 
 DROPOUT = frozenset(["dropout", "dropout_", "dropout1d", "dropout2d", "dropout3d"])
 
@@ -178,14 +196,19 @@ class Step:
         return self.name in LAYOUT or self.name in CASTS
 
     @property
+    def rearranges(self) -> bool:
+        """Whether it changes the layout."""
+        return self.name in LAYOUT and self.name not in UNCHANGING
+
+    @property
     def is_selection(self) -> bool:
         """Whether it selects a part of the elements."""
-        return self.name in ("__getitem__", "narrow")
+        return self.name in SELECTIONS
 
     def __call__(self, x: Tensor) -> Tensor:
         """Replay the call on `x`."""
         x = x if self.dtype is None else x.to(self.dtype)
-        if _in_place(self.name):
+        if is_in_place(self.name):
             x = x.clone()
         call = self.with_arguments(lambda arg: arg is PLACEHOLDER, lambda _: x)
         if self.random_state is None:
@@ -244,6 +267,22 @@ def step_of_call(
     return step.with_arguments(lambda arg: arg is followed, lambda _: PLACEHOLDER)
 
 
+def in_place(step: Step, places: Sequence[int]) -> tuple[Step, Step]:
+    """A step as one whose result has its axes in the places of the input, and a permutation.
+
+    `places` are those of the input's axes in the result.
+    """
+    back = [places.index(i) for i in range(len(places))]
+    kept = replace(step, function=partial(_permuted, places, step.function))
+    return kept, Step("permute", Tensor.permute, (PLACEHOLDER, back))
+
+
+def _permuted(
+    places: Sequence[int], function: Callable[..., Tensor], *args: Any, **kwargs: Any
+) -> Tensor:
+    return function(*args, **kwargs).permute(*places)
+
+
 def _drops(args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
     """Whether this dropout is active: `dropout(input, p=0.5, training=True)`."""
     p = kwargs.get("p", args[1] if len(args) > 1 else 0.5)
@@ -297,7 +336,8 @@ def with_random_state(
         return function(*args, **kwargs)
 
 
-def _in_place(name: str) -> bool:
+def is_in_place(name: str) -> bool:
+    """Whether a function changes its first argument."""
     dunder = name.startswith("__")
     return (
         name == "__setitem__"

@@ -6,6 +6,7 @@ from functools import lru_cache
 from string import ascii_lowercase, ascii_uppercase
 from typing import Any, NamedTuple, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from clearhead.attention.stages import at_least_float32
@@ -94,6 +95,32 @@ class Product(NamedTuple):
     def dims(self) -> int:
         """The number of axes of the result."""
         return max(self.first.dim(), self.second.dim())
+
+    def strides(self) -> tuple[int, int]:
+        """Of rows and of batch axes in `axes`, at least; those of columns are less than both."""
+        columns = max(2, self.right.shape[-2])
+        return columns, columns * max(2, self.left.shape[-2])
+
+    def axes(self) -> Tensor:
+        """A tensor of the result's shape without data, whose strides tell the axes apart."""
+        (*batch, rows, _), (*other, columns, _) = self.left.shape, self.right.shape
+        row, size = self.strides()
+        shape = (*torch.broadcast_shapes(batch, other), size // row, row)
+        x = torch.empty(shape, device="meta")[..., :rows, :columns]
+        return x if self.order is None else x.permute([*map(self.order.index, range(self.dims))])
+
+    def is_of_first(self, axis: int) -> bool:
+        """Whether an axis of the result comes from the first operand."""
+        place = axis if self.order is None else self.order.index(axis)
+        order = self.first_order or range(-self.dims, 0)
+        return place < self.dims - 1 and order[place] is not None
+
+    def places(self) -> tuple[int, ...]:
+        """The axes of the result in the places that they have in the first; () if all have."""
+        axes = range(self.dims)
+        first, result = self.first_order or tuple(axes), self.order or tuple(axes)
+        known = first != result and len(first) == len(result) and None not in first
+        return tuple(result[first.index(i)] for i in axes) if known else ()
 
     def transposed(self) -> "Product":
         """The product with rows and columns exchanged."""

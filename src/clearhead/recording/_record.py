@@ -16,7 +16,7 @@ from clearhead.attention.masks import with_causal
 from clearhead.attention.stages import AttentionStages, at_least_float32, share_heads
 from clearhead.errors import ChoiceError, UnfaithfulCaptureError
 from clearhead.recording._layout import Layout, Step, autocast, run
-from clearhead.recording._torch_internals import DisableInterception, version_of
+from clearhead.recording._torch_internals import DisableInterception, is_true, version_of
 
 Index = int | slice | Sequence[int] | None
 """Entries of one axis: one, several, or (None) all; an int keeps the axis, with size 1."""
@@ -203,8 +203,10 @@ class AttentionRecord:
         """The record of some batch entries, heads and queries, as in `stages`."""
         mask, (key, value), scale = self.full_mask(), self.expanded_heads(), self.scale
         choose = partial(self._select, batch=batch, heads=heads)
-        before = lambda _: choose(self.masked, queries=queries)  # noqa: E731
-        after = lambda _: choose(self.applied_weights, queries=queries)  # noqa: E731
+        before, after = (
+            Step("part", partial(self._part_of, name, batch, heads, queries))
+            for name in ("masked", "applied_weights")
+        )
         return replace(
             self,
             query=choose(self.query, queries=queries),
@@ -214,12 +216,15 @@ class AttentionRecord:
             attn_mask=None if mask is None else choose(mask.expand(self.shape), queries=queries),
             is_causal=False,
             enable_gqa=False,
-            pre_softmax=(Step("part", before),) if self.pre_softmax else (),
-            post_softmax=(Step("part", after),) if self.post_softmax else (),
+            pre_softmax=(before,) if self.pre_softmax else (),
+            post_softmax=(after,) if self.post_softmax else (),
             raw_output=choose(self.output, queries=queries),
             layout=Layout(),
             versions=(),
         )
+
+    def _part_of(self, name: str, batch: Index, heads: Index, queries: Index, _: Tensor) -> Tensor:
+        return self._select(getattr(self, name), batch, heads, queries)
 
     def _select(
         self, x: Tensor, batch: Index = None, heads: Index = None, queries: Index = None
@@ -296,7 +301,7 @@ class AttentionRecord:
     def _context(self, weights: Tensor, value: Tensor) -> Tensor:
         """Weights · V; NaN only where the model has it, whose kernel may leave out masked keys."""
         context = attention.context(weights, value)
-        if self.plain_softmax or self.post_softmax or not _has_nan(context):
+        if self.plain_softmax or self.post_softmax or not is_true(context.isnan().any()):
             return context
         is_used = attention.context(weights.sign(), (~value.isfinite()).to(value)) != 0
         without = attention.context(weights, value.nan_to_num(0.0, 0.0, 0.0))
@@ -372,13 +377,6 @@ def with_fields(record: AttentionRecord, **fields: Any) -> AttentionRecord:
     changed = object.__new__(AttentionRecord)
     vars(changed).update(vars(record), **fields)
     return changed
-
-
-def _has_nan(x: Tensor) -> bool:
-    try:
-        return bool(x.isnan().any())
-    except RuntimeError:  # meta, fake and traced tensors have no values
-        return False
 
 
 def _as_wide(x: Tensor, other: Tensor) -> Tensor:

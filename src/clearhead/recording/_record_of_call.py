@@ -16,8 +16,8 @@ from clearhead.errors import CaptureError
 from clearhead.recording._call_site import CallSite
 from clearhead.recording._history import History, TrackedAttention
 from clearhead.recording._layout import (
-    CASTS,
     PLACEHOLDER,
+    UNCHANGING,
     HeadAxes,
     Layout,
     Placeholder,
@@ -32,7 +32,8 @@ from clearhead.recording._layout import (
     with_random_state,
 )
 from clearhead.recording._products import Factor, Order, Product, divided, factor_of_call
-from clearhead.recording._record import AttentionRecord
+from clearhead.recording._record import AttentionRecord, map_tensors
+from clearhead.recording._torch_internals import is_true
 
 
 class FusedCall(NamedTuple):
@@ -139,24 +140,20 @@ def _same_dropout(
     return weights * kept / (1.0 - float(call["dropout_p"]))
 
 
-# Operations that change neither values nor layout (types are widened on recomputation).
-UNCHANGING = CASTS | {"contiguous", "clone"}
-
-
 def explicit_record(
     tracked: TrackedAttention, raw_output: Tensor, call_site: CallSite
-) -> AttentionRecord:
+) -> AttentionRecord | None:
     """The record of an attention written as separate operations.
 
     Scores times a constant and one added mask become `scale` and `attn_mask`; other operations are
-    kept as steps to replay.
+    kept as steps to replay. None if the axes of the weights are not those of queries and keys.
     """
     history = tracked.history
     product, factors = _softmax_last(history)
     heads = find_heads(call_site.module, product.left)
     scale, steps = _leading_scale(product, history)
     mask = _mask(steps) if _is_plain(product, history) else None
-    return AttentionRecord(
+    record = AttentionRecord(
         name=call_site.path,
         query=heads.separate(divided(product.left, factors[0])),
         key=heads.separate(divided(product.right, factors[1])),
@@ -171,15 +168,33 @@ def explicit_record(
         layout=Layout(tracked.values.order, heads),
         precision=history.precision,
     )
+    axes = history.axes()
+    if axes is None:
+        return record if _has_stages(record) else None
+    if axes.dim() != history.dims:
+        return record
+    shape = Layout(_order_of_weights(product, history), heads).canonical(axes).shape
+    batch = torch.broadcast_shapes(record.query.shape[:-2], record.key.shape[:-2])
+    is_known = shape[-2] == record.output.shape[-2] and shape[:-2].numel() == batch.numel()
+    return record if is_known else None
+
+
+def _has_stages(record: AttentionRecord) -> bool:
+    """Whether the steps of a record can be repeated, which is tried on tensors without data."""
+    try:
+        map_tensors(record, lambda x: x.to("meta")).stages()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _softmax_last(history: History) -> tuple[Product, tuple[Factor, Factor]]:
     """The product with the softmax axis last, so that its columns are the keys."""
-    product = history.product
-    order = product.order or tuple(range(product.dims))
-    if history.dim == order[-2] and not _rearranges(history.pre_softmax):
-        return product.transposed(), history.factors[::-1]
-    return product, history.factors
+    axes = history.axes()
+    rows, others = history.product.strides()
+    if axes is None or axes.dim() != history.dims or not rows <= axes.stride(history.dim) < others:
+        return history.product, history.factors
+    return history.product.transposed(), history.factors[::-1]
 
 
 def _is_plain(product: Product, history: History) -> bool:
@@ -188,7 +203,7 @@ def _is_plain(product: Product, history: History) -> bool:
 
 
 def _rearranges(steps: Iterable[Step]) -> bool:
-    return any(step.is_layout_only and step.name not in UNCHANGING for step in steps)
+    return any(step.rearranges for step in steps)
 
 
 def _leading_scale(product: Product, history: History) -> tuple[Factor, list[Step]]:
@@ -225,7 +240,7 @@ def _leading_scale(product: Product, history: History) -> tuple[Factor, list[Ste
 
 
 def _is_one(x: Factor) -> bool:
-    return bool((torch.as_tensor(x) - 1.0).abs().amax() < 1e-2)
+    return is_true((torch.as_tensor(x) - 1.0).abs().amax() < 1e-2)
 
 
 def _factor(step: Step, product: Product, history: History) -> Factor | None:
@@ -279,8 +294,11 @@ def _order_of_weights(product: Product, history: History) -> Order:
     """The permutation that makes the result of the softmax canonical, its axis last."""
     if not _rearranges(history.pre_softmax):
         return product.order
-    order = (*(axis for axis in range(history.dims) if axis != history.dim), history.dim)
-    return None if history.dim == history.dims - 1 else order
+    others: list[int | None] = [axis for axis in range(history.dims) if axis != history.dim]
+    if history.dims < product.dims and product.left.shape[-2] == 1:
+        others.append(None)  # the axis of the only query was left out
+    order = (*others, history.dim)
+    return None if order == tuple(range(history.dims)) else order
 
 
 def _in_layout_of_model(

@@ -24,6 +24,23 @@ def version_of(x: Tensor) -> int:
     return x._version
 
 
+def storage_of(x: Tensor) -> int | None:
+    """An identifier of a tensor's memory, the same for its views; None without a memory."""
+    try:
+        storage: int = x.untyped_storage()._cdata
+    except (RuntimeError, NotImplementedError):
+        return None
+    return storage
+
+
+def is_true(x: Tensor) -> bool:
+    """Whether the only number of a tensor is not zero; False for meta, fake and traced tensors."""
+    try:
+        return bool(x)
+    except RuntimeError:
+        return False
+
+
 def function_modes() -> list[Any]:
     """The modes that intercept calls of this thread now; not one that handles a call."""
     modes: list[Any] = torch.overrides._get_current_function_mode_stack()
@@ -43,12 +60,15 @@ def set_modes(modes: Sequence[Any]) -> None:
         push_mode(mode)
 
 
+CUSTOM_OPERATORS = torch._library.custom_ops.OPDEFS  # those made by torch.library.custom_op
+
+
 def custom_operator_bodies() -> list[dict[Any, Callable[..., Any]]]:
     """The Python functions of each operator made by `torch.library.custom_op`, by device.
 
     Those of torch, more than a hundred, are left out.
     """
-    return _bodies(tuple(torch._library.custom_ops.OPDEFS.valuerefs()))
+    return _bodies(tuple(CUSTOM_OPERATORS.valuerefs()))
 
 
 @lru_cache(maxsize=1)

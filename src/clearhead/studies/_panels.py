@@ -241,25 +241,23 @@ class Image:
         axes.set_xlabel(self.xlabel)
 
 
-OUTCOME_COLOURS: Mapping[str, str] = {
-    "supported": plots.VALUE,
-    "contradicted": plots.KEY,
-    "by construction": plots.MUTED,
-}
-
-
 def draw_findings(findings: "Sequence[Finding]") -> "Figure":
-    """The small figure of a claim: one row a comparison, on a scale of its own.
+    """The small figure of a claim: one row for each comparison, each with its own scale.
 
     A row shows the mean difference with its 95 % interval in the colour of its outcome, the
     predicted range shaded, and zero as a line.
     """
+    colours = {
+        "supported": plots.VALUE,
+        "contradicted": plots.KEY,
+        "by construction": plots.MUTED,
+    }
     figure = plots.new_figure(SMALL_WIDTH, ROW_HEIGHT * len(findings))
     rows = figure.subplots(len(findings), 1, squeeze=False).flat
     for axes, finding in zip(rows, findings, strict=True):
         if finding.estimate is None or finding.interval is None:
             raise InputError(f"{finding.name}: expected an estimate with an interval, got none")
-        colour = OUTCOME_COLOURS.get(finding.outcome, plots.OUTLINE)
+        colour = colours.get(finding.outcome, plots.OUTLINE)
         ends = [x for x in (finding.low, finding.high) if x is not None]
         low, high = min(0.0, *finding.interval, *ends), max(0.0, *finding.interval, *ends)
         room = 0.08 * (high - low) or 1.0

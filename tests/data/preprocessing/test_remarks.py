@@ -30,8 +30,7 @@ def test_printed_digits_are_no_polygons(font: str) -> None:
 
 
 @pytest.mark.parametrize("height", [120, 180])
-def test_an_oval_zero_and_a_rectangular_one_are_no_polygons(height: int) -> None:
-    for draw in (ImageDraw.ImageDraw.ellipse, ImageDraw.ImageDraw.rectangle):
-        image = Image.new("L", (240, 260), 255)
-        draw(ImageDraw.Draw(image), (75, 20, 165, 20 + height), outline=0, width=9)
-        assert POLYGON not in extract_digit(to_grey(image)).warnings
+def test_an_oval_zero_is_no_polygon(height: int) -> None:
+    image = Image.new("L", (240, 260), 255)
+    ImageDraw.Draw(image).ellipse((75, 20, 165, 20 + height), outline=0, width=9)
+    assert POLYGON not in extract_digit(to_grey(image)).warnings

@@ -11,7 +11,8 @@ import { isSquare, layoutOf, nearestPlace } from "./data";
 import type { PartProps } from "./picture";
 import { Slider, TableButton, type TableData } from "../parts/controls";
 import { DigitMap } from "../parts/digitmap";
-import { gridEvents, Matrix, moved } from "../parts/matrix";
+import { gridEvents } from "../parts/grid";
+import { Matrix } from "../parts/matrix";
 import { Pair, pairLabel, ScaleChoice, WeightScale } from "../parts/scale";
 
 const MAX_ROWS = 64; // of a table
@@ -148,13 +149,9 @@ function Masked({ data, head, token }: { data: Props["data"]; head: Head; token:
 function Heads(props: Props) {
   const { data, chosen, choose } = props;
   const places = data.layers.flatMap(({ heads }, layer) => Array.from({ length: heads }, (_, head): [number, number] => [layer, head]));
-  const next = (event: KeyboardEvent, place: number): number | null => {
-    const to = moved(event, places[place], data.layers.length, data.layers[chosen.layer].heads);
-    return to && places.findLastIndex(([layer, head]) => layer === to[0] && head <= to[1]);
-  };
   const pick = (place: number): void => choose({ layer: places[place][0], head: places[place][1], key: null });
   return (
-    <div role="grid" id="heads" aria-label="Layers and heads" {...gridEvents({ name: "place", next, choose: pick })}>
+    <div role="grid" id="heads" aria-label="Layers and heads" {...gridEvents({ name: "place", choose: pick })}>
       {data.layers.map((layer, i) => (
         <div role="row" key={i}>
           <span role="rowheader" title={layer.name}>L{data.names.indexOf(layer.name) + 1}</span>

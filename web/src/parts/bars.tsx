@@ -9,6 +9,8 @@ import { decimal } from "../draw/numbers";
 const WIDTH = 40; // of a column
 const TOKEN_WIDTH = 36;
 const MAX_ZOOM = 1.45; // of bars with few tokens
+const MAX_WIDTH = 800; // of a vector, in pixels
+const MAX_SCALE = 1.1; // of one with few columns
 const MAX_WRITTEN = 24; // more columns have no numbers
 
 const strong = (value: number): string => css(signedColour(Math.sign(value) * 0.8, 1));
@@ -29,12 +31,12 @@ export function VectorBars({ label, name, kind, values, domain, upTo = values.le
   const sums = [0];
   for (let i = 0; i < count; i++) sums.push(sums[i] + values[i]);
   const [low, high] = domain ? [-domain, domain] : [Math.min(...sums), Math.max(...sums, 1e-9)];
-  const top = domain ? 0 : 6; // room for the ends of a sum
+  const top = domain ? 0 : 14; // room for the sum
   const y = (value: number): number => ((high - value) / (high - low)) * height;
   return (
     <div class={`vector-bars ${kind}`}>
       <span class="name" aria-hidden="true">{name}</span>
-      <svg viewBox={`0 ${-top} ${count * WIDTH} ${height + (domain ? 14 : 2 * top)}`} role="img" aria-label={label}>
+      <svg style={{ maxWidth: `${Math.min(MAX_WIDTH, MAX_SCALE * count * WIDTH)}px` }} viewBox={`0 ${-top} ${count * WIDTH} ${height + (domain ? 14 : 2 * top)}`} role="img" aria-label={label}>
         <line class="axis" x1={0} x2={count * WIDTH} y1={y(0)} y2={y(0)} />
         {Array.from(values, (value, i) => {
           if (i >= upTo) return null;
@@ -48,7 +50,7 @@ export function VectorBars({ label, name, kind, values, domain, upTo = values.le
           );
         })}
         {!domain && upTo > 0 && (
-          <text class="sum" x={Math.min(upTo, count) * WIDTH - 4} y={y(sums[upTo]) + (y(sums[upTo]) > 14 ? -5 : 15)}>{decimal(sums[upTo])}</text>
+          <text class="sum" x={Math.min(upTo, count) * WIDTH - 4} y={y(sums[upTo]) + (values[upTo - 1] < 0 ? 14 : -4)}>{decimal(sums[upTo])}</text>
         )}
       </svg>
     </div>

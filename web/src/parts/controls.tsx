@@ -38,11 +38,6 @@ export function Choice<T extends string | number>({ label, options, value, choos
   );
 }
 
-/** Options H1, H2, …, for values that count from 0. */
-export function numbered(letter: string, count: number): Option<number>[] {
-  return Array.from({ length: count }, (_, value) => ({ value, text: `${letter}${value + 1}` }));
-}
-
 export function Toggle(props: { on: boolean; children: ComponentChildren; toggle: () => void }) {
   return (
     <button type="button" role="switch" aria-checked={props.on} class="toggle" onClick={props.toggle}>
@@ -82,7 +77,7 @@ export function Slider({ label, min, max, step, value, text, change }: SliderPro
 
 type Playing = ReturnType<typeof usePlayer>;
 
-/** The steps of a mechanism, at first and after a change of `on` all done. */
+/** The steps of an animation, of which `rest` are done at first and after a change of `on`. */
 export function usePlayer(last: number, on: unknown[], interval: number, rest = last) {
   const [at, setAt] = useState(rest); // steps done
   const [playing, setPlaying] = useState(false);

@@ -7,7 +7,7 @@ import { css, shareColour, signedColour, weightColour, type Colour, type ScaleMo
 import { arcs, isDense, middle, prefixColumns, tokenName, tokenShort, type Arc, type Layout } from "../draw/geometry";
 import { decimal, percent } from "../draw/numbers";
 import type { TableData } from "./controls";
-import { gridEvents, moved } from "./matrix";
+import { gridEvents } from "./grid";
 
 interface Props {
   label: string;
@@ -30,7 +30,7 @@ interface Props {
 
 export function DigitMap(props: Props) {
   const { config, ink, address, blank, chosen, query = null, weights = null, tint, choose, hover } = props;
-  const [rows, columns] = config.grid;
+  const { grid: [rows, columns], imageShape: [high, wide] } = config;
   const first = config.numPrefixTokens;
   const even = 1 / config.tokens;
   const isPicture = config.inChannels >= 3 && !!(ink ?? address); // lines need a casing on bright colours
@@ -54,8 +54,8 @@ export function DigitMap(props: Props) {
     </div>
   );
   return (
-    <div class={`digit-map ${dense ? "dense" : ""} ${tint ? (isPicture ? "framed" : "tinted") : ""} ${first ? "with-prefix" : ""} ${props.class ?? ""}`} style={{ "--columns": columns }}>
-      <div class="field" style={{ aspectRatio: `${config.imageShape[1]} / ${config.imageShape[0]}` }}>
+    <div class={`digit-map ${dense ? "dense" : ""} ${tint ? (isPicture ? "framed" : "tinted") : ""} ${first ? "with-prefix" : ""} ${props.class ?? ""}`} style={{ "--columns": columns, maxWidth: `${Math.min(100, (100 * wide) / high)}%` }}>
+      <div class="field" style={{ aspectRatio: `${wide} / ${high}` }}>
         {tint && !isPicture ? (
           <TintedCanvas config={config} ink={ink} colours={Array.from({ length: config.tokens }, (_, token) => tint(token))} />
         ) : (
@@ -63,31 +63,14 @@ export function DigitMap(props: Props) {
         )}
         {address && <img src={address} alt="" />}
         <svg class="arcs" viewBox={`0 0 ${columns} ${rows}`} aria-hidden="true">
-          {shown.map(({ token, path, width, weight, end }) => {
-            const colour = css(shareColour(Math.max(weight, isPicture ? 0.6 : 0.16)));
-            return (
-              <g key={`${token} ${path}`} class={token === props.key_ ? "marked" : ""} style={{ opacity: 0.35 + 0.65 * Math.sqrt(weight) }}>
-                {path && isPicture && <path class="casing" d={path} pathLength={1} stroke-width={width + 0.04} />}
-                {path && <path class="arc" d={path} pathLength={1} stroke={colour} stroke-width={width} />}
-                <circle cx={end[0]} cy={end[1]} r={Math.max(0.05, width * 0.72)} fill={colour} />
-              </g>
-            );
-          })}
-          {query !== null && weights && <circle class="start" cx={middle(query, config)[0]} cy={middle(query, config)[1]} r={0.13} />}
-          {shown
-            .filter(({ weight }) => !dense && !props.lines && weight >= 1.6 * even)
-            .map(({ token, weight, end }) => (
-              <text key={token} x={end[0]} y={end[1] + 0.4} class="percent">
-                {decimal(weight * 100, 0)}%
-              </text>
-            ))}
+          <Arcs shown={shown} start={query !== null && weights ? middle(query, config) : null} marked={props.key_} isBright={isPicture} from={dense || props.lines ? Infinity : 1.6 * even} />
         </svg>
       </div>
       <div
         role="grid"
         aria-label={props.label}
         class="patches"
-        {...gridEvents({ name: "token", next: (event, token) => neighbour(event, token, config), choose, hover, isPicker: true })}
+        {...gridEvents({ name: "token", choose, hover, isPicker: true })}
       >
         {first > 0 && (
           <div role="row" class="prefix" style={{ "--columns": prefixColumns(config) }}>
@@ -104,15 +87,36 @@ export function DigitMap(props: Props) {
   );
 }
 
-/** The token that a key leads to; the line of tokens before the patches is above them. */
-function neighbour(event: KeyboardEvent, token: number, { grid: [rows, columns], numPrefixTokens: first, tokens }: Layout): number | null {
-  const above = first > 0 ? 1 : 0;
-  const patch = token - first;
-  const place: [number, number] = patch < 0 ? [0, token] : [above + Math.floor(patch / columns), patch % columns];
-  const next = moved(event, place, rows + above, patch < 0 && /Right|End/.test(event.key) ? first : columns);
-  if (next === null) return null;
-  if (next[0] < above) return Math.min(next[1], first - 1);
-  return Math.min(first + (next[0] - above) * columns + Math.min(next[1], columns - 1), tokens - 1);
+interface ArcsProps {
+  shown: Arc[];
+  start: [number, number] | null; // the middle of the query patch
+  from: number; // weights from here on are written
+  marked?: number | null; // a key token
+  isBright?: boolean; // whether the background may be bright
+}
+
+/** Lines to key patches, as wide and bright as their weights; units are patches. */
+export function Arcs({ shown, start, from, marked, isBright }: ArcsProps) {
+  return (
+    <>
+      {shown.map(({ token, path, width, weight, end }) => {
+        const colour = css(shareColour(Math.max(weight, isBright ? 0.6 : 0.16)));
+        return (
+          <g key={`${token} ${path}`} class={token === marked ? "marked" : ""} style={{ opacity: 0.35 + 0.65 * Math.sqrt(weight) }} fill="none" stroke-linecap="round">
+            {path && isBright && <path d={path} pathLength={1} stroke="#000000" stroke-opacity={0.55} stroke-width={width + 0.04} />}
+            {path && <path class="arc" d={path} pathLength={1} stroke={colour} stroke-width={width} />}
+            <circle cx={end[0]} cy={end[1]} r={Math.max(0.05, width * 0.72)} fill={colour} />
+          </g>
+        );
+      })}
+      {start && <circle cx={start[0]} cy={start[1]} r={0.13} fill="#0d1117" stroke="#ffffff" stroke-width={0.055} />}
+      <g fill="#ffffff" stroke="#000000" stroke-width={0.045} paint-order="stroke" font-size={0.185} font-weight={650} text-anchor="middle">
+        {shown.filter(({ weight }) => weight >= from).map(({ token, weight, end }) => (
+          <text key={token} x={end[0]} y={end[1] + 0.4}>{decimal(weight * 100, 0)}%</text>
+        ))}
+      </g>
+    </>
+  );
 }
 
 /** One number for each token: shares of 100 %, or signed numbers with their domain. */

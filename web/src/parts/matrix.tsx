@@ -1,8 +1,8 @@
-// A matrix of queries and keys. The arrow keys move from cell to cell, here and in all grids whose cells have
-// their index in a data attribute.
+// A matrix of queries and keys.
 
 import { GROUND, NumberCanvas } from "../draw/canvas";
 import { css, isLight, type Colour } from "../draw/colours";
+import { gridEvents, moved, within } from "./grid";
 
 interface Props {
   label: string;
@@ -27,11 +27,11 @@ export function Matrix(props: Props) {
 }
 
 /** Of many entries only the chosen one is an element. */
-function CanvasMatrix({ label, rows, columns, chosen, shown = chosen, drawn, colourAt, nameAt, choose, hover }: Props) {
+export function CanvasMatrix({ label, rows, columns, chosen, shown = chosen, drawn, colourAt, nameAt, choose, hover }: Props) {
   const [row, column] = chosen;
   const placeOf = (event: MouseEvent): [number, number] => {
     const box = (event.currentTarget as Element).getBoundingClientRect();
-    const place = (at: number, length: number): number => Math.max(0, Math.min(length - 1, Math.floor(at * length)));
+    const place = (at: number, length: number): number => within(Math.floor(at * length), length);
     return [place((event.clientY - box.top) / box.height, rows.length), place((event.clientX - box.left) / box.width, columns.length)];
   };
   const share = (part: number, whole: number): string => `${(100 * part) / whole}%`;
@@ -92,16 +92,12 @@ function CellMatrix(props: Props) {
       style={{ "--columns": columns.length }}
       {...gridEvents({
         name: "place",
-        next: (event, index) => {
-          const next = moved(event, placeOf(index), rows.length, columns.length);
-          return next && next[0] * columns.length + next[1];
-        },
         choose: (index) => choose(...placeOf(index)),
         hover: hover && ((index) => hover(index === null ? null : placeOf(index))),
       })}
     >
       <div role="row" class="line">
-        <div role="columnheader" class="head corner">q\k</div>
+        <div role="columnheader" class="head">q\k</div>
         {columns.map((text, i) => head(text, i, 1))}
       </div>
       {rows.map((text, row) => (
@@ -119,7 +115,7 @@ function CellMatrix(props: Props) {
                 tabIndex={isChosen ? 0 : -1}
                 aria-selected={isChosen}
                 aria-label={props.nameAt(row, column)}
-                class={`cell ${colour && isLight(colour) ? "light" : "dark"} ${isShown ? "chosen" : ""} ${shown[1] === column ? "in-column" : ""}`}
+                class={`cell ${colour && isLight(colour) ? "light" : "dark"} ${isShown ? "chosen" : ""}`}
                 style={colour ? { backgroundColor: css(colour) } : undefined}
               >
                 {props.textAt?.(row, column)}
@@ -130,61 +126,4 @@ function CellMatrix(props: Props) {
       ))}
     </div>
   );
-}
-
-/** The cell a key moves to; null for other keys. */
-export function moved(event: KeyboardEvent, [row, column]: [number, number], rows: number, columns: number): [number, number] | null {
-  switch (event.key) {
-    case "ArrowUp":
-      return [Math.max(0, row - 1), column];
-    case "ArrowDown":
-      return [Math.min(rows - 1, row + 1), column];
-    case "ArrowLeft":
-      return [row, Math.max(0, column - 1)];
-    case "ArrowRight":
-      return [row, Math.min(columns - 1, column + 1)];
-    case "Home":
-      return [event.ctrlKey ? 0 : row, 0];
-    case "End":
-      return [event.ctrlKey ? rows - 1 : row, columns - 1];
-    default:
-      return null;
-  }
-}
-
-interface Grid {
-  name: string; // of the data attribute
-  next: (event: KeyboardEvent, cell: number) => number | null; // the cell a key moves to
-  choose: (cell: number) => void;
-  hover?: (cell: number | null) => void;
-  isPicker?: boolean; // whether keys move the focus alone, and Enter or Space chooses
-}
-
-/** Handlers of a grid's events. */
-export function gridEvents({ name, next, choose, hover, isPicker }: Grid) {
-  const cellOf = ({ target }: Event): number | null => {
-    const cell = (target as Element | null)?.closest?.<HTMLElement>(`[data-${name}]`)?.dataset[name];
-    return cell === undefined ? null : Number(cell);
-  };
-  const onEnter = hover && ((event: Event): void => hover(cellOf(event)));
-  const onLeave = hover && ((): void => hover(null));
-  return {
-    onClick: (event: Event): void => {
-      const cell = cellOf(event);
-      if (cell !== null) choose(cell);
-    },
-    onKeyDown: (event: KeyboardEvent): void => {
-      const cell = cellOf(event);
-      if (cell === null) return;
-      const isChosen = isPicker && (event.key === "Enter" || event.key === " ");
-      const to = isChosen ? cell : next(event, cell);
-      if (to === null) return;
-      event.preventDefault();
-      if (isChosen || !isPicker) choose(to);
-      (event.currentTarget as Element).querySelector<HTMLElement>(`[data-${name}="${to}"]`)?.focus();
-    },
-    onPointerOver: onEnter,
-    onPointerLeave: onLeave,
-    ...(isPicker ? { onFocusIn: onEnter, onFocusOut: onLeave } : {}),
-  };
 }

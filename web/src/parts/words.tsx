@@ -6,57 +6,92 @@ import { useId, useState } from "preact/hooks";
 import { css, largestSize, shareColour, weightColour, type ScaleMode } from "../draw/colours";
 import { decimal, multiple, percent } from "../draw/numbers";
 import { argmax } from "../engine/arithmetic";
-import { TableButton } from "./controls";
+import { Choice, TableButton } from "./controls";
 import { Matrix } from "./matrix";
 import { pairLabel, ScaleChoice, WeightScale } from "./scale";
 
-export interface WordRow {
-  name: string;
-  head: string; // "L3 H2"
-  query: number; // a word
-  weights: ArrayLike<number>; // of each word; NaN where it is masked
+interface TextHead {
+  layer: string;
+  head: string; // empty where there is no choice
+  label: string; // "L3 H2"
+  weights: ArrayLike<number>[]; // of each query; NaN where a word is masked
 }
 
-interface Props {
-  label: string; // of the matrix
-  words: string[];
-  rows: WordRow[];
-  row: number; // the chosen one
-  queries?: number[]; // the words that can be chosen; by default all
-  pickQuery: (word: number) => void;
-  pickRow: (row: number) => void;
+interface Chosen {
+  headIndex: number; // of the chosen head, in `heads`
+  queryIndex: number; // of the chosen query, in `queries`
   scale: ScaleMode;
+}
+
+interface Props extends Chosen {
+  words: string[];
+  queries: number[]; // the words that can be chosen
+  heads: TextHead[];
+  note?: string; // which heads these are
   modes: readonly ScaleMode[];
-  setScale: (mode: ScaleMode) => void;
+  choose: (changes: Partial<Chosen>) => void;
+  before?: ComponentChildren; // beside the choice of a head
   children?: ComponentChildren; // after the sentence on the row
 }
 
-export function WordAttention({ label, words, rows, row, queries, pickQuery, pickRow, scale, modes, setScale, children }: Props) {
+/** The weights of one query in each head or, where there are several queries, of each query in the chosen head. */
+export function TextAttention({ words, queries, heads, note, headIndex, queryIndex, scale, modes, choose, before, children }: Props) {
+  const group = useId();
   const [key, setKey] = useState<number | null>(null);
+  const isOne = queries.length === 1;
+  const { layer, label } = heads[headIndex];
+  const rows = isOne
+    ? heads.map((one) => ({ name: one.label, head: one.label, query: queries[0], weights: one.weights[0] }))
+    : queries.map((query, i) => ({ name: words[query], head: label, query, weights: heads[headIndex].weights[i] }));
+  const row = isOne ? headIndex : queryIndex;
+  const title = (isOne ? `Attention of “${words[queries[0]]}” in each layer and head` : `Attention of each word, ${label}`) + (note ? `, ${note}` : "");
+  const find = (toLayer: string, toHead: string): void => {
+    const found = heads.findIndex((one) => one.layer === toLayer && one.head === toHead);
+    choose({ headIndex: found < 0 ? heads.findIndex((one) => one.layer === toLayer) : found });
+  };
   const evens = rows.map(({ weights }) => 1 / Math.max(1, Array.from(weights).filter((weight) => weight >= 0).length));
-  const at = (place: number, column: number): number => rows[place].weights[column];
-  const isMasked = (place: number, column: number): boolean => Number.isNaN(at(place, column));
+  const at = (of: number, column: number): number => rows[of].weights[column];
+  const isMasked = (of: number, column: number): boolean => Number.isNaN(at(of, column));
   const { head, query, weights } = rows[row];
   const best = argmax(Array.from(weights, (weight) => weight || 0));
   const shown = Math.min(key ?? best, words.length - 1);
   const largest = largestSize(...rows.map((one) => one.weights));
-  const nameAt = (place: number, column: number): string => {
-    const name = `${rows[place].head}: `;
-    if (isMasked(place, column)) return `${name}${words[column]} is masked`;
-    return name + pairLabel(words[rows[place].query], words[column], at(place, column), evens[place]);
+  const nameAt = (of: number, column: number): string => {
+    const name = `${rows[of].head}: `;
+    if (isMasked(of, column)) return `${name}${words[column]} is masked`;
+    return name + pairLabel(words[rows[of].query], words[column], at(of, column), evens[of]);
   };
   return (
     <>
-      <WordStrip
-        words={words}
-        weights={weights}
-        query={query}
-        queries={queries}
-        choose={(word) => {
-          setKey(null);
-          pickQuery(word);
-        }}
-      />
+      <div class="row">
+        {before}
+        <Choice label="Layer" options={[...new Set(heads.map((one) => one.layer))]} value={layer} choose={(to) => find(to, heads[headIndex].head)} />
+        {heads[headIndex].head && (
+          <Choice label="Head" options={heads.filter((one) => one.layer === layer).map((one) => one.head)} value={heads[headIndex].head} choose={(to) => find(layer, to)} />
+        )}
+        {note && <span class="small">{note}</span>}
+      </div>
+      <div class="words-holder">
+        <WordArcs query={query} weights={weights} />
+        <div class="words" role="radiogroup" aria-label="Query word" style={{ "--count": words.length }}>
+          {words.map((text, i) => (
+            <label key={i} class="button" style={{ "--share": weights[i] || 0 }} title={text}>
+              <input
+                type="radio"
+                name={group}
+                checked={i === query}
+                disabled={!queries.includes(i)}
+                onChange={() => {
+                  setKey(null);
+                  choose({ queryIndex: queries.indexOf(i) });
+                }}
+              />
+              {text}
+              <span>{isMasked(row, i) ? "masked" : weights[i] >= 0.005 ? percent(weights[i]) : ""}</span>
+            </label>
+          ))}
+        </div>
+      </div>
       <p class="revealed" id="sentence" aria-live="polite">
         <b>{head}</b> “{words[query]}” attends most to “{words[best]}”: <b>{percent(weights[best])}</b>, {multiple(weights[best] / evens[row])} the
         uniform weight. {children}
@@ -65,63 +100,35 @@ export function WordAttention({ label, words, rows, row, queries, pickQuery, pic
         <div class="wide-matrix" style={{ "--count": words.length }}>
           <Matrix
             class="of-words"
-            label={label}
+            label={title}
             rows={rows.map(({ name }) => name)}
             columns={words}
-            colourAt={(place, column) => (isMasked(place, column) ? null : weightColour(at(place, column), scale, evens[place], largest))}
-            textAt={(place, column) => {
-              if (isMasked(place, column)) return "–";
-              return at(place, column) >= 1.6 * evens[place] ? decimal(at(place, column) * 100, 0) : "";
+            colourAt={(of, column) => (isMasked(of, column) ? null : weightColour(at(of, column), scale, evens[of], largest))}
+            textAt={(of, column) => {
+              if (isMasked(of, column)) return "–";
+              return at(of, column) >= 1.6 * evens[of] ? decimal(at(of, column) * 100, 0) : "";
             }}
             nameAt={nameAt}
             chosen={[row, shown]}
             drawn={rows}
-            choose={(place, column) => {
+            choose={(of, column) => {
               setKey(column);
-              pickRow(place);
+              choose(isOne ? { headIndex: of } : { queryIndex: of });
             }}
           />
         </div>
         <div class="aside">
           <p class="readout">{nameAt(row, shown)}</p>
-          <ScaleChoice modes={modes} mode={scale} choose={setScale} />
+          <ScaleChoice modes={modes} mode={scale} choose={(mode) => choose({ scale: mode })} />
           <WeightScale mode={scale} even={evens[row]} largest={largest} />
           <TableButton
-            caption={label}
+            caption={title}
             columns={["", ...words]}
-            rows={() => rows.map(({ name }, place) => [name, ...words.map((_, column) => (isMasked(place, column) ? "–" : percent(at(place, column))))])}
+            rows={() => rows.map(({ name }, of) => [name, ...words.map((_, column) => (isMasked(of, column) ? "–" : percent(at(of, column))))])}
           />
         </div>
       </div>
     </>
-  );
-}
-
-interface StripProps {
-  words: string[];
-  weights: ArrayLike<number>;
-  query: number;
-  queries?: number[];
-  choose: (word: number) => void;
-}
-
-/** The words, with arcs from the query word to the words it attends to. */
-function WordStrip({ words, weights, query, queries = words.map((_, i) => i), choose }: StripProps) {
-  const name = useId();
-  const written = (weight: number): string => (Number.isNaN(weight) ? "masked" : weight >= 0.005 ? percent(weight) : "");
-  return (
-    <div class="words-holder">
-      <WordArcs query={query} weights={weights} />
-      <div class="words" role="radiogroup" aria-label="Query word" style={{ "--count": words.length }}>
-        {words.map((text, i) => (
-          <label key={i} class="button" style={{ "--share": weights[i] || 0 }} title={text}>
-            <input type="radio" name={name} checked={i === query} disabled={!queries.includes(i)} onChange={() => choose(i)} />
-            {text}
-            <span>{written(weights[i])}</span>
-          </label>
-        ))}
-      </div>
-    </div>
   );
 }
 

@@ -1,14 +1,14 @@
 // Which components of a mask are ink of digits, as in clearhead.data.preprocessing.components: not neighbours, edges
 // or remains of a frame.
 
-import { around, cropped, heightOf, hull, longer, maskOf, median, near, rounded, sideOf, sum, widthOf, type Box, type Components, type Grid } from "./pixels";
+import { around, cropped, heightOf, hull, longer, maskOf, median, near, rounded, sideOf, sum, type Box, type Components, type Grid } from "./pixels";
 
 const MIN_LENGTH = 0.025; // of a component that shows that the digit does not touch the border
 const MIN_WIDTH = 0.012; // of strokes; narrower ones at the border are remains of a desk's edge
 const MAX_ALONG_EDGE = 0.8; // share of a stroke that may be where desk and paper meet
 const MIN_BESIDE_EDGE = 0.2; // length of strokes, relative to such an edge
 export const MIN_SCAN = 16; // smaller images have no frame
-const [MIN_CROPPED, MAX_CROPPED] = [0.6, 2.2]; // height relative to others, and aspect, of cropped digits
+const MIN_CROPPED = 0.6; // height of cropped digits relative to others
 const MAX_CROP_MARGIN = 0.04; // from the ink of a tight crop to each side, relative to it
 const BORDER = 0.12; // of each side, where the remains of a frame may be
 const MAX_PARTS = 40;
@@ -60,7 +60,7 @@ function tightlyCropped(boxes: Box[], free: number[], { width, height }: Grid): 
   const isLine = width > height && tallest >= MIN_CROPPED * height;
   const digits = boxes.flatMap((box, number) => {
     const high = heightOf(box);
-    const isAlike = number > 0 && high >= MIN_CROPPED * tallest && MIN_CROPPED * high <= tallest && widthOf(box) <= MAX_CROPPED * high;
+    const isAlike = number > 0 && high >= MIN_CROPPED * tallest && MIN_CROPPED * high <= tallest;
     return isAlike && (isLine || high <= MIN_CROPPED * height) ? [number] : []; // of several lines, each is lower than the remains of a frame
   });
   const [left, top, right, bottom] = digits.length ? hull(digits.map((number) => boxes[number])) : [width, height, 0, 0];

@@ -20,7 +20,6 @@ export const SMALL_SIDE = 48; // smaller images are scans of one digit: no desk
 const [MIN_SLOPE, MAX_ROUGHNESS] = [0.2, 0.05]; // of the light of a scan, relative to the range of grey
 const MIN_LINED = 32; // smaller images have no lines
 const [MAX_STROKE, USUAL_STROKE] = [0.35, 0.06]; // widths, as fractions of the longer side
-const MIN_THIN = 0.15; // of the range of grey: height of thin structures that show which is the ink
 const MIN_CONTRAST = 0.08;
 const GREY_LEVEL = 1 / 255;
 const MIN_SIGNAL = 6; // difference of ink from paper, in standard deviations of the noise
@@ -28,7 +27,6 @@ const MIN_STROKES = 7; // length of strokes in widths; what is shorter may be a 
 const MIN_ELONGATION = 2.7; // the same; what is shorter is a solid patch
 const MIN_FILLED = 0.65; // share of its bounding box that a sheet fills
 const MAX_OUTSIDE = 0.9; // share of the image that may be beside the paper
-const MIN_FADING = 0.3; // contrast of strokes, relative to that of lines that hid them
 
 /** Separates ink from paper, lines, and what is beside the paper; null without ink. Whether it is dark may be known. */
 export function findInk(image: Grid, dark?: boolean): Ink | null {
@@ -81,15 +79,8 @@ function evenlyLit(grey: Grid): Grid {
   const rangeOf = (numbers: number[]): number => Math.max(...numbers) - Math.min(...numbers);
   const span = highest(values) - lowest(values);
   if (rangeOf(border.map(([value]) => value)) < MIN_SLOPE * span) return grey;
-  let known = border;
-  let plane: number[] = [];
-  const error = (row: number[]): number => Math.abs(residual(row, plane));
-  for (let turn = 0; turn < 3; turn++) { // each without what differs, which is the ink of neighbours
-    plane = leastSquares(known);
-    const limit = 3 * median(known.map(error)) + GREY_LEVEL;
-    known = known.filter((row) => error(row) <= limit);
-  }
-  if (!(median(border.map(error)) < MAX_ROUGHNESS * span)) return grey;
+  const plane = leastSquares(border);
+  if (median(border.map((row) => Math.abs(residual(row, plane)))) >= MAX_ROUGHNESS * span) return grey;
   return made(width, height, (x, y) => Math.min(1, Math.max(0, values[y * width + x] - plane[1] * place(y, height) - plane[2] * place(x, width))));
 }
 
@@ -105,7 +96,7 @@ function inside(grey: Grid, ink: Ink): Ink | null {
   const usual = median(seen.values.filter((_, i) => patch.values[i]));
   const sheet = mapped(seen, (value, i) => (patch.values[i] ? value : usual));
   const found = inkOf(sheet, !ink.dark) ?? inkOf(sheet, ink.dark);
-  if (!found || elongation(found) < elongation(ink)) return null;
+  if (!found) return null;
   const [left, top] = box;
   const placed = (image: Grid): Grid => {
     const whole = grid(grey.width, grey.height);
@@ -120,36 +111,27 @@ function inside(grey: Grid, ink: Ink): Ink | null {
 function strokes(grey: Grid, background: Grid, dark: boolean, isFree: boolean): Ink | null {
   const level = quantile(thinned(background, 4).values.sort(), 0.9);
   const outside = maskOf(background, (value) => value < Math.fround(0.75 * level));
-  let signal = mapped(grey, (value, i) => {
+  const signal = mapped(grey, (value, i) => {
     const paper = background.values[i];
     return dark ? Math.fround(paper - value) / Math.max(paper, Math.fround(Math.max(0.4 * level, 0.05))) : paper - value;
   });
-  let first = 0;
-  for (let turn = 0; turn < 3; turn++) {
-    const found = scaled(signal, outside, isFree);
-    first = Math.max(first, found?.contrast ?? 0);
-    if (!found || found.contrast < MIN_FADING * first) return null;
-    const { values } = found;
-    const mask = maskOf(values, (value) => value > 0.5);
-    const rest = longer(mask) > MIN_LINED ? withoutLines(maskOf(values, (value) => value > 0.25), outside) : mask;
-    const thin = maskOf(mask, (value, i) => value && rest.values[i]);
-    const components = label(thin);
-    const kept = keptParts(components, thin, grey, outside, isFree);
-    if (kept.length) {
-      const lines = maskOf(mask, (value, i) => value && !thin.values[i]);
-      if (any(lines)) {
-        const [around, thick] = [near(lines, 2).values, near(thin, 1).values];
-        values.values.forEach((_, i) => around[i] && !thick[i] && (values.values[i] = 0));
-      }
-      const { labels, boxes, areas } = components;
-      const largest = kept.reduce((a, b) => (areas[b] > areas[a] ? b : a));
-      const isKept = new Set(kept);
-      return { values, parts: mapped(labels, (number) => (isKept.has(number) ? number : 0)), boxes: new Map(kept.map((number) => [number, boxes[number]])), largest, dark };
-    }
-    const hidden = near(mask, 2).values;
-    signal = mapped(signal, (value, i) => (hidden[i] ? 0 : value));
+  const values = scaled(signal, outside, isFree);
+  if (!values) return null;
+  const mask = maskOf(values, (value) => value > 0.5);
+  const rest = longer(mask) > MIN_LINED ? withoutLines(maskOf(values, (value) => value > 0.25), outside) : mask;
+  const thin = maskOf(mask, (value, i) => value && rest.values[i]);
+  const components = label(thin);
+  const kept = keptParts(components, thin, grey, outside, isFree);
+  if (!kept.length) return null;
+  const lines = maskOf(mask, (value, i) => value && !thin.values[i]);
+  if (any(lines)) {
+    const [around, thick] = [near(lines, 2).values, near(thin, 1).values];
+    values.values.forEach((_, i) => around[i] && !thick[i] && (values.values[i] = 0));
   }
-  return null;
+  const { labels, boxes, areas } = components;
+  const largest = kept.reduce((a, b) => (areas[b] > areas[a] ? b : a));
+  const isKept = new Set(kept);
+  return { values, parts: mapped(labels, (number) => (isKept.has(number) ? number : 0)), boxes: new Map(kept.map((number) => [number, boxes[number]])), largest, dark };
 }
 
 /** Whether the ink is darker than the paper: by its share of the picture and border, and by width. */
@@ -168,7 +150,6 @@ function isDarkOnLight(grey: Grid): [boolean, boolean] {
     const closed = closing(one, USUAL_STROKE).values;
     return one.values.map((value, i) => closed[i] - value);
   });
-  if (Math.max(...thin.map(highest)) < MIN_THIN * (highest(smooth.values) - lowest(smooth.values))) return [byShare, byShare];
   const [ofDark, ofLight] = thin.map((one) => sum(one.map((value) => value * value)));
   return [byShare, ofDark >= ofLight];
 }
@@ -177,7 +158,7 @@ function isDarkOnLight(grey: Grid): [boolean, boolean] {
  * A difference scaled so that paper with its noise is 0, and the inside of a stroke 1; null if nothing stands out. It is
  * then measured without what is beside the paper: a desk has a grain.
  */
-function scaled(signal: Grid, outside: Grid, isNoisy: boolean): { values: Grid; contrast: number } | null {
+function scaled(signal: Grid, outside: Grid, isNoisy: boolean): Grid | null {
   const step = Math.max(1, Math.floor(longer(signal) / 128));
   const [values, beside] = [thinned(signal, step).values, thinned(outside, step).values];
   const share = sum(beside) / beside.length;
@@ -186,8 +167,7 @@ function scaled(signal: Grid, outside: Grid, isNoisy: boolean): { values: Grid; 
   if (!found) return null;
   const { paper, floor, contrast } = found;
   const range = Math.fround(contrast - floor);
-  const ink = mapped(signal, (value) => Math.min(1, Math.max(0, Math.fround(Math.fround(value - paper) - Math.fround(floor)) / range)));
-  return { values: ink, contrast };
+  return mapped(signal, (value) => Math.min(1, Math.max(0, Math.fround(Math.fround(value - paper) - Math.fround(floor)) / range)));
 }
 
 /** The level of paper, and above it that of its noise and that of strokes; null without strokes. */

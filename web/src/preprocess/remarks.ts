@@ -15,10 +15,8 @@ const [MAX_DEVIATION, MAX_BENT_DEVIATION, MAX_UNEVENNESS] = [0.06, 0.12, 0.05]; 
 const [MAX_RULED_BREADTH, MAX_RULED_SLANT, MAX_RULED_HEIGHT] = [0.22, 14, 0.25]; // limits of such a stroke for a 1; of slant and height, beyond those of digits beside it
 const [MIN_ROW, MIN_ROWS] = [0.25, 10]; // ink of a row that counts, in pixels; such rows of a stroke
 const MAX_POLYGON_MARGIN = 0.2; // from a polygon's inside to each end of the ink, relative to the ink
-const MIN_INSIDE = 12; // of each side of the inside
 const DIRECTIONS = 16;
 const MIN_SHARE = [[4, 0.9], [5, 0.955]]; // area of the largest polygon with so many corners in a loop, relative to the loop's convex hull
-const MAX_FILLED = 0.85; // of its bounding box; printed zeros may be rectangles
 
 /**
  * Whether ink is a single stroke too slanted, bent or straight to be a handwritten 1. `usualSlant` is the median slant
@@ -94,17 +92,16 @@ export function numLoops(core: Grid): number {
   return labelFree(core).areas.filter((area) => area > 0 && area >= MIN_LOOP * core.values.length).length - 1; // without the outside
 }
 
-/** Whether ink, cut to its bounding box, is the outline of a polygon without upright sides. */
+/** Whether ink, cut to its bounding box, is the outline of a polygon. */
 export function isPolygon(core: Grid): boolean {
   const { labels, areas } = labelFree(core);
   const largest = areas.indexOf(Math.max(...areas.slice(2)), 2);
   if (largest < 0) return false;
   const inside = maskOf(labels, (number) => number === largest);
   const box = boxOf(inside); // in a frame of one pixel
-  const [wide, high] = [widthOf(box), heightOf(box)];
   const [across, down] = [MAX_POLYGON_MARGIN * core.width, MAX_POLYGON_MARGIN * core.height];
   const isWhole = box[0] - 1 <= across && box[1] - 1 <= down && core.width + 1 - box[2] <= across && core.height + 1 - box[3] <= down;
-  if (!isWhole || Math.min(wide, high) < MIN_INSIDE || areas[largest] >= MAX_FILLED * wide * high) return false;
+  if (!isWhole) return false;
   const points: Point[] = [];
   inside.values.forEach((value, i) => value && points.push([i % inside.width, Math.floor(i / inside.width)]));
   const extreme = Array.from({ length: DIRECTIONS }, (_, n) => {

@@ -1,8 +1,9 @@
 // The text page's data: the forward pass of a sentence, and variants of the sentence.
 
+import { headName } from "../draw/geometry";
+import { row } from "../engine/arithmetic";
 import { meanOf } from "../engine/influence";
 import { encode, forwardText, likeliest, MASK, splitWords, type TextModel, type TextRun } from "../engine/text";
-import { MEAN } from "./state";
 
 export const ENDINGS = ["hungry", "tired", "round", "shiny", "fast", "small"];
 const PRONOUN = "it";
@@ -37,10 +38,14 @@ function partsOf(sentence: string): RegExpExecArray | null {
   return FRAME.exec(splitWords(whole(sentence)).join(" "));
 }
 
-/** The weights of a head, or the mean of all heads. */
-export function weightsOf(run: TextRun, layer: number, head: number): Float64Array {
-  const { heads } = run.layers[layer];
-  return head === MEAN ? meanOf(heads.map(({ weights }) => weights)) : heads[head].weights;
+/** The weights of every layer: their mean over the heads, and those of each head. */
+export function headsOf({ layers }: TextRun, words: number) {
+  const rowsOf = (weights: Float64Array) => Array.from({ length: words }, (_, query) => row(weights, query, words));
+  return layers.flatMap(({ heads }, place) => {
+    const layer = `L${place + 1}`;
+    const mean = { layer, head: "Mean", label: `${layer}, mean of heads`, weights: rowsOf(meanOf(heads.map(({ weights }) => weights))) };
+    return [mean, ...heads.map(({ weights }, head) => ({ layer, head: `H${head + 1}`, label: headName(place, head), weights: rowsOf(weights) }))];
+  });
 }
 
 /** With another last word; null for a sentence of another kind. */

@@ -12,7 +12,8 @@ import { Formula, Frac } from "../parts/formula";
 import { Matrix } from "../parts/matrix";
 import { pairLabel, ScaleChoice, SignedScale, WeightScale } from "../parts/scale";
 import { Term } from "../parts/term";
-import { isUnscaled, SCALE_MODES, TEMPERATURES } from "../state/state";
+import type { Result } from "../state/result";
+import { isUnscaled, SCALE_MODES, TEMPERATURES, trainedState } from "../state/state";
 import { chosenHead, current, shownPair, store } from "../state/store";
 import { Effect, Frame, isOpen, sentence, strongest, Try } from "./frame";
 
@@ -119,7 +120,7 @@ export function QkvStep() {
       }
     >
       <div class="strips">
-        <VectorStrip name={`token, ${embedDim} numbers`} values={input} domain={largestSize(input) || 1} />
+        <VectorStrip name={`LN(x), ${embedDim} numbers`} values={input} domain={largestSize(input) || 1} />
       </div>
       {(["q", "k", "v"] as const).map((kind, i) => (
         <VectorBars key={kind} kind={kind} name={kind} values={vectors[i]} domain={largestSize(...vectors) || 1} height={38} label={`${["Query", "Key", "Value"][i]} of ${token}`} />
@@ -158,7 +159,7 @@ export function ScoresStep() {
       {!isAsking && (
         <>
           <VectorBars kind="product" name="q·k" values={products} domain={largestSize(products) || 1} upTo={player.at} height={32} label="Products" />
-          <VectorBars kind="waterfall" name="Σ" values={products} upTo={player.at} height={66} label={`Sum of the products: ${decimal(pair.score)}`} />
+          <VectorBars kind="waterfall" name="Σ" values={products} upTo={player.at} height={54} label={`Sum of the products: ${decimal(pair.score)}`} />
           <div class="row">
             <Player player={player} label="Add up the products" text={`${player.at} of ${config.headDim}`} />
             <TableButton
@@ -196,6 +197,7 @@ export function ScaleStep() {
   const shown = pair.scores.map((score) => score * shrunk);
   const [raw, now] = [softmax(pair.scores), softmax(shown)];
   const root = config.attentionScale === "sqrt";
+  const unscaled = store.resultOf({ ...store.state.value, ...trainedState(), temperature: unscaledTemperature(config) });
   return (
     <Frame
       title={root ? "Dividing by √d keeps the weight from going to one key alone" : "Scores are scaled before softmax"}
@@ -206,7 +208,9 @@ export function ScaleStep() {
       }
       formula={
         <Formula>
-          {root && !isOff ? (
+          {isOff ? (
+            `*q_${q} · *k_${k}`
+          ) : root ? (
             <><Frac top={`*q_${q} · *k_${k}`} bottom="√d" /><mo>=</mo><Frac top={decimal(pair.score)} bottom={`√${config.headDim}`} /></>
           ) : (
             <mn>{decimal(pair.score)}</mn>
@@ -228,8 +232,8 @@ export function ScaleStep() {
           id: "unscaled",
           text: "What if the trained model runs without the division, in every layer?",
           options: ["the prediction stays", "the prediction changes"],
-          correct: staysUnscaled() ? 0 : 1,
-          explain: "Nearly all weight goes to one key: each query takes the value of one token alone. The model was trained with the division, so its weights do not fit scores of that size.",
+          correct: store.trained.value.prediction?.best === unscaled.prediction?.best ? 0 : 1,
+          explain: `On average over all rows of all heads, the largest weight is ${percent(meanLargest(store.trained.value))} with the division, ${percent(meanLargest(unscaled))} without it. The model was trained with the division, and not for such rows.`,
         }
       }
       trial={
@@ -269,10 +273,12 @@ export function ScaleStep() {
   );
 }
 
-/** Whether the trained model makes the same prediction without scaling. */
-function staysUnscaled(): boolean {
-  const without = store.resultOf({ ...store.state.value, temperature: unscaledTemperature(store.config) });
-  return store.trained.value.prediction?.best === without.prediction?.best;
+/** The largest weight of a row, on average over all rows of all heads. */
+function meanLargest({ run }: Result): number {
+  const heads = run?.layers.flatMap((layer) => layer.heads.map(({ weights }) => weights)) ?? [];
+  const { tokens } = store.config;
+  const rows = heads.flatMap((weights) => Array.from({ length: tokens }, (_, query) => Math.max(...row(weights, query, tokens))));
+  return rows.reduce((sum, largest) => sum + largest, 0) / rows.length;
 }
 
 const BRACKETS = [
@@ -397,7 +403,6 @@ function AllRows() {
         label={`${before ? "Difference of attention weights" : "Attention weights"}, ${name}`}
         rows={names}
         columns={names}
-        class={tokens > 20 ? "dense" : ""}
         colourAt={(q, k) => (before ? signedColour(change(q, k), 1) : weightColour(at(q, k), scale, even, largest))}
         textAt={(q, k) => {
           const isWritten = before ? Math.abs(change(q, k)) >= 0.1 : at(q, k) >= 1.6 * even;

@@ -37,7 +37,7 @@ export function DrawStep() {
           <Examples />
           <PictureButton read={drop.read} error={drop.error} />
         </section>
-        <Seen />
+        <ModelInput />
         <Predicted />
       </div>
     </>
@@ -48,7 +48,7 @@ const PER_LAYER = 650; // milliseconds
 const MAX_LINES = 48; // of a layer
 
 /** The model input with the lines of the chosen patch or, played, the strongest lines of one layer after the other. */
-function Seen() {
+function ModelInput() {
   const { config, result, flow } = store;
   const { depth, numHeads, patches, patchShape, tokens } = config;
   const { run } = result.value;
@@ -72,7 +72,7 @@ function Seen() {
     .slice(-MAX_LINES);
   const top = lines.at(-1);
   return (
-    <section class="seen" aria-label="Model input">
+    <section class="model-input" aria-label="Model input">
       <h3>Model input</h3>
       {at > 0 ? (
         <DigitRail
@@ -80,7 +80,7 @@ function Seen() {
           readout={
             <>
               <b>Layer {at} of {depth}:</b>{" "}
-              {top ? `${tokenName(top.query, config)} takes the largest share, ${percent(top.weight)}, from ${tokenName(top.token, config)}.` : "all patches take about the same from each."}
+              {top ? `the largest weight, ${percent(top.weight)}, is that of ${tokenName(top.query, config)} on ${tokenName(top.token, config)}.` : "all weights are about equal."}
             </>
           }
         />

@@ -2,6 +2,7 @@
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
+import { InkCanvas } from "../draw/canvas";
 import { largestSize, roundDomain } from "../draw/colours";
 import { percent, signed } from "../draw/numbers";
 import { lastLayer, planShapley, rollout } from "../engine/influence";
@@ -40,7 +41,7 @@ export function Gallery() {
               aria-pressed={one === open}
               onClick={() => store.set({ ...trainedState(), ...one.state(store.payload, config), case: i + 1 })}
             >
-              <Drawing strokes={one.state(store.payload, config).strokes ?? []} />
+              {config.readsDigits ? <Drawing strokes={one.state(store.payload, config).strokes ?? []} /> : <InkCanvas ink={store.shown.value.ink} config={config} />}
               <b>{one.title}</b>
               <span>{one.question}</span>
             </button>

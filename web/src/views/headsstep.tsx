@@ -6,7 +6,7 @@ import { argmax } from "../engine/arithmetic";
 import { measureHead, type Measures } from "../engine/influence";
 import { logOdds } from "../engine/predict";
 import { Table, TableButton, Toggle } from "../parts/controls";
-import { gridEvents, moved } from "../parts/matrix";
+import { gridEvents } from "../parts/grid";
 import { Term } from "../parts/term";
 import { toggled } from "../state/state";
 import { current, store } from "../state/store";
@@ -33,7 +33,8 @@ export function HeadsStep() {
     }),
   );
   const now = heads[nowLayer * numHeads + nowHead];
-  const measures = measureHead(now.weights, config, blank);
+  const found = measureHead(now.weights, config, blank);
+  const measures = MEASURES.filter(({ name }) => name !== "blank" || config.readsDigits);
   return (
     <Frame
       title={`${depth * numHeads} heads, side by side`}
@@ -49,10 +50,6 @@ export function HeadsStep() {
             name: "place",
             isPicker: true,
             choose: (place) => store.pickHead(Math.floor(place / numHeads), place % numHeads),
-            next: (event, place) => {
-              const to = moved(event, [Math.floor(place / numHeads), place % numHeads], depth, numHeads);
-              return to && to[0] * numHeads + to[1];
-            },
           })}
         >
           {run.layers.map((_, row) => (
@@ -84,7 +81,7 @@ export function HeadsStep() {
           <Table
             caption={now.name + (roles ? `: ${roles[now.place]}` : "")}
             columns={["measure", "here"]}
-            rows={MEASURES.map(({ name, text, write }) => [text, write(measures[name])])}
+            rows={measures.map(({ name, text, write }) => [text, write(found[name])])}
           />
           <Question
             id={`head ${now.place}`}
@@ -109,11 +106,11 @@ export function HeadsStep() {
           </p>
           <TableButton
             caption="Measures of every head for this picture"
-            columns={["head", ...MEASURES.map(({ text }) => text), "removed, log-odds", ...(roles ? ["role"] : [])]}
+            columns={["head", ...measures.map(({ text }) => text), "removed, log-odds", ...(roles ? ["role"] : [])]}
             rows={() =>
               heads.map(({ name, place, weights, change }) => {
-                const found = measureHead(weights, config, blank);
-                const written = MEASURES.map((measure) => measure.write(found[measure.name]));
+                const all = measureHead(weights, config, blank);
+                const written = measures.map((measure) => measure.write(all[measure.name]));
                 return [name, ...written, change === null ? "…" : signed(change), ...(roles ? [roles[place]] : [])];
               })
             }

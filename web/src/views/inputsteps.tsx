@@ -6,14 +6,15 @@ import { largestSize, type Colour } from "../draw/colours";
 import { GROUND, InkCanvas, NumberCanvas, inkColour } from "../draw/canvas";
 import { tokenName, tokenShort } from "../draw/geometry";
 import { decimal, scientific } from "../draw/numbers";
-import { largestDifference, norm, row } from "../engine/arithmetic";
+import { argmax, largestDifference, norm, row } from "../engine/arithmetic";
 import type { Config } from "../engine/config";
 import { cutPatches } from "../engine/patches";
 import { VectorStrip } from "../parts/bars";
 import { Term } from "../parts/term";
 import { Slider, TableButton, Toggle, usePlayer } from "../parts/controls";
 import { Formula } from "../parts/formula";
-import { gridEvents, moved } from "../parts/matrix";
+import { gridEvents } from "../parts/grid";
+import { CanvasMatrix } from "../parts/matrix";
 import { toggled } from "../state/state";
 import { current, store } from "../state/store";
 import { Change, Effect, Frame, Try } from "./frame";
@@ -23,9 +24,19 @@ export function PixelsStep() {
   const { config, ink, inputs, strokes, images, centred } = current();
   const { imageShape, inChannels, readsDigits } = config;
   const [high, wide] = imageShape;
-  const [place, setPlace] = useState<[number, number] | null>(null);
+  const [chosen, choose] = useState<[number, number]>(() => {
+    const brightest = argmax(ink) % (high * wide);
+    return [Math.floor(brightest / wide), brightest % wide];
+  });
+  const [hover, setHover] = useState<[number, number] | null>(null);
+  const shown = hover ?? chosen;
+  const size = { width: `${Math.min(100, (100 * wide) / high)}%` }; // at most as high as a square
   const [x, y] = massCentre(ink, config);
   const count = high * wide * inChannels;
+  const nameAt = (line: number, column: number): string => {
+    const values = Array.from({ length: inChannels }, (_, channel) => decimal(ink[(channel * high + line) * wide + column]));
+    return `Row ${line + 1}, column ${column + 1}: ${values.join(", ")}`;
+  };
   return (
     <Frame
       title={`The picture becomes ${count} numbers`}
@@ -41,7 +52,7 @@ export function PixelsStep() {
         <>
           <h3>{images.length ? "Your picture" : "Your drawing"}</h3>
           {images.length ? (
-            <InkCanvas ink={inputs[0]} config={config} class="slide" label="Picture" />
+            <div style={size}><InkCanvas ink={inputs[0]} config={config} class="slide" label="Picture" /></div>
           ) : (
             <Drawing strokes={strokes} label="Your drawing" />
           )}
@@ -50,31 +61,33 @@ export function PixelsStep() {
               <Toggle on={centred} toggle={() => store.set({ centred: !centred })}>Scale and centre</Toggle>
             </Try>
           )}
-          <button type="button" onClick={() => store.go("draw")}>Draw another</button>
+          <button type="button" onClick={() => store.go("draw")}>{readsDigits ? "Draw another" : "Choose another"}</button>
         </>
       }
     >
       <div class="pixels">
-        <div class="pixel-holder">
-          <InkCanvas class="slide" ink={ink} config={config} label={`Model input: ${high} by ${wide} pixels`} />
-          <svg viewBox={`0 0 ${wide} ${high}`} class="over" aria-hidden="true"
-            onPointerMove={(event) => {
-              const box = event.currentTarget.getBoundingClientRect();
-              const at = [((event.clientY - box.top) / box.height) * high, ((event.clientX - box.left) / box.width) * wide];
-              setPlace([Math.min(high - 1, Math.max(0, Math.floor(at[0]))), Math.min(wide - 1, Math.max(0, Math.floor(at[1])))]);
-            }}
-            onPointerLeave={() => setPlace(null)}
-          >
-            <rect x={0} y={0} width={wide} height={high} fill="transparent" />
-            {readsDigits && <path class="centre" d={`M${x - 1} ${y}h2M${x} ${y - 1}v2`} />}
-            {place && <rect class="pixel" x={place[1]} y={place[0]} width={1} height={1} />}
-          </svg>
+        <div class="pixel-holder" style={size}>
+          <CanvasMatrix
+            label={`Model input: ${high} by ${wide} pixels. Arrow keys move between them`}
+            rows={new Array(high).fill("")}
+            columns={new Array(wide).fill("")}
+            colourAt={(line, column) => inkColour(ink, line * wide + column, config)}
+            nameAt={nameAt}
+            chosen={chosen}
+            shown={shown}
+            drawn={ink}
+            choose={(...place) => choose(place)}
+            hover={setHover}
+          />
+          {readsDigits && (
+            <svg viewBox={`0 0 ${wide} ${high}`} class="over" aria-hidden="true">
+              <path class="centre" d={`M${x - 1} ${y}h2M${x} ${y - 1}v2`} />
+            </svg>
+          )}
         </div>
         <div class="aside">
           <p class="readout">
-            {place === null && "Point at or touch a pixel to read its number."}
-            {place && <>Row {place[0] + 1}, column {place[1] + 1}: <b>{decimal(ink[place[0] * wide + place[1]])}</b></>}
-            {place && (readsDigits ? " of full ink (0 is paper, 1 is ink)" : " in the first channel")}
+            <b>{nameAt(...shown)}</b>{readsDigits ? " (0 is paper, 1 is full ink)" : inChannels === 3 && " (red, green, blue)"}. Point at a pixel, or use the arrow keys in the picture.
           </p>
           {readsDigits && (
             <p class="small">
@@ -116,11 +129,6 @@ export function PatchesStep() {
     name: "piece",
     isPicker: true,
     choose: (patch) => store.set({ query: patch + numPrefixTokens }),
-    next: (event, patch) => {
-      const across = patch < player.at ? half : columns;
-      const to = moved(event, [Math.floor(patch / across), patch % across], Math.ceil(patches / across), across);
-      return to && Math.min(patches - 1, to[0] * across + to[1]);
-    },
   });
   return (
     <Frame

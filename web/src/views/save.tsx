@@ -3,11 +3,12 @@
 import { render, type ComponentChildren } from "preact";
 
 import { inkColour } from "../draw/canvas";
-import { css, shareColour, weightColour, type ScaleMode } from "../draw/colours";
+import { css, weightColour, type ScaleMode } from "../draw/colours";
 import { arcs, headName, middle, tokenName, tokenShort } from "../draw/geometry";
-import { decimal, exactPercent, percent } from "../draw/numbers";
+import { exactPercent, percent } from "../draw/numbers";
 import { argmax, row } from "../engine/arithmetic";
 import type { Config } from "../engine/config";
+import { Arcs } from "../parts/digitmap";
 import { sentenceOf } from "../parts/prediction";
 import { chosenHead, store } from "../state/store";
 import { weightTable } from "./attentionsteps";
@@ -112,7 +113,6 @@ function Figure(props: Props) {
 function Digit({ config, ink, query, shares, high }: Props & { shares: Float64Array; high: number }) {
   const { grid: [rows, columns], imageShape, tokens, patches } = config;
   const [wide, tall] = [SIDE / columns, high / rows];
-  const [x, y] = middle(query, config);
   const lines = [...Array(columns).keys()].map((i) => `M${i * wide} 0V${high}`).concat([...Array(rows).keys()].map((i) => `M0 ${i * tall}H${SIDE}`));
   return (
     <>
@@ -121,22 +121,10 @@ function Digit({ config, ink, query, shares, high }: Props & { shares: Float64Ar
       ))}
       <path d={lines.join("")} stroke="#ffffff" stroke-opacity={0.25} fill="none" />
       {Array.from({ length: patches }, (_, patch) => (
-        <text x={(patch % columns) * wide + 4} y={Math.floor(patch / columns) * tall + 13} fill="#c9d1dc">{patch + 1}</text>
+        <text x={(patch % columns) * wide + 4} y={Math.floor(patch / columns) * tall + 13} fill="#c9d1dc" stroke="#0d1117" stroke-width={3} paint-order="stroke">{patch + 1}</text>
       ))}
       <g transform={`scale(${wide} ${tall})`}>
-        {arcs(query, shares, config, 1 / tokens / 2).map(({ path, end, width, weight }) => {
-          const colour = css(shareColour(Math.max(weight, 0.16)));
-          return (
-            <>
-              {path && <path d={path} fill="none" stroke={colour} stroke-width={width} stroke-linecap="round" />}
-              <circle cx={end[0]} cy={end[1]} r={Math.max(0.05, width * 0.72)} fill={colour} />
-              {weight >= 1.6 / tokens && (
-                <text x={end[0]} y={end[1] + 0.4} font-size={0.17} text-anchor="middle" fill="#ffffff">{decimal(weight * 100, 0)}%</text>
-              )}
-            </>
-          );
-        })}
-        <circle cx={x} cy={y} r={0.13} fill="none" stroke="#ffffff" stroke-width={0.05} />
+        <Arcs shown={arcs(query, shares, config, 1 / tokens / 2)} start={middle(query, config)} from={1.6 / tokens} isBright={config.inChannels >= 3} />
       </g>
     </>
   );

@@ -8,7 +8,7 @@ import { largestSize, shareColour, signedColour } from "../draw/colours";
 import { headName } from "../draw/geometry";
 import { percent } from "../draw/numbers";
 import { labelOf } from "../engine/predict";
-import { gridEvents, moved } from "../parts/matrix";
+import { gridEvents } from "../parts/grid";
 import { STEP_NAMES, STEPS, type Step } from "../state/state";
 import { store } from "../state/store";
 
@@ -35,7 +35,6 @@ export function Strip() {
     name: "stop",
     isPicker: true,
     choose: (stop) => store.go(STEPS[stop]),
-    next: (event, stop) => moved(event, [0, stop], 1, STEPS.length)?.[1] ?? null,
   });
   return (
     <nav class="strip" aria-label="The whole model. Arrow keys move between its steps" ref={strip} {...events}>
@@ -139,10 +138,6 @@ function Layers() {
         name: "head",
         isPicker: true,
         choose: (place) => store.pickHead(Math.floor(place / config.numHeads), place % config.numHeads, IN_LAYERS.includes(step) ? step : "softmax"),
-        next: (event, place) => {
-          const to = moved(event, [place % config.numHeads, Math.floor(place / config.numHeads)], config.numHeads, config.depth);
-          return to && to[1] * config.numHeads + to[0];
-        },
       })}
     >
       {Array.from({ length: config.depth }, (_, layer) => (

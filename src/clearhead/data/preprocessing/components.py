@@ -13,7 +13,7 @@ MIN_LENGTH = 0.025  # of a component that shows that the digit does not touch th
 MIN_WIDTH = 0.012  # of strokes; narrower ones at the border are remains of a desk's edge
 MAX_ALONG_EDGE = 0.8  # share of a stroke that may be where desk and paper meet
 MIN_BESIDE_EDGE = 0.2  # length of strokes, relative to such an edge
-MIN_CROPPED, MAX_CROPPED = 0.6, 2.2  # height relative to others, and aspect, of cropped digits
+MIN_CROPPED = 0.6  # height of cropped digits relative to others
 MAX_CROP_MARGIN = 0.04  # from the ink of a tight crop to each side, relative to it
 MIN_SCAN = 16  # smaller images have no frame
 BORDER = 0.12  # of each side, where the remains of a frame may be
@@ -80,11 +80,9 @@ def _tightly_cropped(
     single line of text, or all four sides.
     """
     sides = np.array([[*(s.start for s in box), *(s.stop for s in box)] for box in boxes]).T
-    top, left, bottom, right = sides
-    heights, widths = bottom - top, right - left
+    heights = sides[2] - sides[0]
     tallest = heights[free[1:]].max(initial=0)
     is_digit = (heights >= MIN_CROPPED * tallest) & (MIN_CROPPED * heights <= tallest)
-    is_digit &= widths <= MAX_CROPPED * heights
     is_line = shape[1] > shape[0] and tallest >= MIN_CROPPED * shape[0]
     if not is_line:  # several lines, each lower than the remains of a frame
         is_digit &= heights <= MIN_CROPPED * shape[0]

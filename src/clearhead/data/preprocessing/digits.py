@@ -192,8 +192,7 @@ def _segments(ink: Grey, core: Mask, scale: int) -> Iterator[tuple[int, int, Dig
 def _search(grey: Grey) -> tuple[Ink, list[Mask]] | None:
     """The ink of the downsampled image, and the components of each digit, the largest first."""
     ink = find_ink(downsample(grey, WORK_SIDE))
-    groups = [] if ink is None else grouped(ink)
-    return None if ink is None or not groups else (ink, groups)
+    return None if ink is None else (ink, grouped(ink))
 
 
 def _compared_with_line(part: Digit, parts: list[Digit]) -> Digit:

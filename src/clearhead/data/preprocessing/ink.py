@@ -37,7 +37,6 @@ SMALL_SIDE = 48  # smaller images are scans of one digit: no desk
 MIN_SLOPE, MAX_ROUGHNESS = 0.2, 0.05  # of the light of a scan, relative to the range of grey
 MIN_LINED = 32  # smaller images have no lines
 MAX_STROKE, USUAL_STROKE = 0.35, 0.06  # widths, as fractions of the longer side
-MIN_THIN = 0.15  # of the range of grey: height of thin structures that show which is the ink
 MIN_CONTRAST = 0.08
 GREY_LEVEL = 1 / 255
 MIN_SIGNAL = 6.0  # difference of ink from paper, in standard deviations of the noise
@@ -45,7 +44,6 @@ MIN_STROKES = 7.0  # length of strokes in widths; what is shorter may be a sheet
 MIN_ELONGATION = 2.7  # the same; what is shorter is a solid patch
 MIN_FILLED = 0.65  # share of its bounding box that a sheet fills
 MAX_OUTSIDE = 0.9  # share of the image that may be beside the paper
-MIN_FADING = 0.3  # contrast of strokes, relative to that of lines that hid them
 
 
 @dataclass(frozen=True)
@@ -145,13 +143,8 @@ def _evenly_lit(grey: Grey) -> Grey:
     rows, columns = np.mgrid[-1 : 1 : grey.shape[0] * 1j, -1 : 1 : grey.shape[1] * 1j]
     places = np.stack([np.ones_like(rows), rows, columns], axis=-1)
     known, values = places[~inside], grey[~inside]
-    for _ in range(3):  # each without what differs, which is the ink of neighbours
-        plane = np.linalg.lstsq(known, values, rcond=None)[0]
-        error = np.abs(values - known @ plane)
-        kept = error <= 3 * median(error) + GREY_LEVEL
-        known, values = known[kept], values[kept]
-    is_plane = median(np.abs(grey[~inside] - places[~inside] @ plane)) < MAX_ROUGHNESS * span
-    if not is_plane:
+    plane = np.linalg.lstsq(known, values, rcond=None)[0]
+    if median(np.abs(values - known @ plane)) >= MAX_ROUGHNESS * span:
         return grey
     return np.asarray(np.clip(grey - places[..., 1:] @ plane[1:], 0, 1), dtype=np.float32)
 
@@ -166,7 +159,7 @@ def _inside(grey: Grey, ink: Ink) -> Ink | None:
         return None
     sheet = np.where(patch, grey[box], np.float32(np.median(grey[box][patch])))
     found = _find_ink(sheet, dark=not ink.dark) or _find_ink(sheet, dark=ink.dark)
-    if found is None or found.elongation < ink.elongation:
+    if found is None:
         return None
     values, labels = np.zeros_like(ink.values), np.zeros_like(parts)
     values[box], labels[box] = found.values, found.parts
@@ -180,26 +173,22 @@ def _strokes(grey: Grey, background: Grey, dark: bool, is_free: bool) -> Ink | N
     if dark:
         signal = signal / np.maximum(background, max(0.4 * level, 0.05))
     outside = background < 0.75 * level
-    first = 0.0
-    for _ in range(3):
-        values, contrast = _scaled(signal, outside, is_free)
-        first = max(first, contrast)
-        if contrast == 0 or contrast < MIN_FADING * first:
-            return None
-        mask = values > 0.5
-        thin = mask
-        if max(mask.shape) > MIN_LINED:
-            faint = values > 0.25
-            thin = mask & (without_lines(faint, outside) | ~faint)
-        parts = free_components(thin, grey, outside, is_free)
-        if parts.any():
-            lines = mask & ~thin
-            if lines.any():
-                soft = near(lines, 2) & ~near(thin, 1)
-                values[soft] = 0
-            return Ink(values, parts, dark)
-        signal = np.where(near(mask, 2), 0, signal)
-    return None
+    values = _scaled(signal, outside, is_free)
+    if values is None:
+        return None
+    mask = values > 0.5
+    thin = mask
+    if max(mask.shape) > MIN_LINED:
+        faint = values > 0.25
+        thin = mask & (without_lines(faint, outside) | ~faint)
+    parts = free_components(thin, grey, outside, is_free)
+    if not parts.any():
+        return None
+    lines = mask & ~thin
+    if lines.any():
+        soft = near(lines, 2) & ~near(thin, 1)
+        values[soft] = 0
+    return Ink(values, parts, dark)
 
 
 def is_dark_on_light(grey: Grey) -> tuple[bool, bool]:
@@ -217,18 +206,14 @@ def is_dark_on_light(grey: Grey) -> tuple[bool, bool]:
     small = ndimage.uniform_filter(small, 3, mode="nearest")
     both = np.stack([small, 1 - small])
     dark, light = closing(both, USUAL_STROKE) - both
-    if max(float(dark.max()), float(light.max())) < MIN_THIN * float(np.ptp(small)):
-        return by_share, by_share
     return by_share, bool((dark**2).sum() >= (light**2).sum())
 
 
-def _scaled(signal: Grey, outside: Mask, is_noisy: bool) -> tuple[Grey, float]:
+def _scaled(signal: Grey, outside: Mask, is_noisy: bool) -> Grey | None:
     """A difference scaled so that paper with its noise is 0, and the inside of a stroke 1.
 
-    If nothing stands out, it is measured without what is beside the paper: a desk has a grain.
-
-    Returns:
-        The ink and its contrast, which is 0 if nothing stands out from the noise.
+    If nothing stands out, the levels are measured again without what is beside the paper, since a
+    desk has a grain; None if still nothing does.
     """
     step = max(1, max(signal.shape) // 128)
     sample, beside = signal[::step, ::step], outside[::step, ::step]
@@ -237,8 +222,8 @@ def _scaled(signal: Grey, outside: Mask, is_noisy: bool) -> tuple[Grey, float]:
         paper, floor, contrast = _levels(np.sort(values, axis=None), is_noisy)
         if contrast > 0:
             scaled = (signal - paper - floor) / (contrast - floor)
-            return np.asarray(np.clip(scaled, 0, 1), dtype=np.float32), contrast
-    return signal, 0.0
+            return np.asarray(np.clip(scaled, 0, 1), dtype=np.float32)
+    return None
 
 
 def _levels(ordered: Float[ndarray, " pixels"], is_noisy: bool) -> tuple[float, float, float]:

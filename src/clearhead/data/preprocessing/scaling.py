@@ -5,6 +5,7 @@ pixels, and shifted by whole pixels until its centre of mass is in the middle, a
 indices.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -31,7 +32,8 @@ MIN_STROKE, NORMAL_STROKE, MAX_STROKE = 1.3, 2.0, 4.0
 
 def as_in_mnist(ink: Grey) -> Float[ndarray, "28 28"]:
     """Scale and centre the ink of one digit, which is in [0, 1] and cut to its bounding box."""
-    return _centred(_to_ink_side(ink))
+    # Symmetric ink is often half a pixel from 14.0.
+    return to_middle(_to_ink_side(ink), (SIDE, SIDE), MIN_INK, lambda x: round(round(x, 4)))
 
 
 def _to_ink_side(ink: Grey) -> Grey:
@@ -97,21 +99,29 @@ def _scaled_to(ink: Grey, side: int) -> Grey:
     return resize_area(ink, high, wide)
 
 
-def _centred(ink: Grey) -> Float[ndarray, "28 28"]:
-    """On 28 × 28 pixels, with the centre of mass as near to 14.0 as whole pixels allow.
+def to_middle(
+    ink: Float[ndarray, "height width"],
+    size: tuple[int, int],
+    above: float,
+    whole: Callable[[float], int],
+) -> Float[ndarray, "high wide"]:
+    """On an image of this size, its centre of mass as near to the middle as whole pixels allow.
 
-    Only faint ink may be cut off.
+    Args:
+        ink: In [0, 1].
+        size: Height and width of the image.
+        above: Only ink up to this value may be cut off.
+        whole: Rounds the shift.
     """
-    canvas = np.zeros((3 * SIDE, 3 * SIDE), dtype=np.float32)
+    canvas = np.zeros([3 * length for length in size], dtype=ink.dtype)
     place = []
-    for axis, solid in enumerate(box_of(ink > MIN_INK)):
+    for axis, (solid, length) in enumerate(zip(box_of(ink > above), size, strict=True)):
         mass = ink.sum(axis=1 - axis)
         middle = float((mass * np.arange(len(mass))).sum() / mass.sum())
-        shift = round(round(CENTRE - middle, 4))  # symmetric ink is often half a pixel from 14.0
-        place.append(min(max(shift, -solid.start), SIDE - solid.stop))
-    top, left = (SIDE + shift for shift in place)
-    canvas[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
-    return canvas[SIDE:-SIDE, SIDE:-SIDE]
+        shift = min(max(whole(length / 2 - middle), -solid.start), length - solid.stop)
+        place.append(slice(length + shift, length + shift + len(mass)))
+    canvas[tuple(place)] = ink
+    return canvas[size[0] : -size[0], size[1] : -size[1]]
 
 
 def resize_area(

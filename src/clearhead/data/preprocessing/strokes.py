@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
+from clearhead.data.preprocessing.scaling import to_middle
 from clearhead.errors import InputError
 
 SAMPLES = 8  # per pixel, along each axis
@@ -53,7 +54,7 @@ def rasterise(
     side = max(high[0] - low[0], high[1] - low[1])
     scale = (INK_SHARE * min(size) - pen) / side if side > 0 else 1.0
     ink = _ink([_moved(stroke, tuple(low), scale, pen / 2) for stroke in strokes], pen, size)
-    return _centred(ink)
+    return to_middle(ink, size, 0, lambda x: math.floor(x + 0.5))
 
 
 def _moved(stroke: Stroke, origin: Point, scale: float, margin: float) -> list[Point]:
@@ -90,16 +91,3 @@ def _samples_near(start: float, end: float, radius: float, count: int) -> slice:
     first = math.floor((min(start, end) - radius) * SAMPLES) - 1
     last = math.ceil((max(start, end) + radius) * SAMPLES) + 1
     return slice(min(max(first, 0), count), min(max(last, 0), count))
-
-
-def _centred(ink: ndarray) -> ndarray:
-    """Shifted by whole pixels to the middle, as far as all ink stays on the image."""
-    moved = ink
-    for axis, length in enumerate(ink.shape):
-        mass = ink.sum(axis=1 - axis)
-        filled = np.flatnonzero(mass)
-        middle = float((mass * np.arange(length)).sum()) / float(mass.sum())
-        shift = math.floor(length / 2 - middle + 0.5)
-        shift = min(max(shift, -int(filled[0])), length - 1 - int(filled[-1]))
-        moved = np.roll(moved, shift, axis=axis)
-    return np.asarray(moved)

@@ -27,7 +27,7 @@ def may_be_several(shape: tuple[int, ...]) -> bool:
 
 
 def cuts(ink: Float[ndarray, "height width"]) -> list[Mask]:
-    """What is to the left of each cut.
+    """Masks of the pixels to the left of each cut.
 
     Args:
         ink: The ink of what may be several digits, cut to its bounding box; in [0, 1].
