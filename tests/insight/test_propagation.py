@@ -262,3 +262,48 @@ def test_scores_without_gradients_of_a_layer_are_refused() -> None:
 def test_a_class_that_does_not_exist_is_refused(target: Any) -> None:
     with pytest.raises(InputError, match=r"one class, or one for each of 2|from 0 to 10"):
         class_relevance(oblong_model(), oblong_images(2), target)
+
+
+class SingleHead(nn.Module):
+    """Attention with one head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.key, self.value = (nn.Linear(12, 4, bias=False) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = self.query(x) @ self.key(x).mT / 2.0
+        return cast(Tensor, scores.softmax(dim=-1) @ self.value(x))
+
+
+class Heads(nn.Module):
+    """One layer with a module for each head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(SingleHead() for _ in range(3))
+        self.projection = nn.Linear(12, 12)
+
+    def forward(self, x: Tensor) -> Tensor:
+        joined = torch.cat([head(x) for head in self.heads], dim=-1)
+        return x + cast(Tensor, self.projection(joined))
+
+
+def test_records_of_the_heads_of_one_layer_are_no_layers_of_rollout() -> None:
+    model = nn.Sequential(Heads(), Heads()).eval()
+    with pytest.warns(match="joined to one"), torch.no_grad(), capture() as recording:
+        model(torch.randn(2, 7, 12))
+    assert recording.joined == tuple(
+        tuple(f"{layer}.heads.{head}" for head in range(3)) for layer in range(2)
+    )
+    with pytest.raises(InputError, match=r"0\.heads\.0, 0\.heads\.1, 0\.heads\.2 are joined"):
+        rollout(recording)
+    weights = [
+        torch.cat([recording[name].weights for name in names], dim=1) for names in recording.joined
+    ]
+    fused = [0.5 * x.double().mean(dim=1) + 0.5 * torch.eye(7) for x in weights]
+    torch.testing.assert_close(rollout(weights), fused[1] @ fused[0])
+    with pytest.warns(match="joined to one"), torch.no_grad(), capture("*.heads.0") as first:
+        model(torch.randn(2, 7, 12))
+    assert first.joined == ()
+    rollout(first)

@@ -26,7 +26,7 @@ from clearhead.insight.metrics import subset_falls
 from clearhead.insight.perturbation import Baseline, default_baseline
 from clearhead.insight.propagation import (
     Readout,
-    check_one_pass,
+    check_layers,
     max_flow,
     read_out,
     rollout,
@@ -175,7 +175,7 @@ class _Task:
     def trace(self) -> _Trace:
         with calls_observed(self.model.modules()) as calls:
             y, _, recording = scored(self.model, self.images, self.classes, layers=self.layers)
-        check_one_pass(recording)
+        check_layers(recording)
         records, gradients = output_gradients(y, recording.records, skip=self.layers is None)
         last = records[-1]
         check_tokens(self.grid, square_weights(last).shape[-1], last.name)

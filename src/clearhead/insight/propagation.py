@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clearhead.errors import ConfigError, InputError, check_choice
 from clearhead.insight.weights import Records, Weights, name_of, records_of
-from clearhead.recording import AttentionRecord
+from clearhead.recording import AttentionRecord, Recording
 
 HeadFusion = Literal["mean", "max", "min"]
 FUSIONS: dict[str, Callable[..., Tensor]] = {
@@ -115,7 +115,7 @@ def _mixed_with_residual(
         if not 0.0 <= share < 1.0:
             raise ConfigError(f"{name} must be at least 0 and below 1, got {share}")
     check_choice("head_fusion", head_fusion, get_args(HeadFusion))
-    check_one_pass(layers)
+    check_layers(layers)
     for _, every_head in square_layers(layers):
         weights = FUSIONS[head_fusion](every_head, dim=1)
         flat = weights.flatten(1)
@@ -217,10 +217,16 @@ def _identity(x: Tensor) -> Float[Tensor, "tokens tokens"]:
     return torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
 
 
-def check_one_pass(layers: Records) -> None:
-    """Raise `InputError` for a recording of several forward passes."""
+def check_layers(layers: Records) -> None:
+    """Raise `InputError` for several passes, or one layer in several records."""
     if not isinstance(layers, Mapping):
         return
+    if isinstance(layers, Recording) and layers.joined:
+        raise InputError(
+            f"the outputs of {', '.join(layers.joined[0])} are joined in one tensor, as those of "
+            "the heads of one layer; give a list of weights, one tensor a layer: "
+            "torch.cat([recording[name].weights for name in recording.joined[0]], dim=1)"
+        )
     modules = [name.partition("#")[0] for name in layers]
     once = len(set(modules))
     if 1 < once < len(modules) and modules == modules[:once] * (len(modules) // once):

@@ -84,6 +84,7 @@ class capture(AbstractContextManager[Recording]):  # noqa: N801, used like a fun
     ) -> None:
         mode, layer_filter = self._mode, self._filter
         softmaxes, parts, unseen = len(mode.tracker.softmaxes), mode.parts(), mode.unseen()
+        joined = mode.joined()
         mode.clear()
         self._caches.finish()
         recording, refused = self._recording, {name for names in parts.values() for name in names}
@@ -93,6 +94,7 @@ class capture(AbstractContextManager[Recording]):  # noqa: N801, used like a fun
             if layer_filter.keeps(name) and name not in refused
         }
         recording._unseen = tuple(x for x in unseen if layer_filter.may_concern(x[0]))
+        recording._joined = tuple(x for x in joined if recording._records.keys() >= set(x))
         # the caller alone keeps the records alive
         del self._mode, self._recording, self._records, self._caches
         mode.__exit__(kind, error, trace)

@@ -187,6 +187,11 @@ class InterceptionMode(TorchFunctionMode):
             parts |= mode.parts()
         return parts
 
+    def joined(self) -> tuple[tuple[str, ...], ...]:
+        """Names of records whose outputs are joined in one tensor."""
+        in_threads = (names for mode in self._of_threads for names in mode.joined())
+        return (*self._parts.joined.values(), *in_threads)
+
     def unseen(self) -> tuple[tuple[str, str], ...]:
         """Path and reason of what may be attention and is not recorded as a whole."""
         composed = (
@@ -194,8 +199,8 @@ class InterceptionMode(TorchFunctionMode):
             for path, names in self._parts.by_path().items()
         )
         joined = (
-            (path, f"{len(names)} attentions are joined to one, such as single heads")
-            for path, names in self._parts.joined.items()
+            (names[0], f"{len(names)} attentions are joined to one, such as single heads")
+            for names in self._parts.joined.values()
         )
         reasons = ((softmax.module, softmax.unseen()) for softmax in self.tracker.softmaxes)
         path_of = self.call_sites.known_path

@@ -31,6 +31,7 @@ class Recording(Mapping[str, AttentionRecord]):
     def __init__(self, records: Mapping[str, AttentionRecord] | None = None) -> None:
         self._records: dict[str, AttentionRecord] = dict(records or {})
         self._unseen: tuple[tuple[str, str], ...] = ()
+        self._joined: tuple[tuple[str, ...], ...] = ()
 
     @overload
     def __getitem__(self, name: str) -> AttentionRecord: ...
@@ -76,6 +77,14 @@ class Recording(Mapping[str, AttentionRecord]):
         Empty for ordinary attention. `capture` warns where it is not.
         """
         return tuple(f"{path}: {reason}" for path, reason in self._unseen)
+
+    @property
+    def joined(self) -> tuple[tuple[str, ...], ...]:
+        """Names of records whose outputs the model joins in one tensor, as those of single heads.
+
+        `unseen` lists each group by its first name.
+        """
+        return self._joined
 
     def generated(self) -> "Recording":
         """The recording of one `generate()`, with the steps of each layer joined in one record.
