@@ -737,6 +737,34 @@ def test_windows_behind_the_heads() -> None:
     assert_stages(record, expected)
 
 
+class FusedWindows(Windows):
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(q, k, v, scale=SCALE)
+
+
+@pytest.mark.parametrize("model", [Windows(), FusedWindows()])
+@pytest.mark.parametrize("windows", [3, 4])
+@pytest.mark.parametrize("order", [(0, 1, 3, 2, 4), (0, 3, 1, 2, 4)])
+def test_heads_of_a_projection_are_told_apart_from_as_many_windows(
+    model: nn.Module, windows: int, order: tuple[int, ...]
+) -> None:
+    projected = triple(batch=(2, windows, 3))  # batch, windows, heads, tokens, dim
+    tokens_first = (x.transpose(2, 3).contiguous() for x in projected)
+    record, _ = record_one(model, *(x.permute(order) for x in tokens_first))
+    assert_stages(record, attention(*projected))
+
+
+@pytest.mark.parametrize("model", [Windows(), FusedWindows()])
+def test_as_many_windows_as_heads_are_refused_if_memory_does_not_tell_them_apart(
+    model: nn.Module,
+) -> None:
+    q, k, v = triple(batch=(2, 3, 3))
+    with pytest.warns(UserWarning, match="Windows: two of its axes"), ch.capture() as recording:
+        F.scaled_dot_product_attention(Q, K, V)
+        model(q, k, v)
+    assert len(recording) == 1
+
+
 @pytest.mark.parametrize(
     "code",
     [

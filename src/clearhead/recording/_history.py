@@ -263,6 +263,6 @@ class TrackedAttention:
     values: Product
 
     def refuse(self, reason: str) -> None:
-        """Set why it is not recorded."""
+        """Set why it is not recorded, unless that is known."""
         if self.history.softmax is not None:
-            self.history.softmax.refusal = reason
+            self.history.softmax.refusal = self.history.softmax.refusal or reason

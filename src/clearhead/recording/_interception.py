@@ -28,7 +28,13 @@ from clearhead.recording._explicit import OperationTracker
 from clearhead.recording._kernel_calls import Reader, kernel_record
 from clearhead.recording._kernels import WRAPPERS, Kernel
 from clearhead.recording._record import AttentionRecord, map_tensors, with_fields
-from clearhead.recording._record_of_call import FusedCall, explicit_record, fused_record, read_call
+from clearhead.recording._record_of_call import (
+    UNKNOWN_HEADS,
+    FusedCall,
+    explicit_record,
+    fused_record,
+    read_call,
+)
 from clearhead.recording._torch_internals import (
     DisableInterception,
     OperatorOverload,
@@ -258,7 +264,10 @@ class InterceptionMode(TorchFunctionMode):
         site = self.call_sites.here()
         return self._emit(fused_record(call, output, site, func, state), output, site)
 
-    def _emit(self, record: AttentionRecord, output: Tensor, site: CallSite) -> Tensor:
+    def _emit(self, record: AttentionRecord | None, output: Tensor, site: CallSite) -> Tensor:
+        if record is None:
+            self.call_sites.not_intercepted[site.path] = UNKNOWN_HEADS
+            return output
         if is_batched(record.query):
             raise CaptureError(BATCHED)
         with self._lock:

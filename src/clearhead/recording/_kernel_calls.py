@@ -172,6 +172,7 @@ def kernel_record(call: KernelCall, raw_output: Tensor, site: CallSite) -> Atten
             steps.append(Step("mask", masked, (PLACEHOLDER, mask)))
     arguments = (None if steps else mask, 0.0, call.is_causal, call.scale, shares_heads)
     record = fused_record(FusedCall(query, key, value, *arguments), output, site)
+    assert record is not None  # noqa: S101, its query has four axes
     return with_fields(
         record,
         pre_softmax=tuple(steps),

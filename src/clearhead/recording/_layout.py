@@ -120,15 +120,22 @@ def packed_groups(module: nn.Module | None, query: Tensor, key: Tensor) -> int:
     return int(groups) if query.shape[1] * groups == heads else 1
 
 
-def find_heads(module: nn.Module | None, x: Tensor) -> HeadAxes:
+def find_heads(module: nn.Module | None, x: Tensor) -> HeadAxes | None:
     """The axis of the heads of these queries, derived from the module's attributes.
 
     Heads that share an axis with the batch are recognised by the number of heads, and by a last
-    axis as wide as one head.
+    axis as wide as one head. Of two axes with as many entries, as heads and windows may have, the
+    heads are those that lie within one token in memory, as a projection computes them; None if
+    that does not decide.
     """
     count = next((n for n in (_number(module, name) for name in HEADS) if n), None)
     if count is not None and x.dim() == 5:
-        return HeadAxes(before_windows=x.shape[-3] != count == x.shape[1])
+        axes = [axis for axis in (1, 2) if x.shape[axis] == count]
+        if len(axes) == 2 and count > 1:
+            axes = [axis for axis in axes if x.stride(axis) < x.stride(-2)]
+            if len(axes) != 1:
+                return None
+        return HeadAxes(before_windows=axes == [1])
     if count is None or not 3 <= x.dim() <= 4 or x.shape[0] % count:
         return HeadAxes()
     width = _number(module, "embed_dim") or _number(module, "hidden_size")

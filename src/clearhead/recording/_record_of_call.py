@@ -61,12 +61,14 @@ def fused_record(
     call_site: CallSite,
     function: Callable[..., Tensor] = F.scaled_dot_product_attention,
     state: Tensor | None = None,
-) -> AttentionRecord:
-    """The record of a fused call, with its arguments unchanged."""
+) -> AttentionRecord | None:
+    """The record of a fused call, with its arguments unchanged; None if its heads are unknown."""
     dims = output.dim()
     query, key, value = (with_axes(x, dims) for x in (call.query, call.key, call.value))
     groups = packed_groups(call_site.module, query, key) if not call.enable_gqa else 1
     heads = HeadAxes(packed=groups) if groups > 1 else find_heads(call_site.module, query)
+    if heads is None:
+        return None
     scale = default_scale(query.shape[-1]) if call.scale is None else call.scale
     mask = call.attn_mask
     if mask is not None:
@@ -140,6 +142,9 @@ def _same_dropout(
     return weights * kept / (1.0 - float(call["dropout_p"]))
 
 
+UNKNOWN_HEADS = "two of its axes have as many entries as there are heads (such as windows)"
+
+
 def explicit_record(
     tracked: TrackedAttention, raw_output: Tensor, call_site: CallSite
 ) -> AttentionRecord | None:
@@ -151,6 +156,9 @@ def explicit_record(
     history = tracked.history
     product, factors = _softmax_last(history)
     heads = find_heads(call_site.module, product.left)
+    if heads is None:
+        tracked.refuse(UNKNOWN_HEADS)
+        return None
     scale, steps = _leading_scale(product, history)
     mask = _mask(steps) if _is_plain(product, history) else None
     record = AttentionRecord(
