@@ -809,3 +809,11 @@ def test_an_added_mask_that_is_no_float_is_added_as_a_number(
     q, k, v = triple()
     record, _ = record_one(code, q, k, v)
     assert_stages(record, attention(q, k, v, MASK.double(), scale=1.0))
+
+
+@pytest.mark.parametrize("code", [torch.add, lambda x, y: torch.where(MASK, x, y)])
+def test_scores_are_those_of_keys_also_behind_a_term_of_positions(code: Any) -> None:
+    positions = normal(7, 11)
+    record = record_of(lambda q, k, v: code(q @ positions.mT, q @ k.mT).softmax(-1) @ v)
+    assert record.key.equal(K)
+    assert_close(array(record.scores), (Q @ K.mT).numpy())

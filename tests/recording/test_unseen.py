@@ -251,6 +251,10 @@ NOT_RECORDED: dict[str, tuple[Code, str]] = {
         ),
         "other axes",
     ),
+    "scores added to a term of positions in place": (
+        lambda q, k, v: (q @ LOW[:, :7]).add_(q @ k.mT).softmax(-1) @ v,
+        "add_",
+    ),
     "softmax over a batch axis": (over_states, "other axes"),
     "views of weights": (lambda q, k, v: changed_in_part((q @ k.mT).softmax(-1)) @ v, "zero_"),
     "views of scores": (lambda q, k, v: changed_in_part(q @ k.mT).softmax(-1) @ v, "zero_"),

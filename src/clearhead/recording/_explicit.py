@@ -47,6 +47,7 @@ from clearhead.recording._torch_internals import graph_task, storage_of
 PAIRED = products.MULTIPLY | {"addcmul"}
 VIEWS = LAYOUT | CASTS | frozenset("__getitem__ __get__ chunk split unbind narrow".split())
 JOINING = frozenset("cat concat concatenate stack hstack dstack".split())
+ADDING = frozenset("add __add__ __radd__ add_ __iadd__ where".split())
 MAX_HISTORY = 64
 DEFORMABLE = "its weights depend on the query alone, and values are sampled (deformable attention)"
 
@@ -114,6 +115,14 @@ class OperationTracker:
         target = kwargs.get("out", args[0] if args and is_in_place(name) else None)
         others = self._in_memory_of(target)
         followed = next(self._followed(args, kwargs), None)
+        if name in ADDING and followed is not None:
+            main = max(self._followed(args, kwargs), key=self._rank)
+            if main is not followed and is_in_place(name):
+                result = function(*args, **kwargs)
+                self._histories.forget(followed)
+                self._note_other_scores(f"{name} of products of other tensors", result)
+                return result, None
+            followed = main
         if followed is None:
             result = function(*args, **kwargs)
             self._forget(others, name)
@@ -142,6 +151,17 @@ class OperationTracker:
         for table in vars(self).values():
             if isinstance(table, WeakTable):
                 table.clear()
+
+    def _rank(self, x: Tensor) -> int:
+        """The axes that both factors of scores have; a term of positions often has fewer."""
+        history = self._histories.of(x)
+        if (
+            history is None
+            or history.form != "scores"
+            or any(map(self._is_learned, history.product[:2]))
+        ):
+            return 0
+        return min(y.dim() for y in history.product[:2])
 
     def _keep(self, x: Tensor, history: History) -> None:
         if len(history.pre_softmax) + len(history.post_softmax) <= MAX_HISTORY:
