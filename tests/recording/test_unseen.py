@@ -237,6 +237,20 @@ NOT_RECORDED: dict[str, tuple[Code, str]] = {
     "softplus": (lambda q, k, v: F.normalize(F.softplus(q @ k.mT), p=1, dim=-1) @ v, "softplus"),
     "scaled dot products": (of_one_head(scaled_dot_products), "dot"),
     "sums of queries and keys": (sums_of_queries_and_keys, "other axes"),
+    "softmax of flattened scores": (
+        lambda q, k, v: (q @ k.mT).flatten(0, 1).softmax(-1).unflatten(0, (2, 3)) @ v,
+        "other axes",
+    ),
+    "softmax of scores with another axis": (
+        lambda q, k, v: (q @ k.mT).unsqueeze(2).softmax(-1).squeeze(2) @ v,
+        "other axes",
+    ),
+    "softmax without the axis of one query": (
+        lambda q, k, v: ((q @ k.mT)[:, :, :1].squeeze(2).softmax(-1).unsqueeze(2) @ v).expand(
+            2, 3, 5, 13
+        ),
+        "other axes",
+    ),
     "softmax over a batch axis": (over_states, "other axes"),
     "views of weights": (lambda q, k, v: changed_in_part((q @ k.mT).softmax(-1)) @ v, "zero_"),
     "views of scores": (lambda q, k, v: changed_in_part(q @ k.mT).softmax(-1) @ v, "zero_"),

@@ -180,22 +180,32 @@ def explicit_record(
     if axes is None:
         return record if _has_stages(record) else None
     if axes.dim() != history.dims:
-        return record
+        return record if not _rearranges(history.post_softmax) or _has_stages(record) else None
     if axes.shape[history.dim] > 1 and axes.stride(history.dim) >= product.strides()[1]:
         return None  # the softmax is neither over rows nor over columns
     shape = Layout(_order_of_weights(product, history), heads).canonical(axes).shape
     batch = torch.broadcast_shapes(record.query.shape[:-2], record.key.shape[:-2])
     is_known = shape[-2] == record.output.shape[-2] and shape[:-2].numel() == batch.numel()
+    if _rearranges(history.post_softmax) and shape[:-2] != batch:  # they were other axes before
+        is_known = is_known and _broadcasts(shape[:-2], record.shape[:-2])
     return record if is_known else None
 
 
+def _broadcasts(shape: torch.Size, to: torch.Size) -> bool:
+    return len(shape) == len(to) and all(x in (1, y) for x, y in zip(shape, to, strict=True))
+
+
 def _has_stages(record: AttentionRecord) -> bool:
-    """Whether the steps of a record can be repeated, which is tried on tensors without data."""
+    """Whether the steps of a record can be repeated, which is tried on tensors without data.
+
+    The weights have the batch axes and the queries of the record then.
+    """
     try:
-        map_tensors(record, lambda x: x.to("meta")).stages()
+        weights = map_tensors(record, lambda x: x.to("meta")).stages().weights
     except RuntimeError:
         return False
-    return True
+    shape = record.shape
+    return weights.shape[-2] == shape[-2] and _broadcasts(weights.shape[:-3], shape[:-3])
 
 
 def _softmax_last(history: History) -> tuple[Product, tuple[Factor, Factor]]:
