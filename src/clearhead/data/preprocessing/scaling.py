@@ -5,7 +5,6 @@ pixels, and shifted by whole pixels until its centre of mass is in the middle, a
 indices.
 """
 
-from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -22,6 +21,7 @@ from clearhead.data.preprocessing.pixels import (
     sliding,
     stroke_width,
 )
+from clearhead.data.preprocessing.strokes import to_middle
 
 SIDE, INK_SIDE, CENTRE = 28, 20, 14.0
 MIN_INK = 0.15  # fainter ink is ignored when the size is measured
@@ -97,31 +97,6 @@ def _scaled_to(ink: Grey, side: int) -> Grey:
     scale = min(side / box, side * SIDE / INK_SIDE / max(ink.shape))
     high, wide = (max(1, round(length * scale)) for length in ink.shape)
     return resize_area(ink, high, wide)
-
-
-def to_middle(
-    ink: Float[ndarray, "height width"],
-    size: tuple[int, int],
-    above: float,
-    whole: Callable[[float], int],
-) -> Float[ndarray, "high wide"]:
-    """On an image of this size, its centre of mass as near to the middle as whole pixels allow.
-
-    Args:
-        ink: In [0, 1].
-        size: Height and width of the image.
-        above: Only ink up to this value may be cut off.
-        whole: Rounds the shift.
-    """
-    canvas = np.zeros([3 * length for length in size], dtype=ink.dtype)
-    place = []
-    for axis, (solid, length) in enumerate(zip(box_of(ink > above), size, strict=True)):
-        mass = ink.sum(axis=1 - axis)
-        middle = float((mass * np.arange(len(mass))).sum() / mass.sum())
-        shift = min(max(whole(length / 2 - middle), -solid.start), length - solid.stop)
-        place.append(slice(length + shift, length + shift + len(mass)))
-    canvas[tuple(place)] = ink
-    return canvas[size[0] : -size[0], size[1] : -size[1]]
 
 
 def resize_area(

@@ -7,13 +7,12 @@ another language gives the same bits.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
-from clearhead.data.preprocessing.scaling import to_middle
 from clearhead.errors import InputError
 
 SAMPLES = 8  # per pixel, along each axis
@@ -55,6 +54,32 @@ def rasterise(
     scale = (INK_SHARE * min(size) - pen) / side if side > 0 else 1.0
     ink = _ink([_moved(stroke, tuple(low), scale, pen / 2) for stroke in strokes], pen, size)
     return to_middle(ink, size, 0, lambda x: math.floor(x + 0.5))
+
+
+def to_middle(
+    ink: Float[ndarray, "height width"],
+    size: tuple[int, int],
+    above: float,
+    whole: Callable[[float], int],
+) -> Float[ndarray, "high wide"]:
+    """On an image of this size, its centre of mass as near to the middle as whole pixels allow.
+
+    Args:
+        ink: In [0, 1].
+        size: Height and width of the image.
+        above: Only ink up to this value may be cut off.
+        whole: Rounds the shift.
+    """
+    canvas = np.zeros([3 * length for length in size], dtype=ink.dtype)
+    place = []
+    for axis, length in enumerate(size):
+        mass = ink.sum(axis=1 - axis)
+        solid = np.flatnonzero((ink > above).any(axis=1 - axis))
+        middle = float((mass * np.arange(len(mass))).sum() / mass.sum())
+        shift = min(max(whole(length / 2 - middle), -int(solid[0])), length - 1 - int(solid[-1]))
+        place.append(slice(length + shift, length + shift + len(mass)))
+    canvas[tuple(place)] = ink
+    return canvas[size[0] : -size[0], size[1] : -size[1]]
 
 
 def _moved(stroke: Stroke, origin: Point, scale: float, margin: float) -> list[Point]:
