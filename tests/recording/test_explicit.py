@@ -817,3 +817,18 @@ def test_scores_are_those_of_keys_also_behind_a_term_of_positions(code: Any) -> 
     record = record_of(lambda q, k, v: code(q @ positions.mT, q @ k.mT).softmax(-1) @ v)
     assert record.key.equal(K)
     assert_close(array(record.scores), (Q @ K.mT).numpy())
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_attention_over_channels_of_a_packed_projection_is_recorded(before: bool) -> None:
+    packed, tokens = nn.Parameter(normal(39, 11)), normal(5, 1, 11)
+    parts = packed.chunk(3)
+
+    def code(x: Tensor, _: Tensor, __: Tensor) -> Tensor:
+        weights = parts if before else packed.chunk(3)
+        q, k, v = (F.linear(x, weight).permute(1, 2, 0) for weight in weights)
+        return (q @ k.mT).softmax(-1) @ v
+
+    record, _ = record_one(code, tokens, K, V)
+    q, k, v = ((tokens @ part.mT).permute(1, 2, 0)[:, None].detach() for part in parts)
+    assert_stages(record, attention(q, k, v, scale=1.0))

@@ -168,7 +168,8 @@ class OperationTracker:
             self._histories.put(x, history)
 
     def _is_learned(self, x: Tensor) -> bool:
-        return isinstance(x, nn.Parameter) or self._learned.of(x) is not None
+        made_before = isinstance(x._base, nn.Parameter)  # a view, before the block
+        return isinstance(x, nn.Parameter) or made_before or self._learned.of(x) is not None
 
     def _use(self, x: Tensor, operands: Sequence[Tensor]) -> None:
         """Note that weights are multiplied with activations."""
