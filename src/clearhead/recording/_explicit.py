@@ -42,7 +42,7 @@ from clearhead.recording._layout import (
     step_of_call,
 )
 from clearhead.recording._products import Factor, Product, factor_of_call
-from clearhead.recording._torch_internals import graph_task, storage_of
+from clearhead.recording._torch_internals import graph_task, is_view_of_parameter, storage_of
 
 PAIRED = products.MULTIPLY | {"addcmul"}
 VIEWS = LAYOUT | CASTS | frozenset("__getitem__ __get__ chunk split unbind narrow".split())
@@ -168,8 +168,8 @@ class OperationTracker:
             self._histories.put(x, history)
 
     def _is_learned(self, x: Tensor) -> bool:
-        made_before = isinstance(x._base, nn.Parameter)  # a view, before the block
-        return isinstance(x, nn.Parameter) or made_before or self._learned.of(x) is not None
+        is_own = isinstance(x, nn.Parameter) or is_view_of_parameter(x)  # made before the block
+        return is_own or self._learned.of(x) is not None
 
     def _use(self, x: Tensor, operands: Sequence[Tensor]) -> None:
         """Note that weights are multiplied with activations."""

@@ -127,7 +127,7 @@ def _with_versions(record: AttentionRecord) -> list[tuple[Tensor, Versions]]:
 def _shared_parts(
     record: AttentionRecord, following: AttentionRecord, starts: Sequence[int]
 ) -> list[_Shared | None]:
-    """For each tensor, of which part of the same one of the next step it is equal."""
+    """For each tensor, the part of the next step's tensor that equals it."""
     pairs = zip(_tensors(record), _tensors(following), strict=False)
     kept = following.key.shape[-2] - following.query.shape[-2]
     return [

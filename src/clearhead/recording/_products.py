@@ -98,12 +98,12 @@ class Product(NamedTuple):
         return max(x.dim() if order is None else len(order) for x, order in pairs)
 
     def strides(self) -> tuple[int, int]:
-        """Of rows and of batch axes in `axes`, at least; those of columns are less than both."""
+        """The smallest strides of rows and of batch axes in `axes`; those of columns are less."""
         columns = max(2, self.right.shape[-2])
         return columns, columns * max(2, self.left.shape[-2])
 
     def axes(self) -> Tensor:
-        """A tensor of the result's shape without data, whose strides tell the axes apart."""
+        """A tensor of the result's shape without data, whose strides identify the axes."""
         (*batch, rows, _), (*other, columns, _) = self.left.shape, self.right.shape
         row, size = self.strides()
         shape = (*torch.broadcast_shapes(batch, other), size // row, row)

@@ -24,6 +24,11 @@ def version_of(x: Tensor) -> int:
     return x._version
 
 
+def is_view_of_parameter(x: Tensor) -> bool:
+    """Whether a tensor was made from a parameter as a view of it."""
+    return isinstance(x._base, torch.nn.Parameter)
+
+
 def storage_of(x: Tensor) -> int | None:
     """An identifier of a tensor's memory, the same for its views; None without a memory."""
     try:
