@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -55,9 +55,10 @@ def recorded() -> tuple[set[str], int]:
     return names, len(started_trials())
 
 
-def repeated(names: set[str], begun: int) -> set[str]:
-    """Recorded trials that began once more after the first `begun` attempts."""
-    return names.intersection(started_trials()[begun:])
+def again(states: Sequence[tuple[set[str], int]]) -> bool:
+    """Whether a trial that was recorded in one of these states began once more after it."""
+    begun = started_trials()
+    return any(names.intersection(begun[count:]) for names, count in states)
 
 
 def children(pid: int) -> list[int]:
@@ -89,7 +90,7 @@ def undisturbed(toys: Path) -> dict[str, bytes]:
 @pytest.mark.slow
 def test_a_killed_driver_leaves_no_process_and_can_resume(undisturbed: dict[str, bytes]) -> None:
     generator = random.Random(5)
-    states = []
+    states: list[tuple[set[str], int]] = []
     for stop in (3, 9, 16):
         limit(stop)
         driver = start("r")
@@ -110,7 +111,7 @@ def test_a_killed_driver_leaves_no_process_and_can_resume(undisturbed: dict[str,
     _, errors = last.communicate()
     assert last.returncode == 0, errors
     assert records(Path("r")) == undisturbed
-    assert not any(repeated(*state) for state in states)
+    assert not again(states)
 
 
 @pytest.mark.slow
@@ -118,10 +119,11 @@ def test_killed_workers_are_replaced(undisturbed: dict[str, bytes]) -> None:
     generator = random.Random(7)
     limit(1)
     driver = start("r")
-    states = []
+    states: list[tuple[set[str], int]] = []
     for stop in (1, 5, 10, 14, 18):
         limit(stop)
-        until(lambda stop=stop: count("r") >= stop and bool(workers_of(driver.pid)))  # type: ignore[misc]
+        until(lambda stop=stop: count("r") >= stop or again(states))  # type: ignore[misc]
+        until(lambda: bool(workers_of(driver.pid)))
         time.sleep(generator.uniform(0, 0.15))
         os.kill(generator.choice(workers_of(driver.pid)), signal.SIGKILL)
         states.append(recorded())
@@ -129,7 +131,7 @@ def test_killed_workers_are_replaced(undisturbed: dict[str, bytes]) -> None:
     _, errors = driver.communicate()
     assert driver.returncode == 0, errors
     assert records(Path("r")) == undisturbed
-    assert not any(repeated(*state) for state in states)
+    assert not again(states)
 
 
 @pytest.mark.slow
