@@ -14,6 +14,7 @@ from clearhead.attention.masks import plain_mask
 from clearhead.attention.stages import default_scale
 from clearhead.errors import CaptureError
 from clearhead.recording._call_site import CallSite
+from clearhead.recording._factors import Factor, divided, factor_of_call
 from clearhead.recording._history import History, TrackedAttention
 from clearhead.recording._layout import (
     PLACEHOLDER,
@@ -31,7 +32,7 @@ from clearhead.recording._layout import (
     with_axes,
     with_random_state,
 )
-from clearhead.recording._products import Factor, Order, Product, divided, factor_of_call
+from clearhead.recording._products import Order, Product
 from clearhead.recording._record import AttentionRecord, map_tensors
 from clearhead.recording._torch_internals import is_true
 
