@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from clearhead.recording import _products as products
-from clearhead.recording._factors import Factors
+from clearhead.recording._factors import DIVIDE, MULTIPLY, Factors
 from clearhead.recording._history import (
     EXPONENTIAL,
     LOG_SOFTMAX,
@@ -29,8 +29,10 @@ from clearhead.recording._history import (
 from clearhead.recording._in_place import Histories
 from clearhead.recording._layout import (
     CASTS,
+    JOINING,
     LAYOUT,
     PLACEHOLDER,
+    UNCHANGING,
     Step,
     in_place,
     lowest_precision,
@@ -39,12 +41,12 @@ from clearhead.recording._layout import (
 from clearhead.recording._operation import Operation, is_in_place, parts
 from clearhead.recording._products import Product
 from clearhead.recording._tables import Marks, WeakTable
-from clearhead.recording._torch_internals import is_view_of_parameter
+from clearhead.recording._torch_internals import is_view_of_parameter, versions_of
 from clearhead.recording._unfollowed import PAIRED, Unfollowed
 
 VIEWS = LAYOUT | CASTS | frozenset("__getitem__ __get__ chunk split unbind narrow".split())
-JOINING = frozenset("cat concat concatenate stack hstack dstack".split())
 ADDING = frozenset("add __add__ __radd__ add_ __iadd__ where".split())
+UNMOVED = MULTIPLY | DIVIDE | ADDING | UNCHANGING | {"masked_fill", "masked_fill_"}
 
 
 class OperationTracker:
@@ -99,6 +101,8 @@ class OperationTracker:
             if history is None or followed is None:
                 self._unfollowed.follow(call)
                 return call.result, self._divided(call)
+            if history.softmax is not None and not (step and step.is_layout_only):
+                history.softmax.is_used = True
             if not self._normalised(call, history):
                 self._track(call, step, history, followed, mixing)
         return call.result, None
@@ -114,15 +118,19 @@ class OperationTracker:
         """The tensor with a history that a call continues: in a sum, that of most axes."""
         tensors = call.tensors() if self._histories else ()
         known = [x for x in tensors if self._histories.of(x) is not None]
-        return max(known, key=self._rank if call.name in ADDING else lambda _: 0, default=None)
+        return max(known, key=self._rank if call.name in ADDING else lambda _: (0, 0), default=None)
 
-    def _rank(self, x: Tensor) -> int:
-        """The axes that both factors of scores have; a term of positions often has fewer."""
+    def _rank(self, x: Tensor) -> tuple[int, int]:
+        """The axes that both factors of scores have, then how few steps moved the scores since.
+
+        Both are less in a term of positions, often.
+        """
         history = self._histories.of(x)
         if history is None or history.form != "scores":
-            return 0
+            return 0, 0
         operands = history.product[:2]
-        return 0 if any(map(self._is_learned, operands)) else min(y.dim() for y in operands)
+        axes = 0 if any(map(self._is_learned, operands)) else min(y.dim() for y in operands)
+        return axes, -sum(step.name not in UNMOVED for step in history.steps)
 
     def _is_learned(self, x: Tensor) -> bool:
         is_own = isinstance(x, nn.Parameter) or is_view_of_parameter(x)  # made before the block
@@ -173,6 +181,7 @@ class OperationTracker:
             product=product,
             factors=(self._factors(product.first), self._factors(product.second)),
             precision=result.dtype,
+            versions=versions_of(product[:2]),
         )
         if added is not None:
             base, beta, alpha = added
@@ -214,6 +223,7 @@ class OperationTracker:
         elif history is None:
             self._unfollowed.put(result, softmax, origin)
         else:
+            softmax.is_used = False  # until now
             form: Any = "logarithms" if call.name in LOG_SOFTMAX else "weights"
             precision = lowest_precision(history.precision, result.dtype)
             history = replace(history, form=form, softmax=softmax, precision=precision)
@@ -285,18 +295,20 @@ class OperationTracker:
     ) -> None:
         """Add a step to the history of the result, or end the history there."""
         result = call.result
+        if call.name == "linear":
+            mixing = Product(followed, call.argument(1, "weight"))
         if mixing is not None and step is not None and (places := mixing.places()):
             first, step = in_place(step, places)
             history = history.then(first)
-        if call.name in ADDING and is_in_place(call.name) and followed is not call.first:
-            self._histories.forget(call.first)
-            self._unfollowed.note(f"{call.name} of products of other tensors", result)
-        elif call.name in ("__setitem__", "copy_"):
+        if call.name in ("__setitem__", "copy_"):
             if call.first is followed and step is not None:
                 self._histories.keep(followed, history.then(step))
             elif call.writes_whole:
                 cast = Step("to", Tensor.to, (PLACEHOLDER, call.first.dtype))
                 self._histories.keep(call.first, history.then(cast))
+        elif is_in_place(call.name) and followed is not call.first:
+            self._histories.forget(call.first)
+            self._unfollowed.note(f"{call.name} of another tensor", result)
         elif not isinstance(result, Tensor) or not result.is_floating_point():
             if step is not None:
                 self._unfollowed.note_scores(history, step.name, result)
@@ -309,5 +321,5 @@ class OperationTracker:
             self._histories.keep(result, replace(history, precision=precision).then(step))
         elif step.name in PAIRED and history.softmax is not None:
             self._use(followed, call.activations())
-        else:
+        elif mixing is None or history.is_mixed_by(mixing):  # else it has features as results
             self._unfollowed.note_scores(history, step.name, result)

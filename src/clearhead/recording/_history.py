@@ -12,7 +12,12 @@ from clearhead.recording._factors import DIVIDE, Factor
 from clearhead.recording._layout import SELECTIONS, Step, run
 from clearhead.recording._operation import Operation
 from clearhead.recording._products import Product
-from clearhead.recording._torch_internals import DisableInterception, graph_task
+from clearhead.recording._torch_internals import (
+    DisableInterception,
+    Versions,
+    graph_task,
+    versions_of,
+)
 
 SOFTMAX = frozenset(["special_softmax", "softmax", "_softmax", "_safe_softmax", "_sparse_softmax"])
 LOG_SOFTMAX = frozenset(["log_softmax", "_log_softmax", "special_log_softmax"])
@@ -24,7 +29,7 @@ SUBTRACT = frozenset("sub sub_ subtract subtract_ __sub__ __isub__".split())
 LOGSUMEXP = frozenset(["logsumexp", "special_logsumexp"])
 
 # Operations that may change the number of elements between product and softmax or values.
-RESIZING = SELECTIONS | frozenset("cat concat pad add __add__ __radd__".split())
+RESIZING = SELECTIONS | frozenset("cat concat concatenate pad add __add__ __radd__".split())
 
 
 @dataclass(eq=False, kw_only=True)
@@ -38,6 +43,7 @@ class Softmax:
             its parameters have two.
         products: How many products it was recognised in as the weights of values.
         refusal: Why it is not recorded although it was recognised.
+        is_used: Whether its result is used in another way than a change of layout.
         multiplied: Whether its result, not recognised as weights, was multiplied with a tensor.
         is_safe: Whether rows whose keys are all masked are zero, and not NaN.
     """
@@ -51,6 +57,7 @@ class Softmax:
     origin: str = ""
     products: int = 0
     refusal: str = ""
+    is_used: bool = True
     multiplied: bool = False
     is_safe: bool = False
 
@@ -66,7 +73,8 @@ class Softmax:
         if self.products:
             several = f"the record has the first of {self.products} products of its weights"
             return several if self.products > 1 else None
-        if self.scored and (min(self.dims, self.operand_dims) > 2 or self.multiplied):
+        is_large = min(self.dims, self.operand_dims) > 2
+        if self.scored and (self.multiplied or (self.is_used and is_large)):
             return "no product of its weights with values was recognised"
         if not self.multiplied:
             return None
@@ -115,6 +123,7 @@ class History:
     precision: torch.dtype
     form: Literal["scores", "exponentials", "logarithms", "weights"] = "scores"
     softmax: Softmax | None = None
+    versions: Versions = ()  # of the operands, and of tensors in the steps
 
     @property
     def is_scored(self) -> bool:
@@ -165,18 +174,20 @@ class History:
 
     def then(self, step: Step) -> "History":
         """The history with one more operation."""
-        return self.with_steps((*self.steps, step))
+        return self.with_step(step, len(self.steps))
+
+    def with_step(self, step: Step, place: int) -> "History":
+        """The history with one more of the `steps`, which is that in this place."""
+        steps = (*self.steps[:place], step, *self.steps[place:])
+        versions = (*self.versions, *versions_of(step.tensors()))
+        name = "post_softmax" if self.form in ("weights", "logarithms") else "pre_softmax"
+        changed: Any = {name: steps, "versions": versions}
+        return replace(self, **changed)
 
     @property
     def steps(self) -> tuple[Step, ...]:
         """The operations since the softmax, or before it since the product."""
         return self.post_softmax if self.form in ("weights", "logarithms") else self.pre_softmax
-
-    def with_steps(self, steps: tuple[Step, ...]) -> "History":
-        """The history with other `steps`."""
-        if self.form in ("weights", "logarithms"):
-            return replace(self, post_softmax=steps)
-        return replace(self, pre_softmax=steps)
 
 
 class Softmaxes(list[Softmax]):

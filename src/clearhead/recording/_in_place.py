@@ -75,7 +75,7 @@ def _changed(step: Step, histories: Sequence[History]) -> list[History] | None:
     if views:
         function = partial(_in_view, views, step.function)
         step = replace(step, name="__setitem__", function=function)
-    return [x.with_steps((*x.steps[:count], step, *x.steps[count:])) for x in histories]
+    return [x.with_step(step, count) for x in histories]
 
 
 def _in_view(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from clearhead.recording._operation import Operation, is_in_place
+from clearhead.recording._operation import Operation, is_in_place, parts
 from clearhead.recording._products import Order, permuted
 
 
@@ -160,6 +160,9 @@ LAYOUT = frozenset(
 # Functions that return a view of some of the elements.
 SELECTIONS = frozenset(["__getitem__", "narrow", "select", "diagonal"])
 
+# Functions that join the tensors of a list.
+JOINING = frozenset("cat concat concatenate stack hstack dstack".split())
+
 # Functions that change the type only.
 CASTS = frozenset("to type_as float half bfloat16 double type".split())
 
@@ -230,9 +233,7 @@ class Step:
 
     def tensors(self) -> Iterable[Tensor]:
         """The tensors among its arguments."""
-        tensors: list[Tensor] = []
-        self.changed(lambda x: tensors.append(x) or x)  # type: ignore[func-returns-value]
-        return tensors
+        return [x for arg in (*self.args, *self.kwargs.values()) for x in parts(arg)]
 
     def changed(self, change: Callable[[Tensor], Tensor]) -> "Step":
         """The step with a function applied to each tensor among its arguments."""

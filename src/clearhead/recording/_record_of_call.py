@@ -34,7 +34,7 @@ from clearhead.recording._layout import (
 )
 from clearhead.recording._products import Order, Product
 from clearhead.recording._record import AttentionRecord, map_tensors
-from clearhead.recording._torch_internals import is_true
+from clearhead.recording._torch_internals import is_modified, is_true
 
 
 class FusedCall(NamedTuple):
@@ -143,6 +143,7 @@ def _same_dropout(
     return weights * kept / (1.0 - float(call["dropout_p"]))
 
 
+MODIFIED = "a tensor that it uses is changed in place before its weights multiply the values"
 UNKNOWN_HEADS = "two of its axes have as many entries as there are heads (such as windows)"
 
 
@@ -157,9 +158,12 @@ def explicit_record(
     history = tracked.history
     product, factors = _softmax_last(history)
     heads = find_heads(call_site.module, product.left)
-    if heads is None:
-        tracked.refuse(UNKNOWN_HEADS)
+    if heads is None or is_modified(history.versions):
+        tracked.refuse(UNKNOWN_HEADS if heads is None else MODIFIED)
         return None
+    axes = history.axes()
+    if heads == HeadAxes():
+        heads = _merged_heads(product.left, tracked.values.left, axes)
     scale, steps = _leading_scale(product, history)
     mask = _mask(steps) if _is_plain(product, history) else None
     record = AttentionRecord(
@@ -177,11 +181,8 @@ def explicit_record(
         layout=Layout(tracked.values.order, heads),
         precision=history.precision,
     )
-    axes = history.axes()
-    if axes is None:
+    if axes is None or axes.dim() != history.dims:
         return record if _has_stages(record) else None
-    if axes.dim() != history.dims:
-        return record if not _rearranges(history.post_softmax) or _has_stages(record) else None
     if axes.shape[history.dim] > 1 and axes.stride(history.dim) >= product.strides()[1]:
         return None  # the softmax is neither over rows nor over columns
     shape = Layout(_order_of_weights(product, history), heads).canonical(axes).shape
@@ -190,6 +191,14 @@ def explicit_record(
     if _rearranges(history.post_softmax) and shape[:-2] != batch:  # they were other axes before
         is_known = is_known and _broadcasts(shape[:-2], record.shape[:-2])
     return record if is_known else None
+
+
+def _merged_heads(*tensors: Tensor | None) -> HeadAxes:
+    """The heads that tensors of three axes have merged with the batch, known from one of four."""
+    shapes = [x.shape for x in tensors if x is not None]
+    four = next((shape[:2] for shape in shapes if len(shape) == 4), torch.Size())
+    is_merged = any(len(shape) == 3 and shape[0] == four.numel() for shape in shapes)
+    return HeadAxes(merged=four[1] if four and is_merged else 1)
 
 
 def _broadcasts(shape: torch.Size, to: torch.Size) -> bool:

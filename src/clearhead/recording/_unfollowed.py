@@ -12,7 +12,7 @@ from clearhead.recording._history import (
     Softmax,
     Softmaxes,
 )
-from clearhead.recording._layout import CASTS, LAYOUT
+from clearhead.recording._layout import CASTS, JOINING, LAYOUT
 from clearhead.recording._operation import Operation, parts
 from clearhead.recording._products import Product
 from clearhead.recording._tables import Marks, WeakTable
@@ -30,9 +30,10 @@ CARRIED = (
     | CASTS
     | EXPONENTIAL
     | DIVIDE
+    | JOINING
     | frozenset(
-        "dropout dropout_ masked_fill masked_fill_ nan_to_num pad cat stack narrow __getitem__ "
-        "__get__ chunk split tensor_split unbind as_strided select add __add__ mul __mul__".split()
+        "dropout dropout_ masked_fill masked_fill_ nan_to_num pad narrow __getitem__ __get__ chunk "
+        "split tensor_split unbind as_strided select add __add__ mul __mul__".split()
     )
 )
 
@@ -77,7 +78,8 @@ class Unfollowed:
         operands = (*history.product[:2], values.second)
         if name is None or history.form != "scores" or min(x.dim() for x in operands) < 3:
             return
-        if history.is_scored and not isinstance(values.second, nn.Parameter):
+        is_sum = values.right.shape[-2] == 1  # of heads, as for an index of keys
+        if history.is_scored and not is_sum and not isinstance(values.second, nn.Parameter):
             softmax = self._softmaxes.new(-1, values.first, history)
             softmax.refusal = f"its weights are computed by {name} and not by a softmax"
 
