@@ -239,6 +239,14 @@ NOT_RECORDED: dict[str, tuple[Code, str]] = {
     "query changed": (query_changed_between, "changed in place"),
     "mask changed": (mask_changed_between, "changed in place"),
     "one more axis": (lambda q, k, v: (q @ k.mT)[None].softmax(-1)[0] @ v, "weights with values"),
+    "scores of one head": (
+        lambda q, k, v: ((q @ k.mT)[:, 0].softmax(-1) @ v[:, 0])[:, None].expand(2, 3, 5, 13),
+        "other axes",
+    ),
+    "scores of some heads": (
+        lambda q, k, v: ((q @ k.mT)[:, :1].softmax(-1) @ v[:, :1]).expand(2, 3, 5, 13),
+        "other axes",
+    ),
     "context by sums, two axes": (
         of_one_head(lambda q, k, v: ((q @ k.mT).softmax(-1)[..., None] * v).sum(-2)),
         "weights with values",
@@ -326,7 +334,8 @@ def test_attention_that_is_not_recorded_is_said_to_be(code: Code, reason: str) -
 
 OTHERS = [
     *["fused", "dropout", "learned keys", "classes", "computed weights", "mean class"],
-    *["state space", "projected state", "unused", "index of keys", "checkpointing"],
+    *["state space", "projected state", "split features", "unused"],
+    *["index of keys", "checkpointing"],
 ]
 
 
@@ -351,6 +360,9 @@ def test_nothing_is_said_of_other_softmaxes(code: str) -> None:
             F.scaled_dot_product_attention(Q, K, V)
         elif code == "index of keys":
             normal(2, 3, 1, 5) @ (Q @ K.mT).relu()
+            F.scaled_dot_product_attention(Q, K, V)
+        elif code == "split features":
+            F.linear(Q, nn.Parameter(LOW)).split([4, 7], -1)[0].softmax(-1) @ K[..., :4, :]
             F.scaled_dot_product_attention(Q, K, V)
         elif code == "unused":
             (Q @ K.mT).softmax(-1).float()

@@ -181,7 +181,8 @@ def explicit_record(
         layout=Layout(tracked.values.order, heads),
         precision=history.precision,
     )
-    if axes is None or axes.dim() != history.dims:
+    selects = any(step.is_selection for step in history.pre_softmax)
+    if axes is None or axes.dim() != history.dims or selects:
         return record if _has_stages(record) else None
     if axes.shape[history.dim] > 1 and axes.stride(history.dim) >= product.strides()[1]:
         return None  # the softmax is neither over rows nor over columns
@@ -208,14 +209,15 @@ def _broadcasts(shape: torch.Size, to: torch.Size) -> bool:
 def _has_stages(record: AttentionRecord) -> bool:
     """Whether the steps of a record can be repeated, which is tried on tensors without data.
 
-    The weights have the batch axes and the queries of the record then.
+    The weights have the batch axes and the queries of the record then, and all rows of the scores.
     """
     try:
-        weights = map_tensors(record, lambda x: x.to("meta")).stages().weights
+        stages = map_tensors(record, lambda x: x.to("meta")).stages()
     except RuntimeError:
         return False
-    shape = record.shape
-    return weights.shape[-2] == shape[-2] and _broadcasts(weights.shape[:-3], shape[:-3])
+    shape, weights = record.shape, stages.weights.shape
+    has_rows = weights[:-1].numel() == stages.scores.shape[:-1].numel()
+    return has_rows and weights[-2] == shape[-2] and _broadcasts(weights[:-3], shape[:-3])
 
 
 def _softmax_last(history: History) -> tuple[Product, tuple[Factor, Factor]]:

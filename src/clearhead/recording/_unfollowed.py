@@ -42,7 +42,8 @@ FEATURES = (
     CASTS
     | DIVIDE
     | MULTIPLY
-    | frozenset("view reshape unflatten contiguous clone add __add__ masked_fill topk".split())
+    | frozenset("view reshape unflatten contiguous clone split chunk add __add__".split())
+    | frozenset(["masked_fill", "topk"])
 )
 
 DEFORMABLE = "its weights depend on the query alone, and values are sampled (deformable attention)"
