@@ -736,7 +736,7 @@ def test_a_thread_that_outlives_the_block_is_recorded_until_its_end() -> None:
         outputs.append(explicit(Q, K, V))
 
     with ch.capture() as recording:
-        thread = threading.Thread(target=run)
+        thread = threading.Thread(target=run, daemon=True)
         thread.start()
         proceed.wait()
     ended.set()
@@ -754,7 +754,7 @@ class Waiting(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.running.set()
-        assert self.ended.wait(10)
+        self.ended.wait()
         return func(*args, **(kwargs or {}))
 
 
@@ -768,9 +768,9 @@ def test_a_call_that_ends_after_the_block_is_not_recorded(code: Code) -> None:
 
     with ch.capture() as recording:
         explicit(Q, K, V)
-        thread = threading.Thread(target=run)
+        thread = threading.Thread(target=run, daemon=True)
         thread.start()
-        assert waiting.running.wait(10)
+        waiting.running.wait()
     waiting.ended.set()
     thread.join()
     assert len(recording.verify()) == len(outputs) == 1
