@@ -840,7 +840,8 @@ def test_scores_are_those_of_keys_also_behind_a_term_of_as_many_axes(moved: Any)
 
     def code(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         scores = (q @ k.mT * SCALE).masked_fill(~MASK, -INF)
-        return (moved(q @ positions.mT) + scores).softmax(-1) @ v
+        weights: Tensor = (moved(q @ positions.mT) + scores).softmax(-1)
+        return weights @ v
 
     record = record_of(code)
     assert record.key.equal(K)

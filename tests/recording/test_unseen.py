@@ -442,8 +442,9 @@ class Stack(nn.Module):
 
 def test_deformable_attention_is_named_in_each_layer() -> None:
     attention = Attention(lambda q, k, v: F.scaled_dot_product_attention(Q, K, V))
-    joins = (lambda x: torch.stack(x, -2).flatten(-2), partial(torch.concatenate, dim=-1))
-    model = nn.ModuleList([attention, *map(Deformable, joins)])
+    stacked = Deformable(lambda parts: torch.stack(parts, -2).flatten(-2))
+    layers = [stacked, Deformable(partial(torch.concatenate, dim=-1))]
+    model = nn.ModuleList([attention, *layers])
     with pytest.warns(UserWarning, match="deformable"), ch.capture() as recording:
         Stack(model)(Q)
     assert [text.partition(": ")[0] for text in recording.unseen] == ["layers.1", "layers.2"]

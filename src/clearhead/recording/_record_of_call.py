@@ -197,9 +197,9 @@ def explicit_record(
 def _merged_heads(*tensors: Tensor | None) -> HeadAxes:
     """The heads that tensors of three axes have merged with the batch, known from one of four."""
     shapes = [x.shape for x in tensors if x is not None]
-    four = next((shape[:2] for shape in shapes if len(shape) == 4), torch.Size())
-    is_merged = any(len(shape) == 3 and shape[0] == four.numel() for shape in shapes)
-    return HeadAxes(merged=four[1] if four and is_merged else 1)
+    batch, heads = next((shape[:2] for shape in shapes if len(shape) == 4), (0, 1))
+    is_merged = any(len(shape) == 3 and shape[0] == batch * heads for shape in shapes)
+    return HeadAxes(merged=heads if is_merged else 1)
 
 
 def _broadcasts(shape: torch.Size, to: torch.Size) -> bool:

@@ -48,6 +48,6 @@ class Marks(WeakTable[Tensor, Value]):
     def pass_on(self, call: Operation) -> None:
         """Mark the results of a call as its first argument, or one in it, is marked."""
         if self and call.name in self._passed_by:
-            known = next((y for x in parts(call.first) if (y := self.of(x)) is not None), None)
-            for x in parts(call.result) if known is not None else ():
-                self.put(x, known)
+            known = [y for x in parts(call.first) if (y := self.of(x)) is not None]
+            for x in parts(call.result) if known else ():
+                self.put(x, known[0])
