@@ -26,8 +26,8 @@ def explained(method: str, model: nn.Module, images: Tensor, **options: Any) -> 
     classes = torch.arange(len(images)) + 3
     if method == "class_relevance":
         return class_relevance(model, images, classes).tokens
-    options = {"grid": GRID, "baseline": BASELINE, "classes": classes} | options
-    return attribute(method, model, images, **options)
+    arguments: dict[str, Any] = {"grid": GRID, "baseline": BASELINE, "classes": classes}
+    return attribute(method, model, images, **(arguments | options))
 
 
 class Passes(nn.Module):
@@ -209,7 +209,7 @@ class Held(TorchDispatchMode):
     """Measures the peak of the bytes of all tensors that are held."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.storages: dict[int, tuple[Any, int]] = {}
         self.peak = 0
 

@@ -227,12 +227,13 @@ def _check_sequence(records: Sequence[AttentionRecord], images: int) -> None:
 
 def _depends_on(x: Tensor, source: Tensor) -> bool:
     """Whether a tensor is computed from another one, according to the autograd graph."""
-    seen, waiting = {None}, [x.grad_fn]
+    seen: set[Any] = set()
+    waiting = [x.grad_fn]
     while waiting:
         node = waiting.pop()
         if node is source.grad_fn:
             return True
-        if node not in seen:
+        if node is not None and node not in seen:
             seen.add(node)
             waiting += [before for before, _ in node.next_functions]
     return False
