@@ -9,7 +9,7 @@ from scipy.stats import pearsonr, spearmanr
 
 from clearhead.errors import ConfigError, InputError
 from clearhead.insight import Baseline, Grid
-from clearhead.insight.curves import deletion_curves
+from clearhead.insight.curves import deletion_curves, ranked
 from clearhead.insight.forward import class_scores
 from clearhead.insight.metrics import (
     infidelity,
@@ -189,3 +189,40 @@ def test_metrics_equal_those_of_quantus() -> None:
     other = torch.rand(3, 16, generator=generator)
     expected = correlation_spearman(a=importance.numpy(), b=other.numpy(), batched=True)
     np.testing.assert_allclose(rank_correlations(importance, other), expected, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_deletion_curves_are_those_of_pixel_flipping_with_the_same_baseline_and_order() -> None:
+    """By default, Quantus replaces pixels by the smallest one of the image that is left.
+
+    It deletes equal numbers in no particular order, pixels of one patch among those of another, so
+    it gets the places of equally important patches in our order.
+    """
+    quantus = pytest.importorskip("quantus")
+    grid, generator = Grid(4, 4), torch.Generator().manual_seed(3)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1568, 5), torch.nn.Tanh())
+    torch.nn.init.normal_(next(model.parameters()), generator=generator)
+    images = torch.randn(3, 2, 28, 28, generator=generator)
+    classes = torch.tensor([1, 4, 0])
+    signed = torch.randn(3, 16, generator=generator)
+    tied = ranked(signed.sign(), generator)
+    smallest, same = images.amin((1, 2, 3)).tolist(), {"perturb_baseline": 0.2}
+    for given, options, order, baselines in (
+        (signed, {}, signed.argsort(dim=1, descending=True), smallest),
+        (signed, same | {"abs": True}, signed.abs().argsort(dim=1, descending=True), [0.2] * 3),
+        (-tied.argsort(dim=1).float(), same, tied, [0.2] * 3),
+    ):
+        flipping = quantus.PixelFlipping(
+            features_in_step=98, normalise=False, disable_warnings=True, **options
+        )
+        theirs = flipping(
+            model=model.eval(), x_batch=images.numpy(), y_batch=classes.numpy(),
+            a_batch=grid.to_pixels(given, images).numpy(), softmax=True,
+        )  # fmt: skip
+        for image in range(3):
+            at = slice(image, image + 1)
+            ours = deletion_curves(
+                model, images[at], order[at], classes[at],
+                grid=grid, baseline=Baseline(value=(baselines[image],)),
+            )  # fmt: skip
+            np.testing.assert_allclose(ours.probabilities[0, 1:], theirs[image], rtol=1e-5)
