@@ -68,6 +68,25 @@ def test_top_agreement_is_the_share_of_common_patches() -> None:
         top_agreement(one, other, 6)
 
 
+def test_maps_with_nan_are_refused_but_outside_of_the_patches_that_count() -> None:
+    one, subsets = torch.rand(2, 15), torch.ones(2, 3, 15, dtype=torch.bool)
+    wrong, among = one.clone(), torch.ones(2, 15, dtype=torch.bool)
+    wrong[1, 4], among[1, 4] = torch.nan, False
+    falls = torch.rand(2, 3)
+    with pytest.raises(InputError, match="a map has NaN"):
+        rank_correlations(one, wrong)
+    with pytest.raises(InputError, match="a map has NaN"):
+        partial_rank_correlations(one, one, wrong)
+    with pytest.raises(InputError, match="a map has NaN"):
+        top_agreement(wrong, one, 3)
+    for metric in (infidelity, sensitivity_n):
+        with pytest.raises(InputError, match="a map has NaN"):
+            metric(wrong, subsets, falls)
+    torch.testing.assert_close(
+        rank_correlations(one, wrong, among=among).double(), torch.ones(2).double()
+    )
+
+
 def test_random_subsets_have_their_sizes() -> None:
     subsets = random_subsets(3, 15, [2, 7], 5, torch.Generator().manual_seed(0))
     assert subsets.sum(2).tolist() == [[2] * 5 + [7] * 5] * 3
@@ -122,6 +141,8 @@ def test_randomised_models_lose_all_that_was_learned() -> None:
     assert all(not torch.equal(x, before[name]) for name, x in every.named_parameters())
     assert all(torch.equal(x, before[name]) for name, x in model.named_parameters())
     assert torch.equal(every(images), randomised(model, 0)(images))
+    with torch.inference_mode():
+        assert not any(x.is_inference() for x in randomised(model, 0).parameters())
     fixed = torch.rand(2, 15)
     assert randomisation_correlations(lambda _: fixed, model).tolist() == pytest.approx([1.0, 1.0])
 
