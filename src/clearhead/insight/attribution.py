@@ -214,6 +214,7 @@ def _max_flow(task: _Task) -> Tensor:
 
 def _legrad(task: _Task) -> Tensor:
     names = [record.name for record in task.trace.records]
+    del task.trace  # LeGrad has forward passes of its own
     return task.patches(legrad(task.model, task.images, task.classes, names))
 
 
