@@ -99,15 +99,17 @@ function plain(x: Float64Array, rows: number, weight: Float64Array, bias: Float6
 
 test("products of matrices of any size are sums of products, with constant weights and without", () => {
   const filled = (length: number, seed: number) => Float64Array.from({ length }, (_, i) => Math.sin(seed + 12.9898 * i) * 3);
-  const sizes = [1, 3, 4, 5, 7, 17].flatMap((rows) => [1, 2, 3, 10, 33].flatMap((outputs) => [1, 2, 7, 16, 50, 300].map((inputs) => [rows, outputs, inputs])));
+  const sizes = [1, 2, 3, 4, 5, 7, 17].flatMap((rows) => [1, 2, 3, 10, 33].flatMap((outputs) => [1, 2, 7, 16, 50, 300].map((inputs) => [rows, outputs, inputs])));
   const cases = sizes.map(([rows, outputs, inputs], i) => ({ x: filled(rows * inputs, i), rows, weight: filled(outputs * inputs, i + 0.5), bias: filled(outputs, i + 0.7) }));
   for (const time of [0, 1]) { // the second time, all constant weights are in the memory
     for (const { x, rows, weight, bias } of cases) {
       const [changed, none] = [x.map((value) => value + time), new Float64Array(bias.length)];
       const found = linear(changed, rows, { weight, bias }, bias.length);
       assert.ok(largestDifference(found, plain(changed, rows, weight, bias)) < 1e-11);
-      const another = weight.map((value) => value - time);
-      assert.ok(largestDifference(products(changed, rows, another, bias.length), plain(changed, rows, another, none)) < 1e-11);
+      const variable = weight.slice();
+      for (let i = 0; i < 2; i++, variable[0]++) {
+        assert.ok(largestDifference(products(changed, rows, variable, bias.length), plain(changed, rows, variable, none)) < 1e-11);
+      }
     }
   }
   const result = new Float64Array(8).fill(NaN);

@@ -34,11 +34,11 @@ const loop = (i: number, end: Value, step: number, ...body: Code[]): Code => {
 
 /**
  * product(x, W, result, rows, outputs, width): addresses, numbers of rows of x and of W, and their length in bytes.
- * In blocks of four rows and two outputs, which keep eight sums in registers; the last ones overlap those before.
+ * In blocks of four rows and two outputs, which keep eight sums in registers; the last outputs overlap those before, and up to three rows follow the last one.
  */
 function assembled(): Uint8Array<ArrayBuffer> {
-  const locals = Array.from({ length: 29 }, (_, local) => local);
-  const [x, weight, result, rows, outputs, width, row, r, output, o, i, to, v, w, x0, x1, x2, x3, a, b, p, ...sums] = locals;
+  const locals = Array.from({ length: 28 }, (_, local) => local);
+  const [x, weight, result, rows, outputs, width, row, output, o, i, to, v, w, x0, x1, x2, x3, a, b, p, ...sums] = locals;
   const xs = [x0, x1, x2, x3];
   const [as, bs] = [sums.slice(0, 4), sums.slice(4)];
   const body = loop(output, outputs, 2,
@@ -46,8 +46,7 @@ function assembled(): Uint8Array<ArrayBuffer> {
     set(v, plus(weight, times(o, width))),
     set(w, plus(v, width)),
     loop(row, rows, 4,
-      set(r, smaller(row, minus(rows, constant(4)))),
-      ...xs.map((address, k) => set(address, k === 0 ? plus(x, times(r, width)) : plus(xs[k - 1], width))),
+      ...xs.map((address, k) => set(address, k === 0 ? plus(x, times(row, width)) : plus(xs[k - 1], width))),
       ...sums.map((sum) => set(sum, zeroPair)),
       loop(i, width, 16,
         set(a, pair(plus(v, i))),
@@ -58,7 +57,7 @@ function assembled(): Uint8Array<ArrayBuffer> {
           set(bs[k], plusProduct(bs[k], p, b)),
         ]),
       ),
-      set(to, plus(result, times(plus(times(r, outputs), o), constant(8)))),
+      set(to, plus(result, times(plus(times(row, outputs), o), constant(8)))),
       ...xs.flatMap((_, k) => [
         store(to, 0, total(as[k])),
         store(to, 8, total(bs[k])),
@@ -102,19 +101,19 @@ function reserve({ memory }: Exports, length: number): void {
 }
 
 /**
- * x Wᵀ into `result`. False, with nothing done, where there is no SIMD, for few rows, and for rows of odd length.
+ * x Wᵀ into `result`. False, with nothing done, where there is no SIMD, for a single output, and for rows of odd length.
  * `constant` weights are copied once.
  */
 export function product(x: Float64Array, rows: number, weight: Float64Array, outputs: number, result: Float64Array, constant: boolean): boolean {
   const inputs = x.length / rows;
-  if (rows < 4 || outputs < 2 || inputs % 2 === 1) return false;
+  if (outputs < 2 || inputs % 2 === 1) return false;
   if (wasm === undefined) wasm = instantiated();
   if (wasm === null) return false;
   const known = places.get(weight);
   const place = known ?? kept;
   const from = known === undefined ? kept + weight.length : kept; // x and the result are written there
   const to = from + x.length;
-  reserve(wasm, to + result.length);
+  reserve(wasm, to + (rows + 3) * Math.max(inputs, outputs));
   if (known === undefined) numbers.set(weight, place);
   if (known === undefined && constant) {
     places.set(weight, place);
