@@ -39,12 +39,11 @@ export function products(x: Float64Array, rows: number, y: Float64Array, outputs
   const inputs = x.length / rows;
   const result = zeros(rows * outputs);
   if (product(x, rows, y, outputs, result, constant)) return result;
-  for (let row = 0; row < rows; row++) {
-    for (let output = 0; output < outputs; output++) {
-      let sum = 0;
-      for (let i = 0; i < inputs; i++) sum += x[row * inputs + i] * y[output * inputs + i];
-      result[row * outputs + output] = sum;
-    }
+  for (let place = 0; place < result.length; place++) {
+    const [from, to] = [Math.floor(place / outputs) * inputs, (place % outputs) * inputs];
+    let sum = 0;
+    for (let i = 0; i < inputs; i++) sum += x[from + i] * y[to + i];
+    result[place] = sum;
   }
   return result;
 }
