@@ -6,7 +6,7 @@ Torch is imported only by tests that use a data set.
 import os
 import shutil
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from filelock import FileLock
@@ -20,7 +20,7 @@ pytest_plugins = ["tests.time_limit"]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, BrowserContext
 
     from clearhead.data import ImageDataset
 
@@ -82,6 +82,15 @@ def browser() -> Iterator["Browser"]:
             pytest.fail(message)
         pytest.skip(message)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS, timeout=0)
+        new_context = browser.new_context
+
+        def unlimited(**options: Any) -> "BrowserContext":
+            """A context whose waits have no time limit but that of the test."""
+            context = new_context(**options)
+            context.set_default_timeout(0)
+            return context
+
+        browser.new_context = unlimited  # type: ignore[method-assign]
         yield browser
         browser.close()

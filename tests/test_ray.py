@@ -65,7 +65,7 @@ def test_the_private_cluster_of_another_program_is_not_used(
 def test_auto_without_a_cluster_is_an_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(_processes, "TIMEOUT", 60.0)
+    monkeypatch.setattr(_processes, "TIMEOUT", 9000.0)
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     check("the Ray cluster at RAY_ADDRESS=auto is not running", "unset RAY_ADDRESS")

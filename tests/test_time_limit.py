@@ -10,9 +10,10 @@ import psutil
 HANGING = """
 import pathlib, subprocess
 
+child = subprocess.Popen(["sleep", "60"])
+pathlib.Path({pid!r}).write_text(str(child.pid))
+
 def test_hangs():
-    child = subprocess.Popen(["sleep", "60"])
-    pathlib.Path({pid!r}).write_text(str(child.pid))
     child.wait()
 """
 

@@ -2,9 +2,12 @@
 
 import gzip
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from queue import Empty, SimpleQueue
+from typing import Any
 
 import pytest
 
@@ -17,6 +20,7 @@ class Server:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.requests: Counter[str] = Counter()
+        self.stalls = False  # whether the newest request waits for a response, or for its end
         self.stopped = threading.Event()
         owner = self
 
@@ -24,6 +28,7 @@ class Server:
             def do_GET(self) -> None:
                 _, behaviour, name = self.path.split("/")
                 owner.requests[behaviour] += 1
+                owner.stalls = behaviour.startswith(("stall", "trickle"))
                 body = gzip.compress(owner.files[name.removesuffix(".gz")], mtime=0)
                 try:
                     owner.behaviours[behaviour](self, body)
@@ -49,7 +54,7 @@ class Server:
             "short": lambda handler, body: self.send(handler, body[:-17]),
             "endless": self.endless,
             "bomb": lambda handler, body: self.send(handler, gzip.compress(bytes(10**7))),
-            "stall": lambda handler, body: self.wait(20),
+            "stall": lambda handler, body: self.wait(),
             "stall_midway": self.stall_midway,
             "trickle": self.trickle,
             "trickle_headers": self.trickle_headers,
@@ -69,7 +74,7 @@ class Server:
         self.http.shutdown()
         self.http.server_close()
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float | None = None) -> None:
         if self.stopped.wait(seconds):
             raise OSError("the test is over")
 
@@ -90,7 +95,7 @@ class Server:
 
     def stall_midway(self, handler: BaseHTTPRequestHandler, body: bytes) -> None:
         self.send(handler, body[: len(body) // 2], announced=len(body))
-        self.wait(20)
+        self.wait()
 
     def trickle(self, handler: BaseHTTPRequestHandler, body: bytes) -> None:
         self.send(handler, b"", announced=len(body))
@@ -120,6 +125,25 @@ class Server:
         handler.send_header("Location", target)
         handler.send_header("Content-Length", "0")
         handler.end_headers()
+
+
+class PatientQueue(SimpleQueue[Any]):
+    """Its time-outs end only if the server stalls: a slow machine is no slow server."""
+
+    server: Server
+    timeouts: list[float]  # all that were given
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        assert timeout is not None
+        self.timeouts.append(timeout)
+        while True:
+            try:
+                return super().get(timeout=timeout)
+            except Empty:
+                if self.server.stalls:
+                    self.server.stalls = False
+                    raise
+                time.sleep(0.01)
 
 
 def flipped(content: bytes, place: int = -30) -> bytes:

@@ -54,7 +54,6 @@ def open_page(
     def open_file(explanation: Explanation | TextExplanation, **settings: Any) -> "Page":
         contexts.append(browser.new_context(**settings))
         page = contexts[-1].new_page()
-        page.set_default_timeout(60_000)
         page.on("console", lambda entry: messages.append(f"{entry.type}: {entry.text}"))
         page.on("pageerror", lambda error: messages.append(str(error)))
         page.on("request", lambda request: messages.append(request.url))

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 def open_place(browser: "Browser", folder: Path, place: str) -> "Page":
     file = folder / "microscope.html"
     file.write_text(shipped_page(), encoding="utf-8")
-    page = browser.new_page()
+    page = browser.new_context().new_page()
     page.goto(f"{file.as_uri()}#{address_of(place)}")
-    page.wait_for_selector("html[data-settled]", timeout=60_000, state="attached")
+    page.wait_for_selector("html[data-settled]", state="attached")
     return page
 
 
@@ -31,7 +31,7 @@ def test_each_place_opens_its_step(browser: "Browser", tmp_path: Path, place: st
     page = open_place(browser, tmp_path, place)
     step = parse_qs(PLACES[place])["step"][0]
     assert page.locator("main").get_attribute("data-step") == step
-    page.close()
+    page.context.close()
 
 
 @pytest.mark.slow
@@ -47,4 +47,4 @@ def test_the_page_shows_the_weight_that_the_lessons_compute(
     page.get_by_role("button", name="Just show me").click()
     text = "".join(page.locator("main").inner_text().split())
     assert f"{weight:.0%}" in text
-    page.close()
+    page.context.close()

@@ -82,7 +82,7 @@ class Microscope:
     def settle(self) -> "Microscope":
         """Wait until nothing is left to compute."""
         self.page.evaluate(_SETTLE)
-        self.page.wait_for_selector("html[data-settled]", timeout=60_000, state="attached")
+        self.page.wait_for_selector("html[data-settled]", state="attached")
         return self
 
     def frames(self) -> "Microscope":

@@ -105,7 +105,7 @@ def show(browser: "Browser", files: dict[str, Path]) -> Iterator[Callable[[str],
             page.goto(f"{address}#{HASHES.get(name, '')}")
             page.add_style_tag(content=FONT)
             if name in HASHES or name == "colour":
-                page.wait_for_selector("html[data-settled]", timeout=120_000, state="attached")
+                page.wait_for_selector("html[data-settled]", state="attached")
                 page.evaluate("clearhead.store.guesses.value = new Proxy({}, { get: () => -1 })")
             return page
 

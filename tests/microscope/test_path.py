@@ -495,7 +495,7 @@ def test_exact_shapley_values_are_computed_on_request(microscope: Microscope) ->
     microscope.show("gallery").click("Attention is not importance")
     microscope.settle().click("Compute exact Shapley values")
     microscope.settle()
-    microscope.page.wait_for_selector("figcaption:has-text('Exact')", timeout=30_000)
+    microscope.page.wait_for_selector("figcaption:has-text('Exact')")
     rows = microscope.table()
     assert len(rows) == 16
     assert sum(number(row[2]) for row in rows) == pytest.approx(100, abs=1.5)

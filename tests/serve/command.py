@@ -2,19 +2,18 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+from tests.processes import die_with_parent
+
 from .server import Client, wait_until
 
-# A prefix for commands that must end even if the test run is killed.
-ENDS_WITH_TESTS = ("setpriv", "--pdeathsig", "TERM") if shutil.which("setpriv") else ()
-SERVE = (sys.executable, "-m", "clearhead", "serve", "--port", "0")
+LIMITS = ("--deadline", "9000", "--client-timeout", "9000", "--drain-timeout", "9000")
+SERVE = (sys.executable, "-m", "clearhead", "serve", "--port", "0", *LIMITS)
 
 
 class Command(Client):
@@ -24,10 +23,11 @@ class Command(Client):
         # a file, not a pipe: the server must not wait for a reader
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by __exit__
         self.process = subprocess.Popen(
-            [*ENDS_WITH_TESTS, *SERVE, *options],
+            [*SERVE, *options],
             stdout=self.log,
             stderr=self.log,
             start_new_session=True,
+            preexec_fn=die_with_parent,
         )
 
     def __enter__(self) -> Self:
@@ -50,22 +50,3 @@ class Command(Client):
 def count_of(command: Command, part: str) -> int:
     """Threads ("task") or open files ("fd") of the process."""
     return len(list(Path(f"/proc/{command.process.pid}/{part}").iterdir()))
-
-
-def descendants(command: Command) -> list[int]:
-    """Its child processes, and theirs."""
-    parents = {}
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # it has ended
-            parents[int(entry.parent.name)] = int(entry.read_text().rpartition(")")[2].split()[1])
-    found = [command.process.pid]
-    for process in found:
-        found += [child for child, parent in parents.items() if parent == process]
-    return found[1:]
-
-
-def is_running(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False

@@ -28,7 +28,6 @@ def model() -> ImageModel:
 def server(model: ImageModel) -> Iterator[ServerThread]:
     """Bodies of up to 200 kB, batches of up to 5 images."""
     settings: dict[str, Any] = {
-        "deadline": 30.0,
         "body_limit": 200_000,
         "max_batch": 5,
         "allow_host": ("digits.example",),

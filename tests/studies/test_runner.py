@@ -99,8 +99,9 @@ def test_failures_name_study_trial_and_error_and_other_trials_continue(
     faulty, toy = results.studies
     assert len(faulty.outcomes) == 4
     assert toy.is_complete
-    assert started_trials().count("dies") == 3
-    assert started_trials().count("raises") <= 2  # perhaps again, after a worker died
+    # Once or not with others, or twice if results before it were lost with a worker; then alone.
+    assert 2 <= started_trials().count("dies") <= 4
+    assert started_trials().count("raises") <= 2
     assert "{}" not in capfd.readouterr().out
     log = [json.loads(line) for line in Path("r/log.jsonl").read_text().splitlines()]
     traces = [event["trace"] for event in log if event["event"] == "error"]

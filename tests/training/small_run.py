@@ -1,16 +1,16 @@
 """Small trainings, in this process or in processes of their own.
 
-`python small_run.py OUT EPOCHS` trains with a checkpoint at every step; under torchrun, together
-with the other processes.
+`python -m tests.training.small_run OUT EPOCHS` trains with a checkpoint at every step; under
+torchrun, together with the other processes.
 """
 
-import ctypes
 import multiprocessing
 import os
 import signal
 import socket
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,10 @@ import torch
 
 from clearhead.data import AugmentConfig, ImageDataset
 from clearhead.models.config import ViTConfig
-from clearhead.training import TrainConfig, Trained, loop, run, train
+from clearhead.training import TrainConfig, Trained, distributed, loop, run, train
+from tests.processes import die_with_parent
+
+distributed.TIMEOUT = timedelta(hours=1)  # a slow process is no lost one
 
 MODEL = ViTConfig(
     image_size=6,
@@ -65,11 +68,6 @@ def small_training(out: Path, epochs: int = 3, *, images: int = 101, **changes: 
     return train(small_config(epochs, **changes), data=data, out=out, device="cpu", **options)
 
 
-def die_with_parent() -> None:
-    """Let the kernel kill this process when its parent ends, however it ends (Linux)."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-
-
 def start_processes(
     target: Callable[..., None], *arguments: object, count: int
 ) -> list[multiprocessing.process.BaseProcess]:
@@ -112,6 +110,21 @@ def _in_world(
     target(*arguments)
 
 
+def record_end(path: Path) -> None:
+    """Go on in a new process; this one writes how that ended, as `Process.exitcode`, and ends.
+
+    Nothing is written if this process is killed.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun sends it to both
+    if pid := os.fork():
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        path.write_text(str(code))
+        os._exit(int(code != 0))
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    die_with_parent()
+
+
 if __name__ == "__main__":
     die_with_parent()
+    record_end(Path(f"{sys.argv[1]}-{os.environ['RANK']}.exit"))
     train_often_saved(sys.argv[1], int(sys.argv[2]))

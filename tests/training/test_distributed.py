@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,10 +16,12 @@ from clearhead.errors import ConfigError
 from clearhead.models import build, load
 from clearhead.training.distributed import ALONE, World, choose_device, join_world
 from clearhead.training.loop import evaluate_together
+from tests.processes import children_of, die_with_parent, is_running
 
-from .small_run import MODEL, die_with_parent, small_dataset, small_training, start_processes
+from .small_run import MODEL, small_dataset, small_training, start_processes
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
+SMALL_RUN = "tests.training.small_run"
 
 
 def evaluate_here(model: str, out: str) -> None:
@@ -45,25 +48,27 @@ def test_three_processes_evaluate_like_one_to_the_last_bit(tmp_path: Path) -> No
 @pytest.mark.slow
 def test_torchrun_ends_all_processes_when_one_is_killed(tmp_path: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3"]
-    log = tmp_path / "log"
-    with log.open("w") as errors:
-        launcher = subprocess.Popen(
-            [*torchrun, str(HERE / "small_run.py"), str(tmp_path / "out"), "100000"],
-            stderr=errors,
-            preexec_fn=die_with_parent,
-        )
+    launcher = subprocess.Popen(
+        [*torchrun, "-m", SMALL_RUN, str(tmp_path / "out"), "100000"],
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=die_with_parent,
+    )
     try:
         while not (tmp_path / "out" / "checkpoints" / "latest.json").exists():
             assert launcher.poll() is None
             time.sleep(0.05)
         workers = children_of(launcher.pid)
         assert len(workers) == 3
-        os.kill(workers[1], 9)
+        os.kill(workers[1], signal.SIGKILL)
         assert launcher.wait() != 0
-        assert "forcefully" not in log.read_text()  # torchrun does not kill them after 30 seconds
-        assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
+        assert not any(map(is_running, workers))
     finally:
         launcher.kill()
+    # the other two ended by an error or SIGTERM, not by the SIGKILL that follows after 30 seconds
+    codes = [int(path.read_text()) for path in tmp_path.glob("out-*.exit")]
+    assert len(codes) == 2
+    assert set(codes) <= {1, -signal.SIGTERM}
 
 
 @pytest.mark.slow
@@ -76,13 +81,14 @@ def test_torchrun_ends_all_processes_when_one_is_killed(tmp_path: Path) -> None:
     ],
 )
 def test_launchers_train_in_two_processes_like_one(launcher: str, tmp_path: Path) -> None:
-    script = [str(HERE / "small_run.py"), str(tmp_path / "two"), "1"]
+    script = ["-m", SMALL_RUN, str(tmp_path / "two"), "1"]
     with socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     place = [] if "standalone" in launcher else [f"--main_process_port={port}"]
     ended = subprocess.run(
         [sys.executable, "-m", *launcher.split(), *place, *script],
+        cwd=ROOT,
         stderr=subprocess.PIPE,
         preexec_fn=die_with_parent,
     )
@@ -93,13 +99,6 @@ def test_launchers_train_in_two_processes_like_one(launcher: str, tmp_path: Path
     logs = [json.loads((tmp_path / name / "log.jsonl").read_text()) for name in ("two", "one")]
     assert logs[0]["step"] == logs[1]["step"]
     assert logs[0]["loss"] == pytest.approx(logs[1]["loss"], rel=0.05)
-
-
-def children_of(pid: int) -> list[int]:
-    listed = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=True
-    )
-    return [int(line) for line in listed.stdout.split()]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
