@@ -122,8 +122,10 @@ def attribute(
 
     Raises:
         ConfigError: For an unknown method, or a missing grid or baseline.
-        InputError: If the layers do not attend from all tokens of the grid to all of them, or the
-            model has no parts that the method needs.
+        InputError: If the layers do not attend from all tokens of the grid to all of them or do not
+            follow one another, the model has no parts that the method needs, or pixels, logits or
+            gradients are not finite.
+        RuntimeError: For "attnlrp" under gradient checkpointing.
     """
     check_choice("method", method, METHODS)
     check_choice("score", score, get_args(Score))
@@ -214,6 +216,7 @@ def _max_flow(task: _Task) -> Tensor:
 
 def _legrad(task: _Task) -> Tensor:
     names = [record.name for record in task.trace.records]
+    del task.trace  # LeGrad has forward passes of its own
     return task.patches(legrad(task.model, task.images, task.classes, names))
 
 

@@ -46,11 +46,10 @@ def class_logits(
 ) -> Float[Tensor, " batch"]:
     """The logit of one class of each image; `InputError` if there is none, or it is not finite."""
     count = logits.shape[1]
-    if classes.shape != logits.shape[:1] or not bool(((classes >= 0) & (classes < count)).all()):
-        raise InputError(
-            f"expected a class from 0 to {count - 1} for each of {len(logits)} images, got "
-            f"{classes.tolist()}"
-        )
+    wrong = classes[(classes < 0) | (classes >= count)]
+    if len(wrong) or classes.shape != logits.shape[:1]:
+        got = wrong.unique().tolist() if len(wrong) else f"{tuple(classes.shape)} classes"
+        raise InputError(f"expected a class from 0 to {count - 1} for each image, got {got}")
     chosen = logits.gather(1, classes.to(logits.device)[:, None])[:, 0]
     check_finite(chosen, NOT_FINITE)
     return chosen

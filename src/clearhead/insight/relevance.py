@@ -189,7 +189,7 @@ def output_gradients(
     without = [record.name for record in records if not record.raw_output.requires_grad]
     if without or not score.requires_grad:
         raise InputError(
-            f"{', '.join(without) or 'the score'} has no gradient; run the model inside "
+            f"no gradient of {', '.join(without) or 'the score'}; run the model inside "
             "capture(gradients=True), without torch.no_grad or reentrant checkpoints, with "
             "parameters that require gradients"
         )
