@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 # The checks of `make test`, in this order; a failed one does not stop the others.
-CHECKS := check-format lint types imports script-types suite docs
+CHECKS := check-format lint types imports script-types suite
 
 # Processes that run tests. Some tests wait for a browser or a server, so there is one more than cores.
 WORKERS ?= $(shell expr `getconf _NPROCESSORS_ONLN` + 1)
@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup digits test test-slow $(CHECKS) format artifacts results picture attribution-benchmark bench benchmarks clean
+.PHONY: help setup digits test test-slow $(CHECKS) docs format artifacts results picture attribution-benchmark bench benchmarks clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-21s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -26,7 +26,7 @@ setup: .venv/dev.stamp ## create .venv with all development tools
 digits: .venv/run.stamp ## fetch MNIST, train a classifier, evaluate it: runs/quick
 	$(BIN)/clearhead train quick --out runs/quick
 
-test: .venv/dev.stamp ## all checks and tests but the slow ones: format, lint, types, imports, docs
+test: .venv/dev.stamp ## all checks and tests but the slow ones: format, lint, types, imports
 	@$(MAKE) --no-print-directory --keep-going $(CHECKS)
 
 check-format: .venv/dev.stamp ## check the format of all files
@@ -48,8 +48,9 @@ script-types: node_modules/.stamp ## check the types of the pages' sources: tsc
 suite: .venv/dev.stamp node_modules/.stamp ## run the tests that are not marked slow
 	$(PYTEST) -m "not slow"
 
-test-slow: .venv/dev.stamp node_modules/.stamp ## run the tests marked slow
+test-slow: .venv/dev.stamp node_modules/.stamp ## run the tests marked slow, and the examples of the docs
 	$(PYTEST) -m slow
+	@$(MAKE) --no-print-directory docs
 
 docs: .venv/dev.stamp ## build docs/_build/html, executing all examples; warnings are errors
 	$(BIN)/sphinx-build --fresh-env --fail-on-warning --quiet --jobs 2 -d docs/_build/doctrees docs docs/_build/html
