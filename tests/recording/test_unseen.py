@@ -335,7 +335,7 @@ def test_attention_that_is_not_recorded_is_said_to_be(code: Code, reason: str) -
 OTHERS = [
     *["fused", "dropout", "learned keys", "classes", "computed weights", "mean class"],
     *["state space", "projected state", "split features", "unused"],
-    *["index of keys", "checkpointing"],
+    *["index of keys", "convolution", "checkpointing"],
 ]
 
 
@@ -360,6 +360,10 @@ def test_nothing_is_said_of_other_softmaxes(code: str) -> None:
             F.scaled_dot_product_attention(Q, K, V)
         elif code == "index of keys":
             normal(2, 3, 1, 5) @ (Q @ K.mT).relu()
+            F.scaled_dot_product_attention(Q, K, V)
+        elif code == "convolution":
+            weight = nn.Parameter(LOW[:7, :5, None].float())
+            F.conv1d(Q[0], weight.double()).exp() @ K[0].mT
             F.scaled_dot_product_attention(Q, K, V)
         elif code == "split features":
             F.linear(Q, nn.Parameter(LOW)).split([4, 7], -1)[0].softmax(-1) @ K[..., :4, :]

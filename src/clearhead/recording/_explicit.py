@@ -73,7 +73,8 @@ class OperationTracker:
         call, mixing = Operation(name, function, args, kwargs), None
         if name in products.FUNCTIONS or name in products.OTHER_FUNCTIONS:
             product = products.read_product(call)
-            operands = call.activations() if product is None else product[:2]
+            unlearned = [x for x in call.tensors() if not self._is_learned(x)]
+            operands = unlearned if product is None else product[:2]
             for x in operands:
                 self._use(x, operands)
             if product is None and len(operands) > 1:
