@@ -275,7 +275,7 @@ def test_stalls_of_all_sources_together_are_bounded(
     monkeypatch.setattr(_fetch, "MAX_STALL", 0.3)
     with pytest.raises(FetchError, match="no response"):
         get(server, "stall", "trickle", "stall_midway", "trickle_headers")
-    assert 0.2 < sum(PatientQueue.timeouts) <= 0.3  # not one after the other
+    assert sum(PatientQueue.timeouts) < 2 * 0.3  # not one after the other
 
 
 @pytest.mark.parametrize("place", ["named", "variable", "subfolder", "system"])

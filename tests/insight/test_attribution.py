@@ -431,11 +431,13 @@ CHOOSING = ("shapley", "occlusion", "gradient", "attnlrp", "legrad", "relevance"
 
 @pytest.mark.unchecked
 @pytest.mark.parametrize("classes", [[3, 0], [3, 0, 11], -1, [0.5] * 3, [[3], [0], [9]], "3"])
-@pytest.mark.parametrize("method", CHOOSING)
+@pytest.mark.parametrize("method", [pytest.param("shapley", marks=pytest.mark.slow), *CHOOSING[1:]])
 def test_classes_must_exist_one_for_each_image_or_for_all(method: str, classes: Any) -> None:
     if isinstance(classes, list):
         classes = torch.tensor(classes)
-    with pytest.raises(InputError, match=r"one class, or one for each of 3|from 0 to 10 for each"):
+    with pytest.raises(
+        InputError, match=r"one class, or one for each of 3|from 0 to 10 .* got \[(-1|11)\]"
+    ):
         attribute(method, oblong_model(), oblong_images(3), baseline=BASELINE, classes=classes)
 
 
@@ -502,24 +504,6 @@ def test_attentions_without_effect_on_the_class_are_left_out() -> None:
         torch.testing.assert_close(result, chosen)
     with pytest.raises(InputError, match="does not depend on"):
         attribute(RAW, model, images, layers="*head*", baseline=Baseline())
-
-
-class Twice(nn.Module):
-    """Averages the logits of an image and of its mirror image."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.model = oblong_model()
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.model(images) + self.model(images.flip(-1))
-        return logits / 2
-
-
-@pytest.mark.parametrize("method", [RAW, ROLLOUT, RELEVANCE, VALUES, "max-flow", "legrad"])
-def test_several_passes_in_one_are_refused(method: str) -> None:
-    with pytest.raises(InputError, match="expected one forward pass, got 2 of 3 layers"):
-        attribute(method, Twice(), oblong_images(1), grid=GRID, baseline=BASELINE)
 
 
 def test_compiled_models_have_the_maps_of_the_same_models_uncompiled() -> None:

@@ -235,6 +235,16 @@ def test_the_result_names_its_settings() -> None:
     )
 
 
+def test_maps_may_be_arrays_and_images_must_be_finite_floats() -> None:
+    array: Any = RANDOM.numpy()
+    assert measured({"map": array}).to_dict() == measured({"map": RANDOM}).to_dict()
+    spoilt = IMAGES.clone()
+    spoilt[1, 0, 2, 2] = torch.nan
+    for images in (IMAGES.byte(), spoilt):
+        with pytest.raises(InputError, match=r"floats of shape|NaN or infinite pixels"):
+            faithfulness(one_patch_matters, images, {}, grid=GRID, baseline=Baseline())
+
+
 @pytest.mark.parametrize(
     ("maps", "options", "error", "message"),
     [

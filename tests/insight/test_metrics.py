@@ -9,7 +9,7 @@ from scipy.stats import pearsonr, spearmanr
 
 from clearhead.errors import ConfigError, InputError
 from clearhead.insight import Baseline, Grid
-from clearhead.insight.curves import deletion_curves
+from clearhead.insight.curves import deletion_curves, ranked
 from clearhead.insight.forward import class_scores
 from clearhead.insight.metrics import (
     infidelity,
@@ -68,6 +68,25 @@ def test_top_agreement_is_the_share_of_common_patches() -> None:
         top_agreement(one, other, 6)
 
 
+def test_maps_with_nan_are_refused_but_outside_of_the_patches_that_count() -> None:
+    one, subsets = torch.rand(2, 15), torch.ones(2, 3, 15, dtype=torch.bool)
+    wrong, among = one.clone(), torch.ones(2, 15, dtype=torch.bool)
+    wrong[1, 4], among[1, 4] = torch.nan, False
+    falls = torch.rand(2, 3)
+    with pytest.raises(InputError, match="a map has NaN"):
+        rank_correlations(one, wrong)
+    with pytest.raises(InputError, match="a map has NaN"):
+        partial_rank_correlations(one, one, wrong)
+    with pytest.raises(InputError, match="a map has NaN"):
+        top_agreement(wrong, one, 3)
+    for metric in (infidelity, sensitivity_n):
+        with pytest.raises(InputError, match="a map has NaN"):
+            metric(wrong, subsets, falls)
+    torch.testing.assert_close(
+        rank_correlations(one, wrong, among=among).double(), torch.ones(2).double()
+    )
+
+
 def test_random_subsets_have_their_sizes() -> None:
     subsets = random_subsets(3, 15, [2, 7], 5, torch.Generator().manual_seed(0))
     assert subsets.sum(2).tolist() == [[2] * 5 + [7] * 5] * 3
@@ -122,6 +141,8 @@ def test_randomised_models_lose_all_that_was_learned() -> None:
     assert all(not torch.equal(x, before[name]) for name, x in every.named_parameters())
     assert all(torch.equal(x, before[name]) for name, x in model.named_parameters())
     assert torch.equal(every(images), randomised(model, 0)(images))
+    with torch.inference_mode():
+        assert not any(x.is_inference() for x in randomised(model, 0).parameters())
     fixed = torch.rand(2, 15)
     assert randomisation_correlations(lambda _: fixed, model).tolist() == pytest.approx([1.0, 1.0])
 
@@ -189,3 +210,40 @@ def test_metrics_equal_those_of_quantus() -> None:
     other = torch.rand(3, 16, generator=generator)
     expected = correlation_spearman(a=importance.numpy(), b=other.numpy(), batched=True)
     np.testing.assert_allclose(rank_correlations(importance, other), expected, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_deletion_curves_are_those_of_pixel_flipping_with_the_same_baseline_and_order() -> None:
+    """By default, Quantus replaces pixels by the smallest one of the image that is left.
+
+    It deletes equal numbers in no particular order, pixels of one patch among those of another, so
+    it gets the places of equally important patches in our order.
+    """
+    quantus = pytest.importorskip("quantus")
+    grid, generator = Grid(4, 4), torch.Generator().manual_seed(3)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1568, 5), torch.nn.Tanh())
+    torch.nn.init.normal_(next(model.parameters()), generator=generator)
+    images = torch.randn(3, 2, 28, 28, generator=generator)
+    classes = torch.tensor([1, 4, 0])
+    signed = torch.randn(3, 16, generator=generator)
+    tied = ranked(signed.sign(), generator)
+    smallest, same = images.amin((1, 2, 3)).tolist(), {"perturb_baseline": 0.2}
+    for given, options, order, baselines in (
+        (signed, {}, signed.argsort(dim=1, descending=True), smallest),
+        (signed, same | {"abs": True}, signed.abs().argsort(dim=1, descending=True), [0.2] * 3),
+        (-tied.argsort(dim=1).float(), same, tied, [0.2] * 3),
+    ):
+        flipping = quantus.PixelFlipping(
+            features_in_step=98, normalise=False, disable_warnings=True, **options
+        )
+        theirs = flipping(
+            model=model.eval(), x_batch=images.numpy(), y_batch=classes.numpy(),
+            a_batch=grid.to_pixels(given, images).numpy(), softmax=True,
+        )  # fmt: skip
+        for image in range(3):
+            at = slice(image, image + 1)
+            ours = deletion_curves(
+                model, images[at], order[at], classes[at],
+                grid=grid, baseline=Baseline(value=(baselines[image],)),
+            )  # fmt: skip
+            np.testing.assert_allclose(ours.probabilities[0, 1:], theirs[image], rtol=1e-5)

@@ -203,6 +203,9 @@ def test_the_seed_determines_the_orders_of_an_estimate() -> None:
     [
         ({"players": torch.tensor([0, 2])}, InputError, "15 patches"),
         ({"players": GROUPS * 2}, InputError, "without gaps"),
+        ({"players": GROUPS.view(5, 3)}, InputError, "15 patches"),
+        ({"players": [0, 1]}, InputError, "15 patches"),
+        ({"classes": 11}, InputError, r"from 0 to 10 for each image, got \[11\]"),
         ({"num_permutations": 1}, ConfigError, "at least 2"),
         ({"baseline": None, "model": torch.nn.Flatten()}, ConfigError, "mean and std"),
         ({"grid": None, "model": lambda x: x}, ConfigError, "for a function, give the grid"),

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from clearhead.microscope import shipped_page
@@ -61,3 +62,30 @@ def page(browser: "Browser", page_file: Path) -> Iterator["Page"]:
 def test_the_policy_forbids_requests_and_other_scripts(attempt: str, page: "Page") -> None:
     with page.expect_console_message(lambda line: "Content Security Policy" in line.text):
         assert page.evaluate(f"{attempt}.then(() => 'done', () => 'refused')") == "refused"
+
+
+def test_the_policy_forbids_code_from_strings(page: "Page") -> None:
+    attempt = "try { done(new Function('return 1')()); } catch (error) { done(error.name); }"
+    code = f"new Promise((done) => setTimeout(() => {{ {attempt} }}))"
+    assert page.evaluate(code) == "EvalError"
+
+
+def test_the_page_computes_in_webassembly_and_the_same_without_it(
+    browser: "Browser", page_file: Path
+) -> None:
+    scripts = (
+        "globalThis.modules = 0; const { Module } = WebAssembly;"
+        "WebAssembly.Module = function (code) { const m = new Module(code); modules++; return m; }",
+        "globalThis.modules = 0; delete globalThis.WebAssembly;",
+    )
+    logits, modules = [], []
+    for script in scripts:
+        with browser.new_context() as context:
+            context.add_init_script(script)
+            microscope = Microscope(context.new_page(), page_file)
+            logits.append(microscope.logits())
+            modules.append(microscope.evaluate("() => modules"))
+            assert microscope.complaints == []
+            assert not microscope.evaluate("() => clearhead.store.examples.value.failed")
+    assert modules == [1, 0]
+    np.testing.assert_allclose(logits[1], logits[0], rtol=0, atol=1e-9)

@@ -832,3 +832,49 @@ def test_attention_over_channels_of_a_packed_projection_is_recorded(before: bool
     record, _ = record_one(code, tokens, K, V)
     q, k, v = ((tokens @ part.mT).permute(1, 2, 0)[:, None].detach() for part in parts)
     assert_stages(record, attention(q, k, v, scale=1.0))
+
+
+@pytest.mark.parametrize("moved", [lambda x: x.flip(-1), lambda x: x.roll(1, -1)])
+def test_scores_are_those_of_keys_also_behind_a_term_of_as_many_axes(moved: Any) -> None:
+    positions = normal(2, 3, 7, 11)
+
+    def code(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        scores = (q @ k.mT * SCALE).masked_fill(~MASK, -INF)
+        weights: Tensor = (moved(q @ positions.mT) + scores).softmax(-1)
+        return weights @ v
+
+    record = record_of(code)
+    assert record.key.equal(K)
+    assert_close(array(record.scores), (Q @ K.mT).numpy())
+
+
+def flattened_after_the_softmax(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return flat((q @ k.mT * SCALE).softmax(-1)) @ flat(v)
+
+
+def unflattened_after_the_softmax(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return (flat(q) @ flat(k).mT * SCALE).softmax(-1).view(2, 3, 5, 7) @ v
+
+
+def flattened_around_the_softmax(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return flat(q @ k.mT * SCALE).softmax(-1).view(2, 3, 5, 7) @ v
+
+
+def flattened_before_the_softmax(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return flat(q @ k.mT * SCALE).softmax(-1) @ flat(v)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        flattened_after_the_softmax,
+        unflattened_after_the_softmax,
+        flattened_around_the_softmax,
+        flattened_before_the_softmax,
+    ],
+)
+def test_heads_that_are_merged_with_the_batch_for_a_part_of_the_operations(code: Code) -> None:
+    record = record_of(code)
+    assert_stages(record, PLAIN)
+    assert record.shape == (2, 3, 5, 7)
+    assert record.query.equal(Q)

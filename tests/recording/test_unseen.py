@@ -4,6 +4,7 @@ import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -154,6 +155,20 @@ def changed_in_part(x: Tensor) -> Tensor:
     return x
 
 
+def query_changed_between(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    q = q.clone()
+    scores = q @ k.mT
+    q.mul_(SCALE)
+    return (scores * SCALE).softmax(-1) @ v
+
+
+def mask_changed_between(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    mask = LOW[:5, :7].clone()
+    weights = (q @ k.mT * SCALE + mask).softmax(-1)
+    mask.zero_()
+    return weights @ v
+
+
 def over_states(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Queries choose among the states of each token, whose axis is neither row nor column."""
     weights = torch.einsum("lbnd,shd->shlbn", k, q[:, 0, :1]).softmax(2)
@@ -217,6 +232,21 @@ NOT_RECORDED: dict[str, tuple[Code, str]] = {
         of_one_head(lambda q, k, v: LOW[:5, :7].clone().addmm_(q, k.mT).softmax(-1) @ v),
         "addmm_",
     ),
+    "in another tensor": (
+        lambda q, k, v: LOW[:5, :7].expand(2, 3, 5, 7).clone().add_(q @ k.mT).softmax(-1) @ v,
+        "add_",
+    ),
+    "query changed": (query_changed_between, "changed in place"),
+    "mask changed": (mask_changed_between, "changed in place"),
+    "one more axis": (lambda q, k, v: (q @ k.mT)[None].softmax(-1)[0] @ v, "weights with values"),
+    "scores of one head": (
+        lambda q, k, v: ((q @ k.mT)[:, 0].softmax(-1) @ v[:, 0])[:, None].expand(2, 3, 5, 13),
+        "other axes",
+    ),
+    "scores of some heads": (
+        lambda q, k, v: ((q @ k.mT)[:, :1].softmax(-1) @ v[:, :1]).expand(2, 3, 5, 13),
+        "other axes",
+    ),
     "context by sums, two axes": (
         of_one_head(lambda q, k, v: ((q @ k.mT).softmax(-1)[..., None] * v).sum(-2)),
         "weights with values",
@@ -237,10 +267,6 @@ NOT_RECORDED: dict[str, tuple[Code, str]] = {
     "softplus": (lambda q, k, v: F.normalize(F.softplus(q @ k.mT), p=1, dim=-1) @ v, "softplus"),
     "scaled dot products": (of_one_head(scaled_dot_products), "dot"),
     "sums of queries and keys": (sums_of_queries_and_keys, "other axes"),
-    "softmax of flattened scores": (
-        lambda q, k, v: (q @ k.mT).flatten(0, 1).softmax(-1).unflatten(0, (2, 3)) @ v,
-        "other axes",
-    ),
     "softmax of scores with another axis": (
         lambda q, k, v: (q @ k.mT).unsqueeze(2).softmax(-1).squeeze(2) @ v,
         "other axes",
@@ -308,7 +334,8 @@ def test_attention_that_is_not_recorded_is_said_to_be(code: Code, reason: str) -
 
 OTHERS = [
     *["fused", "dropout", "learned keys", "classes", "computed weights", "mean class"],
-    *["state space", "checkpointing"],
+    *["state space", "projected state", "split features", "unused"],
+    *["index of keys", "convolution", "checkpointing"],
 ]
 
 
@@ -326,6 +353,23 @@ def test_nothing_is_said_of_other_softmaxes(code: str) -> None:
             step = (nn.Parameter(LOW) @ Q.mT)[..., None]
             (step * LOW[:, 0].exp()[:, None, None]).exp() @ V[:, :, :1, :1, None]
             (step * LOW[0, :4].exp()).exp() @ V[:, :, :1, :4, None]
+            F.scaled_dot_product_attention(Q, K, V)
+        elif code == "projected state":  # of a Mamba 2, whose next layer has exponentials
+            F.linear(Q @ K.mT, nn.Parameter(LOW[:, :7])).exp() @ K.mT
+            (Q @ K.mT @ nn.Parameter(LOW[:7])).exp() @ K.mT
+            F.scaled_dot_product_attention(Q, K, V)
+        elif code == "index of keys":
+            normal(2, 3, 1, 5) @ (Q @ K.mT).relu()
+            F.scaled_dot_product_attention(Q, K, V)
+        elif code == "convolution":
+            weight = nn.Parameter(LOW[:7, :5, None].float())
+            F.conv1d(Q[0], weight.double()).exp() @ K[0].mT
+            F.scaled_dot_product_attention(Q, K, V)
+        elif code == "split features":
+            F.linear(Q, nn.Parameter(LOW)).split([4, 7], -1)[0].softmax(-1) @ K[..., :4, :]
+            F.scaled_dot_product_attention(Q, K, V)
+        elif code == "unused":
+            (Q @ K.mT).softmax(-1).float()
             F.scaled_dot_product_attention(Q, K, V)
         elif code == "learned keys":
             (Q @ nn.Parameter(K.mT)).softmax(-1) @ nn.Parameter(V)
@@ -373,8 +417,9 @@ def test_gates_of_several_layers_are_not_taken_for_attention(code: Any, chosen: 
 class Deformable(nn.Module):
     """Each query alone determines positions, where values are sampled, and their weights."""
 
-    def __init__(self) -> None:
+    def __init__(self, join: Callable[[list[Tensor]], Tensor]) -> None:
         super().__init__()
+        self.join = join
         self.weights, self.positions = (nn.Linear(13, n).double() for n in (4, 8))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -382,7 +427,7 @@ class Deformable(nn.Module):
         positions = self.positions(x).tanh().unflatten(-1, (4, 2)).flatten(0, 1)
         values = x.mT.reshape(6, 13, 1, 5)
         parts = F.grid_sample(values, positions, align_corners=False).split(2, -1)
-        sampled = torch.stack([y.clone() for y in parts], -2).flatten(-2)
+        sampled = self.join([y.clone() for y in parts])
         result: Tensor = (sampled * weights).sum(-1).mT.reshape(x.shape)
         return result
 
@@ -401,7 +446,9 @@ class Stack(nn.Module):
 
 def test_deformable_attention_is_named_in_each_layer() -> None:
     attention = Attention(lambda q, k, v: F.scaled_dot_product_attention(Q, K, V))
-    model = nn.ModuleList([attention, Deformable(), Deformable()])
+    stacked = Deformable(lambda parts: torch.stack(parts, -2).flatten(-2))
+    layers = [stacked, Deformable(partial(torch.concatenate, dim=-1))]
+    model = nn.ModuleList([attention, *layers])
     with pytest.warns(UserWarning, match="deformable"), ch.capture() as recording:
         Stack(model)(Q)
     assert [text.partition(": ")[0] for text in recording.unseen] == ["layers.1", "layers.2"]

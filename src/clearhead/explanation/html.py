@@ -18,6 +18,7 @@ def render_page(
     package: str = HERE,
     styles: Sequence[str] = ("base.css",),
     scripts: Sequence[str] = (),
+    webassembly: bool = False,
     **values: object,
 ) -> str:
     """Render a template as an HTML page that loads nothing from outside the file.
@@ -31,6 +32,7 @@ def render_page(
         package: the package with the template; names that it lacks are looked up in this package.
         styles: names of CSS files in the `assets` folders of the two packages.
         scripts: names of JavaScript files there.
+        webassembly: whether the scripts may compile WebAssembly; code from strings stays forbidden.
         **values: the template's variables. `base.html` needs `title`.
 
     Returns:
@@ -41,7 +43,7 @@ def render_page(
     return render(
         template,
         package=package,
-        policy=_policy(style, script),
+        policy=_policy(style, script, webassembly=webassembly),
         style=Markup(style),  # noqa: S704, the package's own files
         script=Markup(script),  # noqa: S704
         **values,
@@ -90,8 +92,10 @@ def _asset(name: str, package: str) -> str:
     return found.read_text(encoding="utf-8")
 
 
-def _policy(style: str, script: str) -> str:
+def _policy(style: str, script: str, *, webassembly: bool) -> str:
     scripts = f"'{_digest(script)}'" if script else "'none'"
+    if webassembly:
+        scripts += " 'wasm-unsafe-eval'"
     return (
         "default-src 'none'; connect-src 'none'; img-src data:; worker-src blob:; "
         f"style-src '{_digest(style)}'; script-src {scripts}; "

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.autograd.graph import disable_saved_tensors_hooks
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -47,7 +48,9 @@ def attnlrp(
 
     The γ-rule, which the paper recommends for noisy convolutions, is not used.
     """
-    with intervene(_halved_products, layers), _Rules():
+    # the rules do not apply to what a backward pass computes again
+    refused = "AttnLRP needs a model without gradient checkpointing; switch it off"
+    with intervene(_halved_products, layers), _Rules(), disable_saved_tensors_hooks(refused):
         return images.detach() * pixel_gradient(model, images, classes)
 
 

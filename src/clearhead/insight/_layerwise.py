@@ -42,9 +42,12 @@ def legrad(
         with calls_observed(blocks) as calls, capture(names, gradients=True) as recording:
             model(images)
         for record, (_, _, leaving) in zip(recording.records, calls, strict=True):
-            with last.register_forward_hook(partial(_replaced, leaving)):
-                logits = logits_of(model(images))
-            y = class_logits(logits, classes)
+            # only what follows the block has a gradient: no second graph of the blocks
+            with (
+                gradients_on(model, of_parameters=False),
+                last.register_forward_hook(partial(_replaced, leaving)),
+            ):
+                y = class_logits(logits_of(model(images)), classes)
             (gradient,) = torch.autograd.grad(y.sum(), record.raw_output, retain_graph=True)
             square_weights(record)  # raises unless all tokens attend to all tokens
             change = weight_gradient(record, record.layout.canonical(gradient))

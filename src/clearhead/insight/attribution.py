@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from clearhead.errors import check_choice
 from clearhead.insight._attnlrp import attnlrp
-from clearhead.insight._layerwise import Calls, calls_observed, legrad, projection_of, tokentm
+from clearhead.insight._layerwise import calls_observed, legrad, projection_of, tokentm
 from clearhead.insight.coalitions import shapley
 from clearhead.insight.forward import (
     Classes,
     Score,
     batches,
+    check_finite,
     class_of_each,
     on_device_of,
     probabilities,
@@ -26,13 +27,13 @@ from clearhead.insight.metrics import subset_falls
 from clearhead.insight.perturbation import Baseline, default_baseline
 from clearhead.insight.propagation import (
     Readout,
-    check_layers,
     max_flow,
     read_out,
     rollout,
     square_weights,
 )
 from clearhead.insight.relevance import (
+    OVERFLOW,
     check_module,
     output_gradients,
     pixel_gradient,
@@ -52,6 +53,7 @@ PATH_POINTS = 50
 
 
 @torch.inference_mode(mode=False)
+@torch.no_grad()  # but for passes with `gradients_on`: maps need no graph
 def attribute(
     method: str,
     model: nn.Module,
@@ -120,8 +122,10 @@ def attribute(
 
     Raises:
         ConfigError: For an unknown method, or a missing grid or baseline.
-        InputError: If the layers do not attend from all tokens of the grid to all of them, or the
-            model has no parts that the method needs.
+        InputError: If the layers do not attend from all tokens of the grid to all of them or do not
+            follow one another, the model has no parts that the method needs, or pixels, logits or
+            gradients are not finite.
+        RuntimeError: For "attnlrp" under gradient checkpointing.
     """
     check_choice("method", method, METHODS)
     check_choice("score", score, get_args(Score))
@@ -130,24 +134,23 @@ def attribute(
     if classes is None:
         classes = probabilities(model, images, batch_size=batch_size).argmax(1)
     classes = class_of_each(classes, len(images))
-    images, classes = (
-        on_device_of(model, x.clone() if x.is_inference() else x) for x in (images, classes)
-    )
+    images, classes = (on_device_of(model, x) for x in (images, classes))
     generator = torch.Generator().manual_seed(seed)
     parts = []
     for part, targets in zip(*(batches(x, batch_size) for x in (images, classes)), strict=True):
         task = _Task(model, part, targets, grid, baseline, layers, score, generator)
-        parts.append(_METHODS[method](task).detach().double().cpu())
-    return torch.cat(parts)
+        parts.append(_METHODS[method](task).double().cpu())
+    maps = torch.cat(parts)
+    check_finite(maps, OVERFLOW)
+    return maps
 
 
 class _Trace(NamedTuple):
-    """A forward pass: records, gradients of their outputs, tokens read out, calls of modules."""
+    """A forward pass: records, gradients of their outputs, and tokens read out."""
 
     records: tuple[AttentionRecord, ...]
     gradients: tuple[Float[Tensor, "batch heads queries value_dim"], ...]
     readout: Readout
-    calls: Calls
 
 
 @dataclass
@@ -173,13 +176,11 @@ class _Task:
 
     @cached_property
     def trace(self) -> _Trace:
-        with calls_observed(self.model.modules()) as calls:
-            y, _, recording = scored(self.model, self.images, self.classes, layers=self.layers)
-        check_layers(recording)
+        y, _, recording = scored(self.model, self.images, self.classes, layers=self.layers)
         records, gradients = output_gradients(y, recording.records, skip=self.layers is None)
         last = records[-1]
         check_tokens(self.grid, square_weights(last).shape[-1], last.name)
-        return _Trace(records, gradients, readout_tokens(gradients[-1]), calls)
+        return _Trace(records, gradients, readout_tokens(gradients[-1]))
 
     def patches(self, tokens: Float[Tensor, "batch tokens"]) -> Float[Tensor, "batch patches"]:
         return tokens[:, self.grid.num_prefix_tokens :]
@@ -202,23 +203,26 @@ class _Task:
 
 
 def _value_weighted(task: _Task) -> Tensor:
-    last = task.trace.records[-1]
-    projection = projection_of(task.model, last, task.trace.calls)
+    linear = [x for x in task.model.modules() if isinstance(x, nn.Linear)]
+    with calls_observed(linear) as calls:
+        last = task.trace.records[-1]
+    projection = projection_of(task.model, last, calls)
     return task.read_out(value_norms(last, projection).mean(dim=1))
 
 
 def _max_flow(task: _Task) -> Tensor:
-    weights = [record.weights.detach() for record in task.trace.records]
-    return task.patches(max_flow(weights, readout=task.trace.readout))
+    return task.patches(max_flow(task.trace.records, readout=task.trace.readout))
 
 
 def _legrad(task: _Task) -> Tensor:
     names = [record.name for record in task.trace.records]
+    del task.trace  # LeGrad has forward passes of its own
     return task.patches(legrad(task.model, task.images, task.classes, names))
 
 
 def _tokentm(task: _Task) -> Tensor:
-    records, gradients, _, calls = task.trace
+    with calls_observed(task.model.modules()) as calls:
+        records, gradients, _ = task.trace
     return task.read_out(tokentm(task.model, records, gradients, calls))
 
 

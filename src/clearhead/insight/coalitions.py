@@ -237,7 +237,8 @@ def _owners(players: Players, grid: Grid) -> Int[Tensor, " patches"]:
         if players != "patches":
             raise ConfigError(f'players must be "patches" or a tensor, got {players!r}')
         return torch.arange(grid.num_patches)
-    numbers = set(players.tolist()) - {-1}
+    players = torch.as_tensor(players)
+    numbers = set(players.flatten().tolist()) - {-1}
     if players.shape != (grid.num_patches,) or numbers != set(range(len(numbers))) or not numbers:
         raise InputError(
             f"players must hold, for each of {grid.num_patches} patches, the number of its player "

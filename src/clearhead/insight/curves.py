@@ -18,7 +18,7 @@ from clearhead.errors import ConfigError, InputError
 from clearhead.insight.forward import Classes, Model, class_of_each, probabilities
 from clearhead.insight.perturbation import Baseline, kept_scores
 from clearhead.insight.stats import mean_interval
-from clearhead.insight.tokens import Grid
+from clearhead.insight.tokens import Grid, grid_for
 
 Verdict = Literal["better than", "no better than", "worse than"]
 
@@ -234,11 +234,13 @@ def faithfulness(
         InputError: If there are fewer than two images, or shapes do not match.
         ConfigError: For an option out of range.
     """
+    grid_for(model, images, grid)  # raises for images that do not fit
     if num_orders < 1:
         raise ConfigError(f"num_orders must be at least 1, got {num_orders}")
     if len(images) < 2:
         raise InputError(f"an interval needs at least two images, got {len(images)}")
     shape = len(images), grid.num_patches
+    maps = {name: torch.as_tensor(importance) for name, importance in maps.items()}
     for name, importance in maps.items():
         if tuple(importance.shape) != shape:
             raise InputError(

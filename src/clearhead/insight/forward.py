@@ -21,6 +21,7 @@ Around = Callable[[int], AbstractContextManager[None]]
 # What is measured of one class: its logit; log(p / (1 - p)); or its probability p.
 Score = Literal["log-odds", "logit", "probability"]
 
+NOT_FINITE = "the model gave NaN or infinite logits"
 INTEGERS = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 # One class for all images, or one for each.
 Classes = int | Sequence[int] | Int[Tensor, " batch"]
@@ -43,14 +44,22 @@ def class_of_each(classes: Classes, images: int) -> Int[Tensor, " batch"]:
 def class_logits(
     logits: Float[Tensor, "batch classes"], classes: Int[Tensor, " batch"]
 ) -> Float[Tensor, " batch"]:
-    """The logit of one class of each image; `InputError` if there is no such class."""
+    """The logit of one class of each image; `InputError` if there is none, or it is not finite."""
     count = logits.shape[1]
-    if classes.shape != logits.shape[:1] or not bool(((classes >= 0) & (classes < count)).all()):
-        raise InputError(
-            f"expected a class from 0 to {count - 1} for each of {len(logits)} images, got "
-            f"{classes.tolist()}"
-        )
-    return logits.gather(1, classes.to(logits.device)[:, None])[:, 0]
+    wrong = classes[(classes < 0) | (classes >= count)]
+    if len(wrong) or classes.shape != logits.shape[:1]:
+        got = wrong.unique().tolist() if len(wrong) else f"{tuple(classes.shape)} classes"
+        raise InputError(f"expected a class from 0 to {count - 1} for each image, got {got}")
+    chosen = logits.gather(1, classes.to(logits.device)[:, None])[:, 0]
+    check_finite(chosen, NOT_FINITE)
+    return chosen
+
+
+def check_finite(x: Float[Tensor, "batch ..."], what: str) -> None:
+    """Raise `InputError`, which names the first image, unless all numbers are finite."""
+    right = x.detach().isfinite()[:, None].flatten(1).all(dim=1)
+    if not bool(right.all()):
+        raise InputError(f"{what}, first for image {int((~right).nonzero()[0])}")
 
 
 def class_scores(
@@ -95,9 +104,7 @@ def model_logits(
                 output = model(on_device_of(model, batch))
             parts.append(logits_of(output, len(batch)).cpu().double())
     logits = torch.cat(parts)
-    if not logits.isfinite().all():
-        first = int((~logits.isfinite()).any(dim=1).nonzero()[0])
-        raise InputError(f"the model gave NaN or infinite logits, first for image {first}")
+    check_finite(logits, NOT_FINITE)
     return logits
 
 
@@ -132,9 +139,10 @@ def batches(images: Tensor, batch_size: int, dim: int = 0) -> tuple[Tensor, ...]
 def on_device_of(model: Model, x: Tensor) -> Tensor:
     """The tensor on the device of a module; floats also in the dtype that its parameters share.
 
-    Where parameters differ in dtype, the tensor keeps its own; for other callables, it is returned
-    as it is.
+    Where parameters differ in dtype, the tensor keeps its own; for other callables, it keeps device
+    and dtype. A tensor of inference mode is copied, since gradients cannot be computed with it.
     """
+    x = x.clone() if x.is_inference() else x
     parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
     types = {y.dtype for y in parameters if y.is_floating_point()}
     floats = x.is_floating_point() and len(types) == 1

@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from clearhead.errors import ConfigError, InputError
-from clearhead.insight.forward import Model, Score
+from clearhead.insight.forward import Model, Score, check_finite
 from clearhead.insight.perturbation import Baseline, kept_scores
 from clearhead.insight.tokens import Grid
 
@@ -128,6 +128,7 @@ def sensitivity_n(
     return torch.stack(correlations).mean(0)
 
 
+@torch.inference_mode(mode=False)
 def randomised(model: nn.Module, seed: int) -> nn.Module:
     """A copy with random parameters; those that no `reset_parameters` initialises are permuted.
 
@@ -169,11 +170,13 @@ def randomisation_correlations(
 
 
 def _subset_sums(one: Maps, subsets: Bool[Tensor, "images subsets patches"]) -> Tensor:
+    check_finite(one, "a map has NaN or infinite numbers")
     return torch.einsum("isp,ip->is", subsets.double(), one.double())
 
 
 def _top_shares(one: Maps, k: int) -> Maps:
     """For each patch the share of orders of equals in which it is among the first k."""
+    check_finite(one, "a map has NaN or infinite numbers")
     threshold = one.topk(k, dim=1).values[:, -1:]
     above, equal = one > threshold, one == threshold
     left = k - above.sum(1, keepdim=True)
@@ -181,6 +184,8 @@ def _top_shares(one: Maps, k: int) -> Maps:
 
 
 def _centred_ranks(numbers: Tensor, among: Tensor | None) -> Tensor:
+    if bool((numbers if among is None else numbers[among]).isnan().any()):
+        raise InputError("a map has NaN, which has no rank")
     array = numbers.detach().cpu().double().numpy()
     if among is not None:
         array = np.where(among.cpu().numpy(), array, np.nan)

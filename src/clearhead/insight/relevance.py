@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -11,7 +12,15 @@ from torch import Tensor, nn
 
 from clearhead.errors import InputError
 from clearhead.inference import evaluation_mode
-from clearhead.insight.forward import Classes, class_logits, class_of_each, eager, logits_of
+from clearhead.insight.forward import (
+    Classes,
+    check_finite,
+    class_logits,
+    class_of_each,
+    eager,
+    logits_of,
+    on_device_of,
+)
 from clearhead.insight.propagation import (
     Readout,
     read_out,
@@ -22,6 +31,7 @@ from clearhead.recording import AttentionRecord, Layers, Recording, capture
 
 Inputs = Tensor | Mapping[str, Any]
 Score = Callable[[Any], Float[Tensor, " batch"]]
+OVERFLOW = "the map or its gradients are NaN or infinite; in half precision, try float32"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,6 +57,7 @@ class Relevance:
         return f"Relevance({batch} images, {tokens} tokens)"
 
 
+@torch.inference_mode(mode=False)
 def class_relevance(
     model: nn.Module,
     inputs: Inputs,
@@ -79,8 +90,8 @@ def class_relevance(
         (batch, tokens, tokens), and the scores.
 
     Raises:
-        InputError: If the output is not logits, `target` is not a class, or the layers attend to
-            different tokens.
+        InputError: If the output is not logits, `target` is not a class, the layers attend to
+            different tokens, or one is not computed from the output of the one before.
     """
     y, classes, recording = scored(model, inputs, target, layers=layers, score=score)
     return replace(relevance_of(y, recording, readout=readout), target=classes)
@@ -96,18 +107,18 @@ def scored(
 ) -> tuple[Float[Tensor, " batch"], Int[Tensor, " batch"] | None, Recording]:
     """One forward pass with gradients, as `class_relevance` runs it: score, class, recording."""
     check_module(model)
-    if isinstance(inputs, Tensor) and inputs.is_inference():
-        inputs = inputs.clone()
+    named = {"": inputs} if isinstance(inputs, Tensor) else inputs
+    named = {k: on_device_of(model, x) if isinstance(x, Tensor) else x for k, x in named.items()}
     classes = None
     with evaluation_mode(model), gradients_on(model), capture(layers, gradients=True) as recording:
-        output = model(inputs) if isinstance(inputs, Tensor) else model(**inputs)
+        output = model(*named.values()) if isinstance(inputs, Tensor) else model(**named)
         if score is None:
             logits = logits_of(
                 output, advice="give score=..., a function from the output to a score for each"
             )
             if target is None:
                 target = logits.detach().argmax(dim=1)
-            classes = class_of_each(target, len(logits)).to(logits.device)
+            classes = on_device_of(model, class_of_each(target, len(logits)))
             y = class_logits(logits, classes)
         else:
             y = score(output)
@@ -129,6 +140,7 @@ def relevance_of(
     """
     records, gradients = output_gradients(score, recording.records)
     matrix = relevance_matrix(records, gradients)
+    check_finite(matrix, OVERFLOW)
     if readout is None:
         readout = readout_tokens(gradients[-1])
     return Relevance(
@@ -172,11 +184,14 @@ def output_gradients(
     """The records, and ∂y/∂output of each; `skip` leaves out those that y does not depend on."""
     if score.dim() != 1:
         raise InputError(f"score must be one number for each image, got {tuple(score.shape)}")
+    check_finite(score, "the score is NaN or infinite")
     outputs = [record.raw_output for record in records]
-    if not score.requires_grad or not all(x.requires_grad for x in outputs):
+    without = [record.name for record in records if not record.raw_output.requires_grad]
+    if without or not score.requires_grad:
         raise InputError(
-            "the score or a recorded layer has no gradient; run the model inside "
-            "capture(gradients=True), without torch.no_grad, with parameters that require gradients"
+            f"no gradient of {', '.join(without) or 'the score'}; run the model inside "
+            "capture(gradients=True), without torch.no_grad or reentrant checkpoints, with "
+            "parameters that require gradients"
         )
     with torch.inference_mode(False):
         ones = torch.ones_like(score)
@@ -188,7 +203,40 @@ def output_gradients(
             f"the score does not depend on {unused.name}; choose other layers: "
             "capture(layers=..., gradients=True)"
         )
+    _check_sequence([record for record, _ in used], len(score))
     return tuple(x for x, _ in used), tuple(x.layout.canonical(y) for x, y in used)
+
+
+def _check_sequence(records: Sequence[AttentionRecord], images: int) -> None:
+    """Raise `InputError` unless each layer is computed from the output of the one before."""
+    for record in records:
+        if record.shape[0] != images:
+            raise InputError(
+                f"{record.name} has {record.shape[0]} entries for {images} images; choose layers "
+                "without windows, and a model that runs once for each image"
+            )
+    for before, after in pairwise(records):
+        inputs = (after.query, after.key, after.value)
+        if not any(_depends_on(x, before.raw_output) for x in inputs):
+            raise InputError(
+                f"{after.name} is not computed from the output of {before.name}, as in parallel "
+                "layers and in several forward passes; choose layers that follow one another: "
+                "layers=[0, 1, ...]"
+            )
+
+
+def _depends_on(x: Tensor, source: Tensor) -> bool:
+    """Whether a tensor is computed from another one, according to the autograd graph."""
+    seen: set[Any] = set()
+    waiting = [x.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is source.grad_fn:
+            return True
+        if node is not None and node not in seen:
+            seen.add(node)
+            waiting += [before for before, _ in node.next_functions]
+    return False
 
 
 def weight_gradient(
@@ -214,6 +262,7 @@ def readout_tokens(
     gradient: Float[Tensor, "batch heads queries value_dim"],
 ) -> Bool[Tensor, "batch queries"]:
     """True for the tokens of each image with a gradient; for all tokens if none has one."""
+    check_finite(gradient, OVERFLOW)
     nonzero = (gradient != 0).any(dim=-1).any(dim=1)
     return nonzero | ~nonzero.any(dim=1, keepdim=True)
 
@@ -237,6 +286,11 @@ def pixel_gradient(
 @contextmanager
 def gradients_on(model: nn.Module, *, of_parameters: bool = True) -> Iterator[None]:
     """Gradients on inside the block, of all parameters or of none; compiled models run eagerly."""
+    if any(x.is_inference() for x in model.parameters()):
+        raise InputError(
+            "the model was made inside torch.inference_mode, so its parameters have no gradients; "
+            "make or load it outside"
+        )
     changed = [
         x for x in model.parameters() if x.is_floating_point() and x.requires_grad != of_parameters
     ]

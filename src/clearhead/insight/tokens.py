@@ -235,6 +235,8 @@ def grid_for(model: Any, images: Any, grid: Grid | None) -> Grid:
         )
     if not len(images):
         raise InputError("expected at least one image, got none")
+    if not bool(images.isfinite().all()):
+        raise InputError("the images have NaN or infinite pixels")
     if grid is None and not isinstance(model, nn.Module):
         raise ConfigError(
             "to divide images for a function, give the grid of patches: grid=Grid(rows, columns)"

@@ -103,6 +103,7 @@ def _assemble(
         package="clearhead.microscope",
         styles=("microscope.css",),
         scripts=("microscope.js",),
+        webassembly=True,
         title="Clearhead microscope",
         name=name,
         payload=payload(

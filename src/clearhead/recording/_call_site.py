@@ -12,7 +12,7 @@ from torch import fx, nn
 
 from clearhead.errors import CaptureError
 from clearhead.recording._call_numbers import Checkpoints
-from clearhead.recording._history import WeakTable
+from clearhead.recording._tables import WeakTable
 from clearhead.recording._torch_internals import (
     CHECKPOINTING,
     OPERATORS,

@@ -18,8 +18,9 @@ from torch.utils._pytree import tree_map
 from clearhead.errors import CaptureError
 from clearhead.recording._call_site import reject_compiled, reject_opaque
 from clearhead.recording._explicit import OperationTracker
-from clearhead.recording._history import SOFTMAX, WeakTable
+from clearhead.recording._history import SOFTMAX
 from clearhead.recording._record_of_call import FusedCall
+from clearhead.recording._tables import WeakTable
 from clearhead.recording._torch_internals import (
     DisableInterception,
     call_while_compiling,

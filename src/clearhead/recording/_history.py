@@ -1,17 +1,23 @@
 """What is known of tracked tensors: their operations so far, and their softmax."""
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from clearhead.recording._layout import CASTS, LAYOUT, SELECTIONS, UNCHANGING, Step, run
-from clearhead.recording._products import DIVIDE, MULTIPLY, Factor, Product
-from clearhead.recording._torch_internals import DisableInterception
+from clearhead.recording._factors import DIVIDE, Factor
+from clearhead.recording._layout import SELECTIONS, Step, run
+from clearhead.recording._operation import Operation
+from clearhead.recording._products import Product
+from clearhead.recording._torch_internals import (
+    DisableInterception,
+    Versions,
+    graph_task,
+    versions_of,
+)
 
 SOFTMAX = frozenset(["special_softmax", "softmax", "_softmax", "_safe_softmax", "_sparse_softmax"])
 LOG_SOFTMAX = frozenset(["log_softmax", "_log_softmax", "special_log_softmax"])
@@ -19,64 +25,11 @@ EXPONENTIAL = frozenset(["exp", "exp_", "special_exp"])
 OTHER_EXPONENTIAL = frozenset(
     "exp2 exp2_ special_exp2 expm1 expm1_ special_expm1 __rpow__".split()
 )  # not followed
-OTHER_WEIGHTS = frozenset(
-    "sigmoid sigmoid_ special_expit relu relu_ square pow __pow__ tanh tanh_ softplus".split()
-)
 SUBTRACT = frozenset("sub sub_ subtract subtract_ __sub__ __isub__".split())
 LOGSUMEXP = frozenset(["logsumexp", "special_logsumexp"])
 
-# Operations after which weights are still weights, for a softmax over scores of unknown origin.
-CARRIED = (
-    LAYOUT
-    | CASTS
-    | EXPONENTIAL
-    | DIVIDE
-    | frozenset(
-        "dropout dropout_ masked_fill masked_fill_ nan_to_num pad cat stack narrow __getitem__ "
-        "__get__ chunk split tensor_split unbind as_strided select add __add__ mul __mul__".split()
-    )
-)
-
-# Operations that leave the last axis in its place, or split it.
-FEATURES = (
-    CASTS
-    | DIVIDE
-    | MULTIPLY
-    | frozenset("view reshape unflatten contiguous clone add __add__ masked_fill topk".split())
-)
-
 # Operations that may change the number of elements between product and softmax or values.
-RESIZING = SELECTIONS | frozenset("cat concat pad add __add__ __radd__".split())
-
-Key = TypeVar("Key")
-Value = TypeVar("Value")
-
-
-class WeakTable(dict[int, tuple[weakref.ref[Key], Value]], Generic[Key, Value]):
-    """Values by object, held by weak references: an entry vanishes with its object.
-
-    Unlike WeakKeyDictionary it compares by identity, as tensors and modules may define equality.
-    """
-
-    def of(self, x: Any) -> Value | None:
-        """The value of this very object."""
-        known = self.get(id(x))
-        return known[1] if known is not None and known[0]() is x else None
-
-    def put(self, x: Key, value: Value) -> None:
-        """Set the value of an object."""
-        key = id(x)
-
-        def drop(reference: Any) -> None:
-            if key in self and self[key][0] is reference:
-                del self[key]
-
-        self[key] = weakref.ref(x, drop), value
-
-    def forget(self, x: Any) -> None:
-        """Remove an object."""
-        if self.of(x) is not None:
-            del self[id(x)]
+RESIZING = SELECTIONS | frozenset("cat concat concatenate pad add __add__ __radd__".split())
 
 
 @dataclass(eq=False, kw_only=True)
@@ -90,6 +43,7 @@ class Softmax:
             its parameters have two.
         products: How many products it was recognised in as the weights of values.
         refusal: Why it is not recorded although it was recognised.
+        is_used: Whether its result is used in another way than a change of layout.
         multiplied: Whether its result, not recognised as weights, was multiplied with a tensor.
         is_safe: Whether rows whose keys are all masked are zero, and not NaN.
     """
@@ -103,8 +57,14 @@ class Softmax:
     origin: str = ""
     products: int = 0
     refusal: str = ""
+    is_used: bool = True
     multiplied: bool = False
     is_safe: bool = False
+
+    def use(self, others: Iterable[Tensor]) -> None:
+        """Note that its result is multiplied with other tensors."""
+        axes = 1 if self.scored or self.origin else 2  # a mean over classes is none over tokens
+        self.multiplied |= any(not isinstance(y, nn.Parameter) and y.dim() >= axes for y in others)
 
     def unseen(self) -> str | None:
         """Why attention with this softmax is not recorded, or only a part of it; else None."""
@@ -113,7 +73,8 @@ class Softmax:
         if self.products:
             several = f"the record has the first of {self.products} products of its weights"
             return several if self.products > 1 else None
-        if self.scored and (min(self.dims, self.operand_dims) > 2 or self.multiplied):
+        is_large = min(self.dims, self.operand_dims) > 2
+        if self.scored and (self.multiplied or (self.is_used and is_large)):
             return "no product of its weights with values was recognised"
         if not self.multiplied:
             return None
@@ -135,17 +96,17 @@ class Normaliser:
         return SUBTRACT if self.logarithm else DIVIDE
 
 
-def normaliser_of_call(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Normaliser | None:
+def normaliser_of_call(call: Operation) -> Normaliser | None:
     """The sum over one axis that a call computes; None for other calls."""
-    if name != "sum" and name not in LOGSUMEXP:
+    if call.name != "sum" and call.name not in LOGSUMEXP:
         return None
-    dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
+    x, dim = call.first, call.argument(1, "dim")
     if isinstance(dim, list | tuple) and len(dim) == 1:
         dim = dim[0]
-    x = args[0] if args else kwargs.get("input")
     if not isinstance(dim, int) or not isinstance(x, Tensor):
         return None
-    return Normaliser(source=weakref.ref(x), dim=dim % x.dim(), logarithm=name in LOGSUMEXP)
+    is_logarithm = call.name in LOGSUMEXP
+    return Normaliser(source=weakref.ref(x), dim=dim % x.dim(), logarithm=is_logarithm)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +123,7 @@ class History:
     precision: torch.dtype
     form: Literal["scores", "exponentials", "logarithms", "weights"] = "scores"
     softmax: Softmax | None = None
+    versions: Versions = ()  # of the operands, and of tensors in the steps
 
     @property
     def is_scored(self) -> bool:
@@ -212,47 +174,45 @@ class History:
 
     def then(self, step: Step) -> "History":
         """The history with one more operation."""
-        return self.with_steps((*self.steps, step))
+        return self.with_step(step, len(self.steps))
+
+    def with_step(self, step: Step, place: int) -> "History":
+        """The history with one more of the `steps`, which is that in this place."""
+        steps = (*self.steps[:place], step, *self.steps[place:])
+        versions = (*self.versions, *versions_of(step.tensors()))
+        name = "post_softmax" if self.form in ("weights", "logarithms") else "pre_softmax"
+        changed: Any = {name: steps, "versions": versions}
+        return replace(self, **changed)
 
     @property
     def steps(self) -> tuple[Step, ...]:
         """The operations since the softmax, or before it since the product."""
         return self.post_softmax if self.form in ("weights", "logarithms") else self.pre_softmax
 
-    def with_steps(self, steps: tuple[Step, ...]) -> "History":
-        """The history with other `steps`."""
-        if self.form in ("weights", "logarithms"):
-            return replace(self, post_softmax=steps)
-        return replace(self, pre_softmax=steps)
 
+class Softmaxes(list[Softmax]):
+    """The softmaxes that modules have computed; `innermost` returns the innermost running one."""
 
-def changed_in_view(step: Step, histories: Sequence[History]) -> list[History] | None:
-    """Histories of tensors in one memory after a change in place of the first; None if unknown.
+    def __init__(self, innermost: Callable[[], nn.Module | None]) -> None:
+        super().__init__()
+        self._innermost = innermost
 
-    They have their first steps in common. The change follows these, in the view that the further
-    steps of the first tensor make, and before the further steps of each.
-    """
-    first, count = histories[0], 0
-    if any(x.product is not first.product or x.form != first.form for x in histories):
-        return None
-    for steps in zip(*(x.steps for x in histories), strict=False):
-        if any(x is not steps[0] for x in steps):
-            break
-        count += 1
-    views = [x for x in first.steps[count:] if x.name not in UNCHANGING]
-    if not all(x.is_layout_only or x.is_selection for x in views):
-        return None
-    if views:
-        function = partial(_in_view, views, step.function)
-        step = replace(step, name="__setitem__", function=function)
-    return [x.with_steps((*x.steps[:count], step, *x.steps[count:])) for x in histories]
-
-
-def _in_view(
-    views: Sequence[Step], function: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any
-) -> Tensor:
-    function(run(views, x), *args, **kwargs)
-    return x
+    def new(self, dim: int, like: Tensor, history: History | None = None) -> Softmax:
+        """A softmax over an axis of a tensor, or the one that its history has already."""
+        axis: Any = {"dim": dim, "dims": like.dim(), "keys": like.shape[dim]}
+        if history is not None and history.softmax is not None:  # known from its exponentials
+            vars(history.softmax).update(axis)
+            return history.softmax
+        operands = history.product[:2] if history is not None and history.is_scored else ()
+        softmax = Softmax(
+            module=self._innermost(),
+            scored=bool(operands),
+            operand_dims=min((x.dim() for x in operands), default=0),
+            **axis,
+        )
+        if graph_task() is None or all(x.module is not softmax.module for x in self):
+            self.append(softmax)  # checkpointing may stop before the product with values
+        return softmax
 
 
 @dataclass(frozen=True, kw_only=True)

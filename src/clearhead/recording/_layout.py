@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from clearhead.recording._operation import Operation, is_in_place, parts
 from clearhead.recording._products import Order, permuted
 
 
@@ -159,6 +160,9 @@ LAYOUT = frozenset(
 # Functions that return a view of some of the elements.
 SELECTIONS = frozenset(["__getitem__", "narrow", "select", "diagonal"])
 
+# Functions that join the tensors of a list.
+JOINING = frozenset("cat concat concatenate stack hstack dstack".split())
+
 # Functions that change the type only.
 CASTS = frozenset("to type_as float half bfloat16 double type".split())
 
@@ -229,9 +233,7 @@ class Step:
 
     def tensors(self) -> Iterable[Tensor]:
         """The tensors among its arguments."""
-        tensors: list[Tensor] = []
-        self.changed(lambda x: tensors.append(x) or x)  # type: ignore[func-returns-value]
-        return tensors
+        return [x for arg in (*self.args, *self.kwargs.values()) for x in parts(arg)]
 
     def changed(self, change: Callable[[Tensor], Tensor]) -> "Step":
         """The step with a function applied to each tensor among its arguments."""
@@ -251,22 +253,16 @@ class Step:
         return replace(self, args=tuple(map(replaced, self.args)), kwargs=kwargs)
 
 
-def step_of_call(
-    name: str,
-    function: Callable[..., Any],
-    args: Sequence[Any],
-    kwargs: dict[str, Any],
-    followed: Tensor,
-) -> Step | None:
+def step_of_call(call: Operation, followed: Tensor) -> Step | None:
     """A call as a step, with a placeholder for one tensor; None if it leaves all elements as is."""
-    drops = name in DROPOUT and _drops(args, kwargs)
-    if name in DROPOUT and not drops:
+    drops = call.name in DROPOUT and _drops(call)
+    if call.name in DROPOUT and not drops:
         return None
     step = Step(
-        name=_property_name(function) if name == "__get__" else name,
-        function=function,
-        args=tuple(args),
-        kwargs={key: arg for key, arg in kwargs.items() if key != "out"},
+        name=_property_name(call.function) if call.name == "__get__" else call.name,
+        function=call.function,
+        args=tuple(call.args),
+        kwargs={key: arg for key, arg in call.kwargs.items() if key != "out"},
         dtype=followed.dtype,
         random_state=random_state(followed) if drops else None,
         autocast=autocast_dtype(followed),
@@ -290,11 +286,10 @@ def _permuted(
     return function(*args, **kwargs).permute(*places)
 
 
-def _drops(args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
+def _drops(call: Operation) -> bool:
     """Whether this dropout is active: `dropout(input, p=0.5, training=True)`."""
-    p = kwargs.get("p", args[1] if len(args) > 1 else 0.5)
-    training = kwargs.get("training", kwargs.get("train", args[2] if len(args) > 2 else True))
-    return bool(training) and p > 0.0
+    training = call.kwargs.get("train", call.argument(2, "training", True))
+    return bool(training) and call.argument(1, "p", 0.5) > 0.0
 
 
 def _property_name(function: Callable[..., Any]) -> str:
@@ -341,16 +336,6 @@ def with_random_state(
         else:
             torch.set_rng_state(state)
         return function(*args, **kwargs)
-
-
-def is_in_place(name: str) -> bool:
-    """Whether a function changes its first argument."""
-    dunder = name.startswith("__")
-    return (
-        name == "__setitem__"
-        or (dunder and name.startswith("__i"))
-        or (name.endswith("_") and not dunder)
-    )
 
 
 def lowest_precision(*dtypes: torch.dtype) -> torch.dtype:

@@ -1,6 +1,5 @@
-"""Matrix products and constant factors, however a model calls them."""
+"""Matrix products, however a model calls them."""
 
-import math
 from collections.abc import Sequence
 from functools import lru_cache
 from string import ascii_lowercase, ascii_uppercase
@@ -9,38 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from clearhead.attention.stages import at_least_float32
-
-Factor = float | Tensor
-
-MULTIPLY = frozenset("mul mul_ __mul__ __rmul__ __imul__ multiply".split())
-DIVIDE = frozenset("div div_ __truediv__ __itruediv__ __div__ true_divide divide".split())
-
-
-def factor_of_call(name: str, args: Sequence[Any], x: Tensor) -> Factor | None:
-    """The factor that a call multiplies `x` by, if it is one number per matrix; else None."""
-    if (name not in MULTIPLY and name not in DIVIDE) or len(args) != 2:
-        return None
-    other = args[1] if args[0] is x else args[0]
-    if name in DIVIDE and args[0] is not x:
-        return None
-    if isinstance(other, Tensor):
-        if other.dim() and (other.dim() < 3 or other.shape[-2:] != (1, 1) or other.dim() > x.dim()):
-            return None
-        return 1.0 / other if name in DIVIDE else other
-    if isinstance(other, bool) or not isinstance(other, int | float) or not math.isfinite(other):
-        return None
-    if name in DIVIDE:
-        return 1.0 / other if other else None
-    return float(other)
-
-
-def divided(x: Tensor, factor: Factor) -> Tensor:
-    """`x` before the multiplication by `factor`."""
-    if not isinstance(factor, Tensor) and factor in (0.0, 1.0):
-        return x
-    return at_least_float32(x) / factor
-
+from clearhead.recording._operation import Operation
 
 Order = tuple[int | None, ...] | None
 Axis = TypeVar("Axis", int, int | None)
@@ -136,9 +104,10 @@ def _or_none(order: Sequence[Axis]) -> tuple[Axis, ...] | None:
     return None if list(order) == list(range(len(order))) else tuple(order)
 
 
-def read_product(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Product | None:
+def read_product(call: Operation) -> Product | None:
     """The product of two tensors that a call computes; None for other calls."""
-    operands = [*args, *(kwargs[key] for key in OPERANDS if key in kwargs)]
+    name = call.name
+    operands = [*call.args, *(call.kwargs[key] for key in OPERANDS if key in call.kwargs)]
     equation = EQUATIONS.get(name)
     if name == "einsum":
         equation, *operands = operands
@@ -159,7 +128,7 @@ def read_product(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Prod
     if name == "inner":
         equation = _of_tensordot(left.dim(), right.dim(), ([-1], [-1]))
     if name == "tensordot":
-        equation = _of_tensordot(left.dim(), right.dim(), kwargs.get("dims", operands[2:]))
+        equation = _of_tensordot(left.dim(), right.dim(), call.kwargs.get("dims", operands[2:]))
     if equation is None or (name == "linear" and isinstance(right, nn.Parameter)):
         return None
     orders = _orders(equation, left.dim(), right.dim())
@@ -233,15 +202,12 @@ def permuted(x: Tensor, order: "Order") -> Tensor:
     return x
 
 
-def affine_of_call(
-    name: str, args: Sequence[Any], kwargs: dict[str, Any]
-) -> tuple[Any, float, float] | None:
+def affine_of_call(call: Operation) -> tuple[Any, float, float] | None:
     """Base, beta and alpha of a call that computes beta · base + alpha · product; else None."""
-    if name == "linear":
-        base = kwargs.get("bias", args[2] if len(args) > 2 else None)
+    if call.name == "linear":
+        base = call.argument(2, "bias")
         return None if base is None else (base, 1, 1)
-    if name not in ("baddbmm", "addmm"):
+    if call.name not in ("baddbmm", "addmm"):
         return None
-    beta, alpha = kwargs.get("beta", 1), kwargs.get("alpha", 1)
-    base = args[0] if args else kwargs.get("input")
-    return None if (beta, alpha) == (0, 1) else (base, beta, alpha)
+    beta, alpha = call.kwargs.get("beta", 1), call.kwargs.get("alpha", 1)
+    return None if (beta, alpha) == (0, 1) else (call.first, beta, alpha)

@@ -16,13 +16,16 @@ from clearhead.attention.masks import with_causal
 from clearhead.attention.stages import AttentionStages, at_least_float32, share_heads
 from clearhead.errors import ChoiceError, UnfaithfulCaptureError
 from clearhead.recording._layout import Layout, Step, autocast, run
-from clearhead.recording._torch_internals import DisableInterception, is_true, version_of
+from clearhead.recording._torch_internals import (
+    DisableInterception,
+    Versions,
+    is_modified,
+    is_true,
+    versions_of,
+)
 
 Index = int | slice | Sequence[int] | None
 """Entries of one axis: one, several, or (None) all; an int keeps the axis, with size 1."""
-
-# Stored tensors with their in-place version counters; inference tensors have none.
-Versions = tuple[tuple[Tensor, int], ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -268,7 +271,7 @@ class AttentionRecord:
     @property
     def is_modified(self) -> bool:
         """Whether a stored tensor was changed in place since."""
-        return any(version_of(x) != version for x, version in self.versions)
+        return is_modified(self.versions)
 
     def check_not_modified(self) -> None:
         """Raise `UnfaithfulCaptureError` if a stored tensor was changed in place since."""
@@ -358,7 +361,7 @@ TENSORS = ("query", "key", "value", "attn_mask", "scale", "raw_output")
 def _versions_now(record: AttentionRecord) -> Versions:
     steps = (x for step in (*record.pre_softmax, *record.post_softmax) for x in step.tensors())
     kept = [x for name in TENSORS if isinstance(x := getattr(record, name), Tensor)]
-    return tuple((x, version_of(x)) for x in (*kept, *steps) if not x.is_inference())
+    return versions_of([*kept, *steps])
 
 
 def map_tensors(record: AttentionRecord, change: Callable[[Tensor], Tensor]) -> AttentionRecord:

@@ -14,6 +14,7 @@ from clearhead.attention.masks import plain_mask
 from clearhead.attention.stages import default_scale
 from clearhead.errors import CaptureError
 from clearhead.recording._call_site import CallSite
+from clearhead.recording._factors import Factor, divided, factor_of_call
 from clearhead.recording._history import History, TrackedAttention
 from clearhead.recording._layout import (
     PLACEHOLDER,
@@ -31,9 +32,9 @@ from clearhead.recording._layout import (
     with_axes,
     with_random_state,
 )
-from clearhead.recording._products import Factor, Order, Product, divided, factor_of_call
+from clearhead.recording._products import Order, Product
 from clearhead.recording._record import AttentionRecord, map_tensors
-from clearhead.recording._torch_internals import is_true
+from clearhead.recording._torch_internals import is_modified, is_true
 
 
 class FusedCall(NamedTuple):
@@ -142,6 +143,7 @@ def _same_dropout(
     return weights * kept / (1.0 - float(call["dropout_p"]))
 
 
+MODIFIED = "a tensor that it uses is changed in place before its weights multiply the values"
 UNKNOWN_HEADS = "two of its axes have as many entries as there are heads (such as windows)"
 
 
@@ -156,9 +158,12 @@ def explicit_record(
     history = tracked.history
     product, factors = _softmax_last(history)
     heads = find_heads(call_site.module, product.left)
-    if heads is None:
-        tracked.refuse(UNKNOWN_HEADS)
+    if heads is None or is_modified(history.versions):
+        tracked.refuse(UNKNOWN_HEADS if heads is None else MODIFIED)
         return None
+    axes = history.axes()
+    if heads == HeadAxes():
+        heads = _merged_heads(product.left, tracked.values.left, axes)
     scale, steps = _leading_scale(product, history)
     mask = _mask(steps) if _is_plain(product, history) else None
     record = AttentionRecord(
@@ -176,11 +181,9 @@ def explicit_record(
         layout=Layout(tracked.values.order, heads),
         precision=history.precision,
     )
-    axes = history.axes()
-    if axes is None:
+    selects = any(step.is_selection for step in history.pre_softmax)
+    if axes is None or axes.dim() != history.dims or selects:
         return record if _has_stages(record) else None
-    if axes.dim() != history.dims:
-        return record if not _rearranges(history.post_softmax) or _has_stages(record) else None
     if axes.shape[history.dim] > 1 and axes.stride(history.dim) >= product.strides()[1]:
         return None  # the softmax is neither over rows nor over columns
     shape = Layout(_order_of_weights(product, history), heads).canonical(axes).shape
@@ -191,6 +194,14 @@ def explicit_record(
     return record if is_known else None
 
 
+def _merged_heads(*tensors: Tensor | None) -> HeadAxes:
+    """The heads that tensors of three axes have merged with the batch, known from one of four."""
+    shapes = [x.shape for x in tensors if x is not None]
+    batch, heads = next((shape[:2] for shape in shapes if len(shape) == 4), (0, 1))
+    is_merged = any(len(shape) == 3 and shape[0] == batch * heads for shape in shapes)
+    return HeadAxes(merged=heads if is_merged else 1)
+
+
 def _broadcasts(shape: torch.Size, to: torch.Size) -> bool:
     return len(shape) == len(to) and all(x in (1, y) for x, y in zip(shape, to, strict=True))
 
@@ -198,14 +209,15 @@ def _broadcasts(shape: torch.Size, to: torch.Size) -> bool:
 def _has_stages(record: AttentionRecord) -> bool:
     """Whether the steps of a record can be repeated, which is tried on tensors without data.
 
-    The weights have the batch axes and the queries of the record then.
+    The weights have the batch axes and the queries of the record then, and all rows of the scores.
     """
     try:
-        weights = map_tensors(record, lambda x: x.to("meta")).stages().weights
+        stages = map_tensors(record, lambda x: x.to("meta")).stages()
     except RuntimeError:
         return False
-    shape = record.shape
-    return weights.shape[-2] == shape[-2] and _broadcasts(weights.shape[:-3], shape[:-3])
+    shape, weights = record.shape, stages.weights.shape
+    has_rows = weights[:-1].numel() == stages.scores.shape[:-1].numel()
+    return has_rows and weights[-2] == shape[-2] and _broadcasts(weights[:-3], shape[:-3])
 
 
 def _softmax_last(history: History) -> tuple[Product, tuple[Factor, Factor]]:

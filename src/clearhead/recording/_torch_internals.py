@@ -1,7 +1,7 @@
 """The private parts of torch that recording needs."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from types import FrameType, FunctionType
 from typing import Any, TypeVar
@@ -19,9 +19,18 @@ DisableInterception = torch._C.DisableTorchFunction
 """A context manager in which calls do not reach `__torch_function__`."""
 
 
-def version_of(x: Tensor) -> int:
-    """How often a tensor was changed in place."""
-    return x._version
+# Tensors with the numbers of changes in place that they had.
+Versions = tuple[tuple[Tensor, int], ...]
+
+
+def versions_of(tensors: Iterable[Tensor]) -> Versions:
+    """Tensors with their versions; inference tensors have none."""
+    return tuple((x, x._version) for x in tensors if not x.is_inference())
+
+
+def is_modified(versions: Versions) -> bool:
+    """Whether a tensor was changed in place since."""
+    return any(x._version != version for x, version in versions)
 
 
 def is_view_of_parameter(x: Tensor) -> bool:

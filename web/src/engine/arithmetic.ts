@@ -1,5 +1,7 @@
 // The arithmetic of a Transformer on flat arrays, row by row, in double precision.
 
+import { product } from "./product";
+
 export interface Linear {
   weight: Float64Array; // outputs × inputs
   bias: Float64Array | null;
@@ -21,24 +23,9 @@ export function zeros(length: number): Float64Array {
   return chunk.subarray(used - length, used);
 }
 
-/** x Wᵀ + b for every row of x, in blocks of four rows and two outputs, which keeps eight sums in registers. */
+/** x Wᵀ + b for every row of x. */
 export function linear(x: Float64Array, rows: number, { weight, bias }: Linear, outputs: number): Float64Array {
-  const inputs = x.length / rows;
-  const result = zeros(rows * outputs);
-  const wholeRows = rows - (rows % 4);
-  const wholeOutputs = outputs - (outputs % 2);
-  for (let row = 0; row < wholeRows; row += 4) {
-    for (let output = 0; output < wholeOutputs; output += 2) {
-      block(x, row * inputs, inputs, weight, output * inputs, result, row * outputs + output, outputs);
-    }
-  }
-  for (let row = 0; row < rows; row++) {
-    for (let output = row < wholeRows ? wholeOutputs : 0; output < outputs; output++) {
-      let sum = 0;
-      for (let i = 0; i < inputs; i++) sum += x[row * inputs + i] * weight[output * inputs + i];
-      result[row * outputs + output] = sum;
-    }
-  }
+  const result = products(x, rows, weight, outputs, true);
   if (bias !== null) {
     for (let start = 0; start < result.length; start += outputs) {
       for (let i = 0; i < outputs; i++) result[start + i] += bias[i];
@@ -47,37 +34,18 @@ export function linear(x: Float64Array, rows: number, { weight, bias }: Linear, 
   return result;
 }
 
-function block(x: Float64Array, x0: number, inputs: number, weight: Float64Array, w0: number, result: Float64Array, to: number, outputs: number): void {
-  const x1 = x0 + inputs;
-  const x2 = x1 + inputs;
-  const x3 = x2 + inputs;
-  const w1 = w0 + inputs;
-  let a0 = 0, a1 = 0, a2 = 0, a3 = 0;
-  let b0 = 0, b1 = 0, b2 = 0, b3 = 0;
-  for (let i = 0; i < inputs; i++) {
-    const a = weight[w0 + i];
-    const b = weight[w1 + i];
-    const p = x[x0 + i];
-    const q = x[x1 + i];
-    const r = x[x2 + i];
-    const s = x[x3 + i];
-    a0 += p * a;
-    b0 += p * b;
-    a1 += q * a;
-    b1 += q * b;
-    a2 += r * a;
-    b2 += r * b;
-    a3 += s * a;
-    b3 += s * b;
+/** x Yᵀ, of rows; a `constant` y must keep its values. */
+export function products(x: Float64Array, rows: number, y: Float64Array, outputs: number, constant = false): Float64Array {
+  const inputs = x.length / rows;
+  const result = zeros(rows * outputs);
+  if (product(x, rows, y, outputs, result, constant)) return result;
+  for (let place = 0; place < result.length; place++) {
+    const [from, to] = [Math.floor(place / outputs) * inputs, (place % outputs) * inputs];
+    let sum = 0;
+    for (let i = 0; i < inputs; i++) sum += x[from + i] * y[to + i];
+    result[place] = sum;
   }
-  result[to] = a0;
-  result[to + 1] = b0;
-  result[to + outputs] = a1;
-  result[to + outputs + 1] = b1;
-  result[to + 2 * outputs] = a2;
-  result[to + 2 * outputs + 1] = b2;
-  result[to + 3 * outputs] = a3;
-  result[to + 3 * outputs + 1] = b3;
+  return result;
 }
 
 /** Layer normalisation of each row (Ba et al. 2016). */

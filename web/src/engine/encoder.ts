@@ -4,7 +4,7 @@
 // scores = Q Kᵀ → scaled = scores · scale → masked → weights = softmax of each row
 // → context = weights · V            (Vaswani et al. 2017, "Attention Is All You Need", eq. 1)
 
-import { added, gelu, layerNorm, linear, times, zeros, type Linear } from "./arithmetic";
+import { added, gelu, layerNorm, linear, products, times, zeros, type Linear } from "./arithmetic";
 import { trainedScale, type Shape } from "./config";
 import type { Switches } from "./interventions";
 
@@ -129,24 +129,19 @@ function weights(masked: Float64Array, tokens: number): Float64Array {
   return result;
 }
 
-/** The weighted sum of the values: weights · V. */
-function context(weights: Float64Array, value: Float64Array, tokens: number): Float64Array {
-  const valueDim = value.length / tokens;
-  const result = zeros(value.length);
-  for (let q = 0; q < tokens; q++) {
-    for (let k = 0; k < tokens; k++) {
-      const weight = weights[q * tokens + k];
-      for (let i = 0; i < valueDim; i++) result[q * valueDim + i] += weight * value[k * valueDim + i];
-    }
-  }
+/** Columns as rows. */
+function transposed(matrix: Float64Array, rows: number): Float64Array {
+  const columns = matrix.length / rows;
+  const result = zeros(matrix.length);
+  for (let i = 0; i < matrix.length; i++) result[(i % columns) * rows + Math.floor(i / columns)] = matrix[i];
   return result;
 }
 
 /** One head, as flat arrays, row by row: query, key, value and context are tokens × head_dim, all others tokens × tokens. */
 function stages(query: Float64Array, key: Float64Array, value: Float64Array, tokens: number, scale: number, maskedKeys: number[], causal: boolean) {
-  const scores = linear(query, tokens, { weight: key, bias: null }, tokens); // Q Kᵀ
+  const scores = products(query, tokens, key, tokens); // Q Kᵀ
   const scaled = times(scores, scale);
   const allowed = masked(scaled, tokens, maskedKeys, causal);
   const rows = weights(allowed, tokens);
-  return { query, key, value, scores, scaled, masked: allowed, weights: rows, context: context(rows, value, tokens) };
+  return { query, key, value, scores, scaled, masked: allowed, weights: rows, context: products(rows, tokens, transposed(value, tokens), value.length / tokens) };
 }

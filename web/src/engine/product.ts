@@ -1,0 +1,126 @@
+// The matrix product x Wᵀ in WebAssembly, with SIMD: two numbers in double precision at a time. The module is
+// assembled here, without a compiler; for the bytes see the WebAssembly specification 2.0, chapter 5.
+
+type Code = number[];
+type Value = number | Code; // a local variable, or code that leaves a value on the stack
+
+const I32 = 0x7f;
+const V128 = 0x7b;
+const END = 0x0b;
+
+const unsigned = (value: number): Code => (value < 128 ? [value] : [(value & 127) | 128, ...unsigned(value >> 7)]);
+const sized = (code: Code): Code => [...unsigned(code.length), ...code];
+const section = (id: number, ...entries: Code[]): Code => [id, ...sized([entries.length, ...entries.flat()])];
+const text = (name: string): Code => sized([...new TextEncoder().encode(name)]);
+
+const get = (value: Value): Code => (typeof value === "number" ? [0x20, value] : value);
+const set = (local: number, value: Value): Code => [...get(value), 0x21, local];
+const constant = (value: number): Code => [0x41, value]; // from 0 to 63
+const plus = (a: Value, b: Value): Code => [...get(a), ...get(b), 0x6a];
+const minus = (a: Value, b: Value): Code => [...get(a), ...get(b), 0x6b];
+const times = (a: Value, b: Value): Code => [...get(a), ...get(b), 0x6c];
+const less = (a: Value, b: Value): Code => [...get(a), ...get(b), 0x49];
+const smaller = (a: Value, b: Value): Code => [...get(a), ...get(b), ...less(a, b), 0x1b];
+const zeroPair: Code = [0xfd, 0x0c, ...new Array(16).fill(0)];
+const pair = (address: Value): Code => [...get(address), 0xfd, 0x00, 3, 0];
+const plusProduct = (sum: Value, a: Value, b: Value): Code => [...get(sum), ...get(a), ...get(b), 0xfd, 0xf2, 1, 0xfd, 0xf0, 1];
+const total = (a: Value): Code => [...get(a), 0xfd, 0x21, 0, ...get(a), 0xfd, 0x21, 1, 0xa0];
+const store = (address: Value, offset: number, number: Value): Code => [...get(address), ...get(number), 0x39, 3, offset];
+/** i = 0; do body while ((i += step) < end) */
+const loop = (i: number, end: Value, step: number, ...body: Code[]): Code => {
+  const next = [...set(i, plus(i, constant(step))), ...less(i, end), 0x0d, 0];
+  return [...set(i, constant(0)), 0x03, 0x40, ...body.flat(), ...next, END];
+};
+
+/**
+ * product(x, W, result, rows, outputs, width): addresses, numbers of rows of x and of W, and their length in bytes.
+ * In blocks of four rows and two outputs, which keep eight sums in registers; the last outputs overlap those before, and up to three rows follow the last one.
+ */
+function assembled(): Uint8Array<ArrayBuffer> {
+  const locals = Array.from({ length: 28 }, (_, local) => local);
+  const [x, weight, result, rows, outputs, width, row, output, o, i, to, v, w, x0, x1, x2, x3, a, b, p, ...sums] = locals;
+  const xs = [x0, x1, x2, x3];
+  const [as, bs] = [sums.slice(0, 4), sums.slice(4)];
+  const body = loop(output, outputs, 2,
+    set(o, smaller(output, minus(outputs, constant(2)))),
+    set(v, plus(weight, times(o, width))),
+    set(w, plus(v, width)),
+    loop(row, rows, 4,
+      ...xs.map((address, k) => set(address, k === 0 ? plus(x, times(row, width)) : plus(xs[k - 1], width))),
+      ...sums.map((sum) => set(sum, zeroPair)),
+      loop(i, width, 16,
+        set(a, pair(plus(v, i))),
+        set(b, pair(plus(w, i))),
+        ...xs.flatMap((address, k) => [
+          set(p, pair(plus(address, i))),
+          set(as[k], plusProduct(as[k], p, a)),
+          set(bs[k], plusProduct(bs[k], p, b)),
+        ]),
+      ),
+      set(to, plus(result, times(plus(times(row, outputs), o), constant(8)))),
+      ...xs.flatMap((_, k) => [
+        store(to, 0, total(as[k])),
+        store(to, 8, total(bs[k])),
+        set(to, plus(to, times(outputs, constant(8)))),
+      ]),
+    ),
+  );
+  return Uint8Array.from([
+    ...[0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
+    ...section(1, [0x60, ...sized(new Array(6).fill(I32)), 0]), // type: six integers, no result
+    ...section(3, [0]), // function
+    ...section(5, [0, 1]), // memory: one page at first
+    ...section(7, [...text("memory"), 2, 0], [...text("product"), 0, 0]), // exports
+    ...section(10, sized([2, a - row, I32, locals.length - a, V128, ...body, END])), // code
+  ]);
+}
+
+interface Exports {
+  memory: WebAssembly.Memory;
+  product(x: number, weight: number, result: number, rows: number, outputs: number, width: number): void;
+}
+
+let wasm: Exports | null | undefined; // null in a browser without WebAssembly, or without its SIMD
+let numbers = new Float64Array(0); // the memory
+let kept = 0; // how many stay
+const places = new WeakMap<Float64Array, number>(); // of weights that stay
+
+function instantiated(): Exports | null {
+  try {
+    return new WebAssembly.Instance(new WebAssembly.Module(assembled())).exports as unknown as Exports;
+  } catch {
+    return null;
+  }
+}
+
+/** Makes room for so many numbers. */
+function reserve({ memory }: Exports, length: number): void {
+  const missing = 8 * length - memory.buffer.byteLength;
+  if (missing > 0) memory.grow(Math.ceil(missing / 65536));
+  if (numbers.buffer !== memory.buffer) numbers = new Float64Array(memory.buffer);
+}
+
+/**
+ * x Wᵀ into `result`. False, with nothing done, where there is no SIMD, for a single output, and for rows of odd length.
+ * `constant` weights are copied once.
+ */
+export function product(x: Float64Array, rows: number, weight: Float64Array, outputs: number, result: Float64Array, constant: boolean): boolean {
+  const inputs = x.length / rows;
+  if (outputs < 2 || inputs % 2 === 1) return false;
+  if (wasm === undefined) wasm = instantiated();
+  if (wasm === null) return false;
+  const known = places.get(weight);
+  const place = known ?? kept;
+  const from = known === undefined ? kept + weight.length : kept; // x and the result are written there
+  const to = from + x.length;
+  reserve(wasm, to + (rows + 3) * Math.max(inputs, outputs));
+  if (known === undefined) numbers.set(weight, place);
+  if (known === undefined && constant) {
+    places.set(weight, place);
+    kept = from;
+  }
+  numbers.set(x, from);
+  wasm.product(8 * from, 8 * place, 8 * to, rows, outputs, 8 * inputs);
+  result.set(numbers.subarray(to, to + result.length));
+  return true;
+}
