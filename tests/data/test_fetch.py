@@ -82,6 +82,7 @@ def cache(server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     for name in ("MIRROR_TIMEOUT", "NPM_TIMEOUT", "MAX_STALL"):
         monkeypatch.setattr(_fetch, name, 900.0)
     monkeypatch.setattr(_fetch, "SimpleQueue", PatientQueue)
+    monkeypatch.setattr(_fetch.httpx2, "Timeout", lambda *_, **__: None)  # it is the second one
     PatientQueue.server, PatientQueue.timeouts = server, []
     return tmp_path / "cache" / "digits"
 
