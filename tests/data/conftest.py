@@ -2,7 +2,6 @@
 
 import gzip
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -143,7 +142,7 @@ class PatientQueue(SimpleQueue[Any]):
                 if self.server.stalls:
                     self.server.stalls = False
                     raise
-                time.sleep(0.01)
+                timeout = 0.01
 
 
 def flipped(content: bytes, place: int = -30) -> bytes:

@@ -18,6 +18,7 @@ from threading import Semaphore
 from types import SimpleNamespace
 from typing import Any
 
+import httpx2
 import pytest
 
 from clearhead._atomic import TEMPORARY_PREFIX
@@ -83,6 +84,7 @@ def cache(server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     for name in ("MIRROR_TIMEOUT", "NPM_TIMEOUT", "MAX_STALL"):
         monkeypatch.setattr(_fetch, name, 900.0)
     monkeypatch.setattr(_fetch, "SimpleQueue", PatientQueue)
+    monkeypatch.setattr(httpx2, "Timeout", lambda *_, **__: None)  # the queue's comes first
     PatientQueue.server, PatientQueue.timeouts = server, []
     return tmp_path / "cache" / "digits"
 
