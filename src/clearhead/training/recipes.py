@@ -56,9 +56,9 @@ def small() -> TrainConfig:
     """A larger Vision Transformer for your own images, of 32 to 96 pixels: 3.6 million parameters.
 
     Command: `clearhead train small --data images --out runs/small`
-    Hardware: not trained yet.
-    Time: not trained yet.
-    Accuracy: not trained yet.
+    Hardware: one thread of a machine with other work (AMD EPYC without bfloat16), no GPU.
+    Time: 50 minutes for 60 epochs of 720 images of 42 × 42 pixels, 16 of them processor time.
+    Accuracy: 90.0 % of ten generated shapes (95 % interval 85.1 – 93.4), one seed.
     """
     return replace(
         tiny(),
