@@ -20,6 +20,7 @@ from clearhead.insight.metrics import (
     top_agreement,
 )
 from clearhead.models.vit import VisionTransformer
+from tests.marks import slow_after
 
 from .reference import oblong_images, oblong_model
 
@@ -110,7 +111,7 @@ def check(expected: dict[str, Tensor], found: dict[str, Tensor], order: list[int
         )
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", slow_after(6, METHODS))
 def test_maps_and_metrics_of_an_image_do_not_depend_on_the_batch(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,13 +23,9 @@ LIGHT_PAPER, DARK_PAPER = "rgb(246, 245, 241)", "rgb(18, 22, 29)"
 @pytest.mark.parametrize(
     ("name", "theme"),
     [
-        *((name, "light") for name in STATES),
-        *((name, "dark") for name in DARK),
-        *(
-            pytest.param(name, "dark", marks=pytest.mark.slow)
-            for name in STATES
-            if name not in DARK
-        ),
+        pytest.param(name, theme, marks=[pytest.mark.slow] * ((theme == "dark") != (name in DARK)))
+        for name in STATES
+        for theme in ("light", "dark")
     ],
 )
 def test_axe_finds_nothing(name: str, theme: str, microscope: Microscope) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.marks import slow_after
 from tests.microscope.driver import STEPS, Microscope, number
 
 VISIBLE = """(selector) => {
@@ -13,7 +14,7 @@ VISIBLE = """(selector) => {
 }"""
 
 
-@pytest.mark.parametrize("size", [(1920, 1080), (1440, 900), (1024, 768)])
+@pytest.mark.parametrize("size", slow_after(1, [(1024, 768), (1440, 900), (1920, 1080)]))
 def test_every_step_and_case_fits_the_screen(size: tuple[int, int], microscope: Microscope) -> None:
     microscope.size(*size)
     states: list[dict[str, Any]] = [
@@ -33,7 +34,7 @@ def test_every_step_and_case_fits_the_screen(size: tuple[int, int], microscope: 
         assert max(over) <= 0, (state, over)
 
 
-@pytest.mark.parametrize("size", [(320, 700), (390, 844), (720, 450)])
+@pytest.mark.parametrize("size", slow_after(1, [(390, 844), (320, 700), (720, 450)]))
 def test_small_and_enlarged_screens_scroll_in_one_direction(
     size: tuple[int, int], microscope: Microscope
 ) -> None:

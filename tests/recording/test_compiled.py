@@ -21,6 +21,7 @@ import clearhead as ch
 from clearhead.errors import CaptureError
 from clearhead.recording import Recording
 from clearhead.recording._interception import InterceptionMode
+from tests.marks import slow_after
 
 from .reference import normal
 
@@ -202,7 +203,7 @@ BACKENDS: dict[str, Callable[[fx.GraphModule, Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
+@pytest.mark.parametrize("backend", slow_after(3, BACKENDS.values()), ids=BACKENDS)
 def test_a_graph_is_recorded_once_however_its_backend_runs_it(backend: Any) -> None:
     model = Model()
     expected, plain = recorded(model)
@@ -489,7 +490,7 @@ SEPARATE: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-@pytest.mark.parametrize("code", SEPARATE.values(), ids=SEPARATE)
+@pytest.mark.parametrize("code", slow_after(4, SEPARATE.values()), ids=SEPARATE)
 def test_other_attention_beside_a_fused_one_is_rejected(code: Callable[[Tensor], Tensor]) -> None:
     def run(x: Tensor) -> Tensor:
         return 2.0 * code(F.scaled_dot_product_attention(x, x, x))
@@ -551,11 +552,14 @@ def test_an_exported_program_is_recorded(fused: bool) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [
-        {},
-        {"src_key_padding_mask": torch.tensor([[False] * 5, [False] * 3 + [True] * 2])},
-        {"mask": nn.Transformer.generate_square_subsequent_mask(5)},  # read by a graph break
-    ],
+    slow_after(
+        1,
+        [
+            {},
+            {"src_key_padding_mask": torch.tensor([[False] * 5, [False] * 3 + [True] * 2])},
+            {"mask": nn.Transformer.generate_square_subsequent_mask(5)},  # read by a graph break
+        ],
+    ),
     ids=["plain", "padding", "causal"],
 )
 def test_layers_of_torch_in_a_compiled_graph_are_recorded(options: Any) -> None:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 import clearhead as ch
 from clearhead.errors import CaptureError, UnfaithfulCaptureError
 from clearhead.recording import AttentionRecord
+from tests.marks import slow_after
 
 from .models import T5, bart, gpt2, gpt_oss, hf_model, llama
 from .reference import assert_close, attention, generator, normal, storages
@@ -162,11 +163,13 @@ def test_keys_and_values_of_all_steps_take_the_memory_of_the_last() -> None:
     assert [x.shape[-1] for x in recording.records] == [7, 8, 9, 10, 11]
 
 
-@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+@pytest.mark.parametrize("implementation", slow_after(1, ["eager", "sdpa"]))
 @pytest.mark.parametrize(
     "build",
-    [llama, lambda: llama("DiffLlamaForCausalLM"), t5, bloom, lambda: sliding_window(16)],
-    ids=["grouped queries", "two attentions", "T5", "ALiBi", "sliding window"],
+    slow_after(
+        3, [llama, lambda: sliding_window(16), t5, bloom, lambda: llama("DiffLlamaForCausalLM")]
+    ),
+    ids=["grouped queries", "sliding window", "T5", "ALiBi", "two attentions"],
 )
 def test_memory_grows_with_the_tokens_and_not_with_their_square(
     build: Callable[[], Any], implementation: str
