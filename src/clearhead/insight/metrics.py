@@ -170,13 +170,13 @@ def randomisation_correlations(
 
 
 def _subset_sums(one: Maps, subsets: Bool[Tensor, "images subsets patches"]) -> Tensor:
-    check_finite(one, "a map has NaN or infinite numbers")
+    check_finite(one, "a map has NaN or infinite values")
     return torch.einsum("isp,ip->is", subsets.double(), one.double())
 
 
 def _top_shares(one: Maps, k: int) -> Maps:
     """For each patch the share of orders of equals in which it is among the first k."""
-    check_finite(one, "a map has NaN or infinite numbers")
+    check_finite(one, "a map has NaN or infinite values")
     threshold = one.topk(k, dim=1).values[:, -1:]
     above, equal = one > threshold, one == threshold
     left = k - above.sum(1, keepdim=True)
