@@ -26,6 +26,7 @@ from clearhead.data import _fetch
 from clearhead.data._fetch import DataFile, FetchedFile, NamedDataset, fetch
 from clearhead.errors import CorruptDataError, FetchError, StorageError
 from tests.data.conftest import PatientQueue
+from tests.processes import die_with_parent
 
 CONTENTS = {
     "train-images-idx3-ubyte": random.Random(3).randbytes(30_011),
@@ -113,6 +114,7 @@ def start_children(
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=die_with_parent,
     )
     assert child.stdin is not None
     child.stdin.write("".join(f"{file.name} {file.size} {file.sha256}\n" for file in FILES))

@@ -58,7 +58,7 @@ def parallel() -> nn.Module:
 
     sizes: dict[str, Any] = {"embed_dim": 14, "depth": 1, "num_heads": 2, "class_token": False}
     images: dict[str, Any] = {"img_size": (35, 33), "patch_size": (7, 11), "in_chans": 2}
-    model = VisionTransformer(
+    model: nn.Module = VisionTransformer(
         **sizes, **images, global_pool="avg", num_classes=11, block_fn=ParallelThingsBlock
     )
     return model.double().eval()
