@@ -93,7 +93,9 @@ def timm_model() -> nn.Module:
 
     ours = digit_classifier()
     config = timm_config(ours.config)
-    model = timm.models.VisionTransformer(num_classes=config["num_classes"], **config["model_args"])
+    model: nn.Module = timm.models.VisionTransformer(
+        num_classes=config["num_classes"], **config["model_args"]
+    )
     model.load_state_dict(to_timm_state_dict(ours))
     return model
 

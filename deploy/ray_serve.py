@@ -38,7 +38,7 @@ def build(arguments: dict[str, Any]) -> Application:
     class Clearhead:
         """A replica: the ASGI application with its model process."""
 
-    return Clearhead.bind()  # type: ignore[attr-defined, no-any-return]
+    return Clearhead.bind()  # type: ignore[attr-defined]
 
 
 app = build({})

@@ -4,43 +4,78 @@
 model, or that passes wrong shapes on purpose to see the error, carries the mark `unchecked`.
 """
 
+import inspect
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, Self
+from weakref import WeakKeyDictionary
 
+import jaxtyping
 from beartype import BeartypeConf, FrozenDict, beartype
-from jaxtyping import config, install_import_hook
 
 CONF = BeartypeConf(
     is_pep484_tower=True,  # an int is accepted for a float, as mypy does
     hint_overrides=FrozenDict({Self: Any}),  # jaxtyping decorates methods without their class
 )
-
 CHECKED = ("clearhead.attention", "clearhead.models")
-MAX_CHECKS = 200  # in a test; the shapes of later calls are nearly always those of earlier ones
 
-checks = 0
+enabled = True
 
 
 def check(function: Callable[..., Any]) -> Callable[..., Any]:
-    checked = beartype(conf=CONF)(function)
-
-    @wraps(function)
-    def counted(*args: Any, **kwargs: Any) -> Any:
-        global checks
-        checks += 1
-        if checks >= MAX_CHECKS:
-            config.update("jaxtyping_disable", True)
-        return checked(*args, **kwargs)
-
-    return counted
+    return beartype(conf=CONF)(function)
 
 
 def enable(on: bool) -> None:
     """Switch the checks on or off for the next test."""
-    global checks
-    checks = 0
-    config.update("jaxtyping_disable", not on)
+    global enabled
+    enabled = on
+    jaxtyping.config.update("jaxtyping_disable", not on)  # for classes
 
 
-install_import_hook(CHECKED, f"{__name__}.check")
+def jaxtyped(*, typechecker: Any) -> Callable[[Any], Any]:
+    """As in jaxtyping, but with one check for each combination of argument types and shapes.
+
+    Checks of all calls would take much of the time of tests that call a model hundreds of times.
+    """
+
+    def decorate(function: Any) -> Any:
+        checked = original(function, typechecker=typechecker)
+        if inspect.isclass(function):
+            return checked
+        known: WeakKeyDictionary[object, set[object]] = WeakKeyDictionary()
+
+        @wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            if not enabled:
+                return function(*args, **kwargs)
+            owner, others = (args[0], args[1:]) if args and is_module(args[0]) else (check, args)
+            kinds = known.setdefault(owner, set())
+            kind = (*map(kind_of, others), *((name, kind_of(x)) for name, x in kwargs.items()))
+            if kind in kinds:
+                return function(*args, **kwargs)
+            result = checked(*args, **kwargs)
+            kinds.add(kind)
+            return result
+
+        return wrapper
+
+    return decorate
+
+
+def is_module(x: object) -> bool:
+    return hasattr(x, "named_parameters")
+
+
+def kind_of(x: Any) -> object:
+    """The properties of an argument that types and shapes can depend on."""
+    if hasattr(x, "dtype"):
+        return type(x), x.dtype, tuple(x.shape)
+    if isinstance(x, tuple | list):
+        return type(x), tuple(map(kind_of, x))
+    return type(x), x if isinstance(x, int | str) else None
+
+
+original = jaxtyping.jaxtyped
+jaxtyping.jaxtyped = jaxtyped  # type: ignore[assignment]
+jaxtyping.install_import_hook(CHECKED, f"{__name__}.check")

@@ -14,7 +14,6 @@ from clearhead.cli.main import main
 from clearhead.inference import NOT_CALIBRATED
 from clearhead.training import loop
 from clearhead.training.step import train_step
-from tests.serve.server import ServerThread
 
 SMALL = (
     "--model.image-size 6 --model.patch-size 3 --model.embed-dim 20 --model.num-heads 5 "
@@ -78,10 +77,6 @@ def test_after_a_training_on_few_pictures_every_prediction_is_doubtful_with_the_
     assert (row[1], row[2], row[-1]) == ("doubtful", "light", NOT_CALIBRATED)
     predicted = ch.predict(ch.load(out), light)
     assert (predicted.status, predicted.warnings) == ("doubtful", (NOT_CALIBRATED,))
-    with ServerThread(ch.load(out)) as server:
-        response = server.predict(light.read_bytes()).json()
-    assert (response["status"], response["warnings"]) == ("doubtful", [NOT_CALIBRATED])
-    assert response["label"] == predicted.label == "light"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -2,7 +2,6 @@
 
 import gzip
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -128,7 +127,7 @@ class Server:
 
 
 class PatientQueue(SimpleQueue[Any]):
-    """Its time-outs end only if the server stalls: a slow machine is no slow server."""
+    """A queue whose time-outs take effect only while the server stalls, on slow machines too."""
 
     server: Server
     timeouts: list[float]  # all that were given
@@ -143,7 +142,7 @@ class PatientQueue(SimpleQueue[Any]):
                 if self.server.stalls:
                     self.server.stalls = False
                     raise
-                time.sleep(0.01)
+                timeout = 0.01
 
 
 def flipped(content: bytes, place: int = -30) -> bytes:

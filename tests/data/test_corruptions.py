@@ -223,6 +223,19 @@ def test_a_plasma_fractal_is_smooth_periodic_and_spans_0_to_1() -> None:
     assert float(seam) < 3 * float(inside)
 
 
+def test_the_noise_of_a_plasma_fractal_falls_by_1_4_squared_per_level() -> None:
+    maps = diamond_square(3, seeded())
+
+    def noise(step: int) -> float:
+        below = (maps + maps.roll(-step, 1)) / 2
+        corners = (below + below.roll(-step, 2)) / 2
+        half = step // 2
+        centres = maps.roll((-half, -half), (1, 2))
+        return float((centres - corners)[:, ::step, ::step].std())
+
+    assert noise(4) / noise(2) == pytest.approx(1.4**2, rel=0.03)
+
+
 def test_an_unknown_corruption_and_other_images_are_refused() -> None:
     assert len(CORRUPTIONS) == 15
     with pytest.raises(ConfigError, match="a corruption must be one of shot noise, "):

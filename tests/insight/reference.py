@@ -99,7 +99,8 @@ def transformers_vit(**changes: Any) -> nn.Module:
 
     settings = SMALL | {"image_size": (15, 21), "patch_size": (5, 7), "num_labels": 7} | changes
     config = transformers.ViTConfig(**settings)
-    return transformers.ViTForImageClassification(config)
+    model: nn.Module = transformers.ViTForImageClassification(config)
+    return model
 
 
 def bert(kind: str) -> nn.Module:

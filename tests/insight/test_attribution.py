@@ -431,7 +431,7 @@ CHOOSING = ("shapley", "occlusion", "gradient", "attnlrp", "legrad", "relevance"
 
 @pytest.mark.unchecked
 @pytest.mark.parametrize("classes", [[3, 0], [3, 0, 11], -1, [0.5] * 3, [[3], [0], [9]], "3"])
-@pytest.mark.parametrize("method", CHOOSING)
+@pytest.mark.parametrize("method", [pytest.param("shapley", marks=pytest.mark.slow), *CHOOSING[1:]])
 def test_classes_must_exist_one_for_each_image_or_for_all(method: str, classes: Any) -> None:
     if isinstance(classes, list):
         classes = torch.tensor(classes)

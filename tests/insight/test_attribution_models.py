@@ -58,7 +58,7 @@ def parallel() -> nn.Module:
 
     sizes: dict[str, Any] = {"embed_dim": 14, "depth": 1, "num_heads": 2, "class_token": False}
     images: dict[str, Any] = {"img_size": (35, 33), "patch_size": (7, 11), "in_chans": 2}
-    model = VisionTransformer(
+    model: nn.Module = VisionTransformer(
         **sizes, **images, global_pool="avg", num_classes=11, block_fn=ParallelThingsBlock
     )
     return model.double().eval()
@@ -191,7 +191,7 @@ def test_gradients_that_overflow_in_half_precision_are_refused(method: str) -> N
         explained(method, Steep(), oblong_images(2))
 
 
-def test_relevance_takes_images_in_any_type_and_tensors_of_inference_mode() -> None:
+def test_relevance_takes_images_of_any_type_and_inference_tensors() -> None:
     model, images = oblong_model(), oblong_images(2)
     expected = class_relevance(model, images, [1, 2]).tokens
     with torch.inference_mode():

@@ -169,7 +169,8 @@ def transformers_swin() -> nn.Module:
     config = transformers.SwinConfig(
         image_size=28, patch_size=7, embed_dim=12, depths=[1], num_heads=[3], window_size=2
     )
-    return transformers.SwinModel(config)
+    model: nn.Module = transformers.SwinModel(config)
+    return model
 
 
 @pytest.mark.parametrize(

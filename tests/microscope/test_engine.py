@@ -140,7 +140,7 @@ def test_maps_and_measures_are_those_of_the_weights(
 def test_shapley_values_are_those_of_python(
     bridge: Bridge, page_file: Path, twin: VisionTransformer
 ) -> None:
-    drawings = example_pixels(twin)[[3, 6, 8, 12, 18]]  # 1, 3, 4, 6 and 9, each on few patches
+    drawings = example_pixels(twin)[[3, 8]]  # 1 and 4, each on few patches
     inks = (drawings * 0.3081 + 0.1307).clamp(min=0).flatten(1)
     inks[inks < 1e-6] = 0
     targets = twin(drawings).argmax(1)

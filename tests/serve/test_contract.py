@@ -25,7 +25,7 @@ def test_schemathesis_finds_no_issue(server: ServerThread, tmp_path: Path) -> No
             *(sys.executable, "-m", "schemathesis.cli", "run"),
             *(f"http://127.0.0.1:{server.port}/openapi.json", "--checks", "all", "--no-color"),
             *("--max-examples", "4", "--phases", "coverage,fuzzing", "--seed", "1"),
-            *("--request-timeout", "9000"),
+            *("--request-timeout", "900"),
             *("--generation-database", "none"),
         ],
         cwd=tmp_path,

@@ -8,17 +8,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from clearhead.studies.runner import run_studies
 from clearhead.studies.store import read_results
+from tests.processes import children_of, die_with_parent, is_running
 from tests.studies.test_runner import records, started_trials
 
 TRIALS = 24
 RUN = (sys.executable, "-m", "clearhead", "study", "run", "toy:STUDY", "--workers", "2")
+
+
+def prepare() -> None:
+    die_with_parent()
+    # Who runs the tests in the background may have Ctrl-C ignored, which children inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def start(out: str) -> subprocess.Popen[bytes]:
@@ -28,8 +34,7 @@ def start(out: str) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
-        # Who runs the tests in the background may have Ctrl-C ignored, which children inherit.
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.default_int_handler),
+        preexec_fn=prepare,
     )
 
 
@@ -61,23 +66,13 @@ def again(states: Sequence[tuple[set[str], int]]) -> bool:
     return any(names.intersection(begun[count:]) for names, count in states)
 
 
-def children(pid: int) -> list[int]:
-    path = Path(f"/proc/{pid}/task/{pid}/children")
-    return [int(pid) for pid in path.read_text().split()] if path.exists() else []
-
-
 def workers_of(pid: int) -> list[int]:
     """The processes that measure; joblib has another one that frees resources."""
     return [
         child
-        for child in children(pid)
+        for child in children_of(pid)
         if b"popen_loky" in Path(f"/proc/{child}/cmdline").read_bytes()
     ]
-
-
-def is_running(pid: int) -> bool:
-    status = Path(f"/proc/{pid}/status")
-    return status.exists() and "State:\tZ" not in status.read_text()
 
 
 @pytest.fixture
@@ -96,7 +91,7 @@ def test_a_killed_driver_leaves_no_process_and_can_resume(undisturbed: dict[str,
         driver = start("r")
         until(lambda stop=stop: count("r") >= stop)  # type: ignore[misc]
         time.sleep(generator.uniform(0, 0.1))
-        workers = children(driver.pid)
+        workers = children_of(driver.pid)
         driver.kill()
         driver.wait()
         for stream in (driver.stdout, driver.stderr):
@@ -139,7 +134,7 @@ def test_ctrl_c_prints_one_line_with_the_command_to_resume(undisturbed: dict[str
     limit(1)
     driver = start("r")
     until(lambda: count("r") >= 1)
-    workers = children(driver.pid)
+    workers = children_of(driver.pid)
     os.killpg(driver.pid, signal.SIGINT)
     _, errors = driver.communicate()
     assert driver.returncode == 130

@@ -285,5 +285,5 @@ def test_a_training_sees_all_patches_in_its_last_third() -> None:
                 lambda _, args: seen.append(args[0].shape[1])
             )
 
-    fit(small_config(2, model=MODEL, early_patches=0.5), small_dataset(), callback=Hooked())
-    assert seen == [2] * 10 + [4] * 4
+    fit(small_config(3, model=MODEL, early_patches=0.5), small_dataset(), callback=Hooked())
+    assert seen == [2] * 14 + [4] * 7

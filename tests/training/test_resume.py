@@ -43,7 +43,8 @@ def start(out: Path, epochs: int, count: int) -> list[multiprocessing.process.Ba
     return start_processes(train_often_saved, str(out), epochs, count=count)
 
 
-@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
 def test_a_training_killed_at_random_moments_ends_with_the_same_bits(
     tmp_path: Path, processes: int
 ) -> None:

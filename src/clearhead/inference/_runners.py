@@ -215,7 +215,7 @@ def run_on_ray(
             return
         actors = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         rows = ray.data.from_items(items, override_num_blocks=min(len(items), RAY_BLOCKS)).map(
-            _RayClassifier,  # type: ignore[arg-type] # a class whose instances are such functions
+            _RayClassifier,
             fn_constructor_args=(classifier,),
             compute=ActorPoolStrategy(min_size=1, max_size=actors),
             max_task_retries=1,

@@ -39,9 +39,9 @@ def tiny() -> TrainConfig:
     Image size, channels and patches follow from the images; those of CIFAR-10 make 64 patches.
 
     Command: `clearhead train tiny --data images --out runs/tiny`
-    Hardware: one thread of a machine with other work (Intel Xeon, Sapphire Rapids), no GPU.
-    Time: 4.6 minutes for 30 epochs of 720 images of 42 × 42 pixels.
-    Accuracy: 57.0 % of ten generated shapes (95 % interval 50.1 – 63.7), one seed.
+    Hardware: one thread of a machine with other work (AMD EPYC without bfloat16), no GPU.
+    Time: 4.3 minutes for 50 epochs of 720 images of 42 × 42 pixels.
+    Accuracy: 83.0 % of ten generated shapes (95 % interval 77.2 – 87.6), one seed.
     """
     return TrainConfig(
         model=ViTConfig(image_size=32, patch_size=4, embed_dim=96),
@@ -56,9 +56,9 @@ def small() -> TrainConfig:
     """A larger Vision Transformer for your own images, of 32 to 96 pixels: 3.6 million parameters.
 
     Command: `clearhead train small --data images --out runs/small`
-    Hardware: not trained yet.
-    Time: not trained yet.
-    Accuracy: not trained yet.
+    Hardware: one thread of a machine with other work (AMD EPYC without bfloat16), no GPU.
+    Time: 50 minutes (16 of processor time) for 60 epochs of 720 images of 42 × 42 pixels.
+    Accuracy: 90.0 % of ten generated shapes (95 % interval 85.1 – 93.4), one seed.
     """
     return replace(
         tiny(),

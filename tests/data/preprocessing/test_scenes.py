@@ -21,7 +21,13 @@ def pictures(name: str, mnist: ImageDataset) -> list[np.ndarray]:
     ]
 
 
-@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (number % 3 > 0))
+        for number, name in enumerate(SCENES)
+    ],
+)
 def test_the_digit_alone_is_found(name: str, mnist_test: ImageDataset) -> None:
     seen = pictures(name, mnist_test)
     found = [extract_digit(picture.astype(np.float32) / 255) for picture in seen]
