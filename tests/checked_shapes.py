@@ -34,9 +34,9 @@ def enable(on: bool) -> None:
 
 
 def jaxtyped(*, typechecker: Any) -> Callable[[Any], Any]:
-    """As in jaxtyping, but a check takes place once for calls that differ in no type and no shape.
+    """As in jaxtyping, but with one check for each combination of argument types and shapes.
 
-    Otherwise it would take half of the time of tests that call a model hundreds of times.
+    Checks of all calls would take much of the time of tests that call a model hundreds of times.
     """
 
     def decorate(function: Any) -> Any:
@@ -68,7 +68,7 @@ def is_module(x: object) -> bool:
 
 
 def kind_of(x: Any) -> object:
-    """What of an argument types and shapes can depend on."""
+    """The properties of an argument that types and shapes can depend on."""
     if hasattr(x, "dtype"):
         return type(x), x.dtype, tuple(x.shape)
     if isinstance(x, tuple | list):

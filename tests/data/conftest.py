@@ -127,7 +127,7 @@ class Server:
 
 
 class PatientQueue(SimpleQueue[Any]):
-    """Its time-outs end only if the server stalls: a slow machine is no slow server."""
+    """A queue whose time-outs take effect only while the server stalls, on slow machines too."""
 
     server: Server
     timeouts: list[float]  # all that were given

@@ -223,7 +223,7 @@ def test_a_plasma_fractal_is_smooth_periodic_and_spans_0_to_1() -> None:
     assert float(seam) < 3 * float(inside)
 
 
-def test_the_noise_of_a_plasma_fractal_falls_by_the_square_of_1_4_a_level() -> None:
+def test_the_noise_of_a_plasma_fractal_falls_by_1_4_squared_per_level() -> None:
     maps = diamond_square(3, seeded())
 
     def noise(step: int) -> float:

@@ -84,7 +84,7 @@ def cache(server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     for name in ("MIRROR_TIMEOUT", "NPM_TIMEOUT", "MAX_STALL"):
         monkeypatch.setattr(_fetch, name, 900.0)
     monkeypatch.setattr(_fetch, "SimpleQueue", PatientQueue)
-    monkeypatch.setattr(httpx2, "Timeout", lambda *_, **__: None)  # the queue's comes first
+    monkeypatch.setattr(httpx2, "Timeout", lambda *_, **__: None)  # the queue has them
     PatientQueue.server, PatientQueue.timeouts = server, []
     return tmp_path / "cache" / "digits"
 
@@ -195,7 +195,7 @@ def test_a_slow_server_may_take_longer_than_the_timeout_while_bytes_arrive(
 ) -> None:
     looks, received = count(), Semaphore(1)
     clock = SimpleNamespace(time=time.time, monotonic=lambda: 0.02 * next(looks))
-    monkeypatch.setattr(_fetch, "time", clock)  # it goes on whenever it is looked at
+    monkeypatch.setattr(_fetch, "time", clock)  # it advances at each reading
     monkeypatch.setattr(_fetch, "MIRROR_TIMEOUT", 0.2)
     monkeypatch.setattr(server, "wait", lambda _: received.acquire())  # before the next part
     found = get(server, "steady", files=(IMAGES,), progress=lambda *_: received.release())

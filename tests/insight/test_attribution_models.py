@@ -191,7 +191,7 @@ def test_gradients_that_overflow_in_half_precision_are_refused(method: str) -> N
         explained(method, Steep(), oblong_images(2))
 
 
-def test_relevance_takes_images_in_any_type_and_tensors_of_inference_mode() -> None:
+def test_relevance_takes_images_of_any_type_and_inference_tensors() -> None:
     model, images = oblong_model(), oblong_images(2)
     expected = class_relevance(model, images, [1, 2]).tokens
     with torch.inference_mode():

@@ -68,7 +68,7 @@ def test_top_agreement_is_the_share_of_common_patches() -> None:
         top_agreement(one, other, 6)
 
 
-def test_maps_with_nan_are_refused_but_outside_of_the_patches_that_count() -> None:
+def test_nan_in_maps_is_refused_except_outside_the_patches_that_count() -> None:
     one, subsets = torch.rand(2, 15), torch.ones(2, 3, 15, dtype=torch.bool)
     wrong, among = one.clone(), torch.ones(2, 15, dtype=torch.bool)
     wrong[1, 4], among[1, 4] = torch.nan, False
@@ -214,10 +214,10 @@ def test_metrics_equal_those_of_quantus() -> None:
 
 @pytest.mark.slow
 def test_deletion_curves_are_those_of_pixel_flipping_with_the_same_baseline_and_order() -> None:
-    """By default, Quantus replaces pixels by the smallest one of the image that is left.
+    """By default, Quantus replaces pixels by the smallest one of each image.
 
-    It deletes equal numbers in no particular order, pixels of one patch among those of another, so
-    it gets the places of equally important patches in our order.
+    It deletes pixels of equally important patches in mixed order. In that case it gets their ranks
+    in our order instead of the map.
     """
     quantus = pytest.importorskip("quantus")
     grid, generator = Grid(4, 4), torch.Generator().manual_seed(3)

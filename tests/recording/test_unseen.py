@@ -335,7 +335,7 @@ def test_attention_that_is_not_recorded_is_said_to_be(code: Code, reason: str) -
 OTHERS = [
     *["fused", "dropout", "learned keys", "classes", "computed weights", "mean class"],
     *["state space", "projected state", "split features", "unused"],
-    *["index of keys", "convolution", "checkpointing"],
+    *["indexer", "convolution", "checkpointing"],
 ]
 
 
@@ -358,7 +358,7 @@ def test_nothing_is_said_of_other_softmaxes(code: str) -> None:
             F.linear(Q @ K.mT, nn.Parameter(LOW[:, :7])).exp() @ K.mT
             (Q @ K.mT @ nn.Parameter(LOW[:7])).exp() @ K.mT
             F.scaled_dot_product_attention(Q, K, V)
-        elif code == "index of keys":
+        elif code == "indexer":
             normal(2, 3, 1, 5) @ (Q @ K.mT).relu()
             F.scaled_dot_product_attention(Q, K, V)
         elif code == "convolution":

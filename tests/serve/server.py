@@ -75,7 +75,7 @@ class Response:
         return json.loads(self.body, parse_constant=fail)
 
 
-LONG = 9000.0  # seconds: a slow machine must not meet the server's limits of time
+LONG = 9000.0  # seconds, so that no request on a slow machine exceeds the server's limits
 USUAL = {"port": 0, "model_processes": 1, "deadline": LONG, "client_timeout": LONG}
 
 

@@ -61,7 +61,7 @@ def proxy(
         assert text.count(old) == 1
         text = text.replace(old, new)
     clients = re.compile(r"((?:client_\w+|send|proxy_read)_timeout) \d+s")
-    text, changed = clients.subn(r"\1 9000s", text)  # a slow machine is no slow client
+    text, changed = clients.subn(r"\1 9000s", text)  # none on a slow machine
     assert changed == 4
     settings = f"daemon off; pid {folder}/pid; error_log {folder}/log;"
     if os.geteuid() == 0:

@@ -21,7 +21,7 @@ from clearhead.models.config import ViTConfig
 from clearhead.training import TrainConfig, Trained, distributed, loop, run, train
 from tests.processes import die_with_parent
 
-distributed.TIMEOUT = timedelta(hours=1)  # a slow process is no lost one
+distributed.TIMEOUT = timedelta(hours=1)  # so that a slow process does not count as lost
 
 MODEL = ViTConfig(
     image_size=6,
@@ -111,9 +111,9 @@ def _in_world(
 
 
 def record_end(path: Path) -> None:
-    """Go on in a new process; this one writes how that ended, as `Process.exitcode`, and ends.
+    """Continue in a child process, whose exit code this process writes before it ends.
 
-    Nothing is written if this process is killed.
+    The code is negative for a signal, as `Process.exitcode`; a killed process writes nothing.
     """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun sends it to both
     if pid := os.fork():

@@ -48,7 +48,7 @@ def attnlrp(
 
     The γ-rule, which the paper recommends for noisy convolutions, is not used.
     """
-    # the rules do not apply to what a backward pass computes again
+    # the rules do not apply to operations that a backward pass recomputes
     refused = "AttnLRP needs a model without gradient checkpointing; switch it off"
     with intervene(_halved_products, layers), _Rules(), disable_saved_tensors_hooks(refused):
         return images.detach() * pixel_gradient(model, images, classes)

@@ -42,7 +42,7 @@ def legrad(
         with calls_observed(blocks) as calls, capture(names, gradients=True) as recording:
             model(images)
         for record, (_, _, leaving) in zip(recording.records, calls, strict=True):
-            # only what follows the block has a gradient: no second graph of the blocks
+            # gradients only of what follows the block, so that the blocks have no second graph
             with (
                 gradients_on(model, of_parameters=False),
                 last.register_forward_hook(partial(_replaced, leaving)),

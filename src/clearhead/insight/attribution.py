@@ -53,7 +53,7 @@ PATH_POINTS = 50
 
 
 @torch.inference_mode(mode=False)
-@torch.no_grad()  # but for passes with `gradients_on`: maps need no graph
+@torch.no_grad()  # maps need no graph; passes that do run in `gradients_on`
 def attribute(
     method: str,
     model: nn.Module,

@@ -132,7 +132,7 @@ def shapley(
         the scores of image and baseline.
 
     Raises:
-        InputError: If images, players and grid do not match, or the logits are not finite.
+        InputError: If images, players and grid do not match, or pixels or logits are not finite.
         ConfigError: For an option out of range, or a missing grid or baseline.
     """
     grid = grid_for(model, images, grid)

@@ -231,10 +231,11 @@ def faithfulness(
         interval.
 
     Raises:
-        InputError: If there are fewer than two images, or shapes do not match.
+        InputError: If there are fewer than two images, they are not finite floats, or shapes do not
+            match.
         ConfigError: For an option out of range.
     """
-    grid_for(model, images, grid)  # raises for images that do not fit
+    grid_for(model, images, grid)  # raises unless they are finite floats that the grid divides
     if num_orders < 1:
         raise ConfigError(f"num_orders must be at least 1, got {num_orders}")
     if len(images) < 2:

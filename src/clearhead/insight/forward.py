@@ -140,7 +140,7 @@ def on_device_of(model: Model, x: Tensor) -> Tensor:
     """The tensor on the device of a module; floats also in the dtype that its parameters share.
 
     Where parameters differ in dtype, the tensor keeps its own; for other callables, it keeps device
-    and dtype. A tensor of inference mode is copied, since gradients cannot be computed with it.
+    and dtype. Inference tensors are copied, because autograd cannot use them.
     """
     x = x.clone() if x.is_inference() else x
     parameters = list(model.parameters()) if isinstance(model, nn.Module) else []

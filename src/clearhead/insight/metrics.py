@@ -33,6 +33,9 @@ def rank_correlations(
         one: A number for each patch.
         other: Another one.
         among: The patches that count; by default all.
+
+    Raises:
+        InputError: If a map has NaN among these.
     """
     return _cosine(_centred_ranks(one, among), _centred_ranks(other, among))
 
@@ -42,6 +45,9 @@ def partial_rank_correlations(one: Maps, other: Maps, given: Maps) -> Float[Tens
 
     (r_xy - r_xz r_yz) / sqrt((1 - r_xz²) (1 - r_yz²)), here as the correlation of residuals after
     linear regression on the ranks of `given`. 0 where one of the residuals vanishes.
+
+    Raises:
+        InputError: If a map has NaN.
     """
     control = _centred_ranks(given, None)
     return _cosine(*(_residuals(_centred_ranks(x, None), control) for x in (one, other)))
@@ -51,6 +57,10 @@ def top_agreement(one: Maps, other: Maps, k: int) -> Float[Tensor, " images"]:
     """Share of the k most important patches of one map that are among those of the other.
 
     Where patches are equally important, the expected share over random orders of equals.
+
+    Raises:
+        ConfigError: If k is not between 1 and the number of patches.
+        InputError: If a map has NaN or infinite values.
     """
     if not 1 <= k <= one.shape[1]:
         raise ConfigError(f"k must be between 1 and {one.shape[1]}, the patches, got {k}")
@@ -100,6 +110,9 @@ def infidelity(
     (Yeh et al. 2019, "On the (In)fidelity and Sensitivity of Explanations", arXiv 1901.09392.)
     Methods have different units, so each map is first multiplied by the number, at least 0, that
     makes the difference smallest, unless `scale` is False. Less is better.
+
+    Raises:
+        InputError: If a map has NaN or infinite values.
     """
     sums = _subset_sums(one, subsets)
     factor = (sums * falls).sum(1) / sums.square().sum(1).clamp_min(1e-12)
@@ -116,6 +129,9 @@ def sensitivity_n(
 
     (Ancona et al. 2018, "Towards better understanding of gradient-based attribution methods",
     arXiv 1711.06104.) The mean over the sizes that occur; 0 where one of the two is constant.
+
+    Raises:
+        InputError: If a map has NaN or infinite values, or images have subsets of other sizes.
     """
     sums, sizes = _subset_sums(one, subsets), subsets.sum(2)
     if not (sizes == sizes[:1]).all():
@@ -170,13 +186,13 @@ def randomisation_correlations(
 
 
 def _subset_sums(one: Maps, subsets: Bool[Tensor, "images subsets patches"]) -> Tensor:
-    check_finite(one, "a map has NaN or infinite numbers")
+    check_finite(one, "a map has NaN or infinite values")
     return torch.einsum("isp,ip->is", subsets.double(), one.double())
 
 
 def _top_shares(one: Maps, k: int) -> Maps:
     """For each patch the share of orders of equals in which it is among the first k."""
-    check_finite(one, "a map has NaN or infinite numbers")
+    check_finite(one, "a map has NaN or infinite values")
     threshold = one.topk(k, dim=1).values[:, -1:]
     above, equal = one > threshold, one == threshold
     left = k - above.sum(1, keepdim=True)

@@ -31,7 +31,7 @@ from clearhead.recording import AttentionRecord, Layers, Recording, capture
 
 Inputs = Tensor | Mapping[str, Any]
 Score = Callable[[Any], Float[Tensor, " batch"]]
-OVERFLOW = "the map or its gradients are NaN or infinite; in half precision, try float32"
+OVERFLOW = "the map or its gradients are NaN or infinite (in half precision, try float32)"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,7 +76,7 @@ def class_relevance(
     Args:
         model: The model; it runs in evaluation mode.
         inputs: Normalised images of shape (batch, channels, height, width), or a dictionary of the
-            model's arguments.
+            model's arguments; tensors are moved to the model's device, and floats cast to its type.
         target: A class for all inputs, or one for each, of shape (batch,); by default the predicted
             class.
         layers: The layers to record, as in `capture`; by default all.
@@ -91,7 +91,8 @@ def class_relevance(
 
     Raises:
         InputError: If the output is not logits, `target` is not a class, the layers attend to
-            different tokens, or one is not computed from the output of the one before.
+            different tokens, a layer is not computed from the output of the one before, or the
+            score or its gradients are not finite.
     """
     y, classes, recording = scored(model, inputs, target, layers=layers, score=score)
     return replace(relevance_of(y, recording, readout=readout), target=classes)

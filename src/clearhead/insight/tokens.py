@@ -224,7 +224,7 @@ def grid_of(model: nn.Module, image_size: Size | None = None) -> Grid:
 def grid_for(model: Any, images: Any, grid: Grid | None) -> Grid:
     """The given grid, or the one that the model declares for images of this size.
 
-    Raises `InputError` unless the images are floats that its patches divide evenly, and
+    Raises `InputError` unless the images are finite floats that its patches divide evenly, and
     `ConfigError` if there is no grid.
     """
     if not isinstance(images, Tensor) or images.dim() != 4 or not images.is_floating_point():

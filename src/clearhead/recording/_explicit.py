@@ -56,7 +56,7 @@ class OperationTracker:
         """`innermost` returns the innermost running module."""
         self.softmaxes = Softmaxes(innermost)
         self.outputs: Marks[Any] = Marks(LAYOUT | CASTS)  # of attentions
-        self.joined: list[list[Any]] = []  # outputs of attentions in one tensor
+        self.joined: list[list[Any]] = []  # outputs of attentions that are joined in one tensor
         self._unfollowed = Unfollowed(self.softmaxes)
         self._histories = Histories(self._unfollowed.note)
         self._factors = Factors(LAYOUT | {"__getitem__", "to", "type_as", "__get__"})
@@ -122,9 +122,9 @@ class OperationTracker:
         return max(known, key=self._rank if call.name in ADDING else lambda _: (0, 0), default=None)
 
     def _rank(self, x: Tensor) -> tuple[int, int]:
-        """The axes that both factors of scores have, then how few steps moved the scores since.
+        """The axes of the operand with fewer, then minus the number of steps that moved the scores.
 
-        Both are less in a term of positions, often.
+        A term of relative positions usually ranks below the product of queries and keys.
         """
         history = self._histories.of(x)
         if history is None or history.form != "scores":
@@ -224,7 +224,7 @@ class OperationTracker:
         elif history is None:
             self._unfollowed.put(result, softmax, origin)
         else:
-            softmax.is_used = False  # until now
+            softmax.is_used = False  # so far
             form: Any = "logarithms" if call.name in LOG_SOFTMAX else "weights"
             precision = lowest_precision(history.precision, result.dtype)
             history = replace(history, form=form, softmax=softmax, precision=precision)

@@ -41,6 +41,7 @@ class Softmax:
         scored: Whether its input comes from a product of two tensors.
         operand_dims: The smaller number of axes of these; weights that a classifier computes from
             its parameters have two.
+        origin: The function that its input comes from, if that is not followed; else empty.
         products: How many products it was recognised in as the weights of values.
         refusal: Why it is not recorded although it was recognised.
         is_used: Whether its result is used in another way than a change of layout.
@@ -63,7 +64,8 @@ class Softmax:
 
     def use(self, others: Iterable[Tensor]) -> None:
         """Note that its result is multiplied with other tensors."""
-        axes = 1 if self.scored or self.origin else 2  # a mean over classes is none over tokens
+        # otherwise a vector may hold one value for each class, and not for each token
+        axes = 1 if self.scored or self.origin else 2
         self.multiplied |= any(not isinstance(y, nn.Parameter) and y.dim() >= axes for y in others)
 
     def unseen(self) -> str | None:

@@ -18,7 +18,7 @@ class WeakTable(dict[int, tuple[weakref.ref[Key], Value]], Generic[Key, Value]):
     """
 
     def of(self, x: Any) -> Value | None:
-        """The value of this very object."""
+        """The value of an object; None if it has none."""
         known = self.get(id(x))
         return known[1] if known is not None and known[0]() is x else None
 

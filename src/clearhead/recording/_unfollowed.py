@@ -79,7 +79,7 @@ class Unfollowed:
         operands = (*history.product[:2], values.second)
         if name is None or history.form != "scores" or min(x.dim() for x in operands) < 3:
             return
-        is_sum = values.right.shape[-2] == 1  # of heads, as for an index of keys
+        is_sum = values.right.shape[-2] == 1  # of heads, as in an indexer that selects keys
         if history.is_scored and not is_sum and not isinstance(values.second, nn.Parameter):
             softmax = self._softmaxes.new(-1, values.first, history)
             softmax.refusal = f"its weights are computed by {name} and not by a softmax"

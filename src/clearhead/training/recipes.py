@@ -57,7 +57,7 @@ def small() -> TrainConfig:
 
     Command: `clearhead train small --data images --out runs/small`
     Hardware: one thread of a machine with other work (AMD EPYC without bfloat16), no GPU.
-    Time: 50 minutes for 60 epochs of the same images, 16 of them processor time.
+    Time: 50 minutes (16 of processor time) for 60 epochs of 720 images of 42 × 42 pixels.
     Accuracy: 90.0 % of ten generated shapes (95 % interval 85.1 – 93.4), one seed.
     """
     return replace(

@@ -34,7 +34,7 @@ export function linear(x: Float64Array, rows: number, { weight, bias }: Linear, 
   return result;
 }
 
-/** x Yᵀ, of rows; a `constant` y must keep its values. */
+/** x Yᵀ, for every row of x and of y. The values of a `constant` y must not change. */
 export function products(x: Float64Array, rows: number, y: Float64Array, outputs: number, constant = false): Float64Array {
   const inputs = x.length / rows;
   const result = zeros(rows * outputs);

@@ -129,7 +129,7 @@ function weights(masked: Float64Array, tokens: number): Float64Array {
   return result;
 }
 
-/** Columns as rows. */
+/** The transpose of a matrix of `rows` rows. */
 function transposed(matrix: Float64Array, rows: number): Float64Array {
   const columns = matrix.length / rows;
   const result = zeros(matrix.length);

@@ -82,8 +82,8 @@ interface Exports {
 
 let wasm: Exports | null | undefined; // null in a browser without WebAssembly, or without its SIMD
 let numbers = new Float64Array(0); // the memory
-let kept = 0; // how many stay
-const places = new WeakMap<Float64Array, number>(); // of weights that stay
+let kept = 0; // numbers of constant weights at its beginning
+const places = new WeakMap<Float64Array, number>(); // of constant weights in the memory
 
 function instantiated(): Exports | null {
   try {
@@ -93,7 +93,7 @@ function instantiated(): Exports | null {
   }
 }
 
-/** Makes room for so many numbers. */
+/** Grows the memory to at least `length` numbers. */
 function reserve({ memory }: Exports, length: number): void {
   const missing = 8 * length - memory.buffer.byteLength;
   if (missing > 0) memory.grow(Math.ceil(missing / 65536));
@@ -101,7 +101,7 @@ function reserve({ memory }: Exports, length: number): void {
 }
 
 /**
- * x Wᵀ into `result`. False, with nothing done, where there is no SIMD, for a single output, and for rows of odd length.
+ * x Wᵀ into `result`. False, with nothing done, without WebAssembly SIMD, for a single output, and for rows of odd length.
  * `constant` weights are copied once.
  */
 export function product(x: Float64Array, rows: number, weight: Float64Array, outputs: number, result: Float64Array, constant: boolean): boolean {
