@@ -27,6 +27,7 @@ def check(*expected: str) -> None:
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.slow
 def test_an_address_where_something_else_listens_does_not_hang(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

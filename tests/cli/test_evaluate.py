@@ -68,6 +68,7 @@ def test_json_is_the_evaluation_as_data(
 
 
 @pytest.mark.unchecked
+@pytest.mark.slow
 def test_auto_prints_its_choice_and_any_engine_has_the_same_result(
     model: str,
     animals: Path,

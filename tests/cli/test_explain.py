@@ -101,6 +101,7 @@ def test_several_pictures_add_their_names_to_the_page(pictures: Path) -> None:
     assert names(Path.cwd()) == ["report-seven-2.html", "report-seven.html"]
 
 
+@pytest.mark.slow
 def test_each_of_several_digits_gets_a_page(
     pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -107,6 +107,7 @@ def test_the_rows_of_a_job_are_the_same_with_an_engine(tmp_path: Path) -> None:
         assert one["probability"] == pytest.approx(other["probability"], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_an_engine_needs_no_cache_that_can_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

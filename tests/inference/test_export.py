@@ -141,7 +141,8 @@ def test_a_folder_for_timm_is_loaded_by_timm(
         torch.testing.assert_close(loaded(images), model(images), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("to", ["openvino", pytest.param("onnx", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("to", ["openvino", "onnx"])
+@pytest.mark.slow
 def test_int8_is_smaller_and_its_accuracy_is_measured(tmp_path: Path, to: Any) -> None:
     model = random_model(
         ViTConfig(image_size=(6, 9), patch_size=3, in_channels=2, embed_dim=64, depth=1,

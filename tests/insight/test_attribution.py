@@ -20,6 +20,7 @@ from clearhead.insight.relevance import class_relevance
 from clearhead.insight.weights import value_norms
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import capture
+from tests.marks import slow_after
 
 from .reference import SMALL, cell, oblong_images, oblong_model, plain_logits, transformers_vit
 
@@ -379,7 +380,7 @@ def torchvision_vit() -> nn.Module:
     return model
 
 
-@pytest.mark.parametrize("make", [transformers_vit, torchvision_vit])
+@pytest.mark.parametrize("make", slow_after(1, [transformers_vit, torchvision_vit]))
 def test_all_methods_explain_models_of_other_libraries(make: Callable[[], nn.Module]) -> None:
     torch.manual_seed(0)
     model = make().eval()
@@ -441,7 +442,7 @@ def test_classes_must_exist_one_for_each_image_or_for_all(method: str, classes: 
         attribute(method, oblong_model(), oblong_images(3), baseline=BASELINE, classes=classes)
 
 
-@pytest.mark.parametrize("method", CHOOSING[1:])
+@pytest.mark.parametrize("method", slow_after(3, CHOOSING[1:]))
 def test_classes_of_any_integer_type_and_one_for_all(method: str) -> None:
     model, images = oblong_model(), oblong_images(2)
     options: dict[str, Any] = {"baseline": BASELINE, "batch_size": 1}
@@ -506,6 +507,7 @@ def test_attentions_without_effect_on_the_class_are_left_out() -> None:
         attribute(RAW, model, images, layers="*head*", baseline=Baseline())
 
 
+@pytest.mark.slow
 def test_compiled_models_have_the_maps_of_the_same_models_uncompiled() -> None:
     import timm
 
@@ -527,7 +529,9 @@ def test_compiled_models_have_the_maps_of_the_same_models_uncompiled() -> None:
             compiled(images)
 
 
-@pytest.mark.parametrize("method", [x for x in METHODS[1:] if x != "integrated gradients"])
+@pytest.mark.parametrize(
+    "method", slow_after(5, [x for x in METHODS[1:] if x != "integrated gradients"])
+)
 def test_images_are_given_in_the_type_of_the_model(method: str) -> None:
     model, images = oblong_model("class"), oblong_images(3)
     expected = explained(method, model, images)

@@ -578,6 +578,7 @@ def test_layers_of_torch_in_a_compiled_graph_are_recorded(options: Any) -> None:
         with_weights(X, X, X)
 
 
+@pytest.mark.slow
 def test_a_full_graph_has_padding_masks_of_any_shape() -> None:
     layer = nn.TransformerEncoderLayer(12, 2, 8, dropout=0.0, batch_first=True).eval()
     compiled = torch.compile(layer, backend="eager", fullgraph=True)

@@ -75,7 +75,7 @@ def reference(model: Any, field: str, **options: Any) -> list[Tensor]:
     ],
     ids=["gpt2", "grouped queries", "sliding window", "soft caps", "sinks"],
 )
-@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("padded", slow_after(1, [True, False]))
 def test_each_new_token_in_a_decoder(
     build: Callable[[], Any], implementations: tuple[str, ...], padded: bool
 ) -> None:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 
 import clearhead as ch
+from tests.marks import slow_after
 
 from .reference import assert_close, normal
 
@@ -422,7 +423,7 @@ SEGMENTS: dict[str, Callable[[Shared, Tensor], Tensor]] = {
 
 
 @pytest.mark.filterwarnings("ignore:None of the inputs")  # of a segment within another
-@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("reentrant", slow_after(1, [False, True]))
 @pytest.mark.parametrize("segments", SEGMENTS)
 def test_an_intervention_on_one_call_has_its_gradient_in_segments_that_are_computed_again(
     segments: str, reentrant: bool

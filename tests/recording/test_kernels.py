@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 
 import clearhead as ch
 from clearhead.errors import CaptureError, NothingCapturedError
+from tests.marks import slow_after
 
 from .reference import normal
 
@@ -372,7 +373,7 @@ def test_xformers_attention_is_recorded(bias: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("masked", slow_after(1, [True, False]))
 def test_flex_attention_is_recorded(masked: bool) -> None:
     q, k, v = normal(3, 2, 3, 16, 16, dtype=torch.float32)
     block_mask = create_block_mask(lambda b, h, q, k: q >= k, None, None, 16, 16, device="cpu")

@@ -21,6 +21,7 @@ from clearhead.training.checkpoint import load_checkpoint
 from clearhead.training.distributed import ALONE
 from clearhead.training.optim import make_optimizers
 from clearhead.training.step import kept_patches, train_step
+from tests.marks import slow_after
 
 from .small_run import MODEL, small_config, small_dataset
 
@@ -44,7 +45,7 @@ class Recorder(Callback):
         self.epochs.append(metrics)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("optimizer", slow_after(1, ["muon", "adamw"]))
 def test_a_training_learns_and_reports_every_step_and_epoch(optimizer: str) -> None:
     recorder = Recorder()
     config = small_config(12, optimizer=optimizer, average=0.0)

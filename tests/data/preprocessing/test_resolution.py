@@ -9,6 +9,7 @@ from clearhead import load, predict
 from clearhead.data import load_dataset, to_grey
 from clearhead.data.preprocessing.resolution import at_original_size
 from clearhead.data.preprocessing.scaling import resize_area
+from tests.marks import slow_after
 
 FILTERS = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
 
@@ -86,7 +87,7 @@ def test_a_small_digit_on_a_large_soft_sheet_keeps_its_pixels() -> None:
         assert at_original_size(sheet) is sheet
 
 
-@pytest.mark.parametrize("resampling", FILTERS, ids=lambda x: x.name)
+@pytest.mark.parametrize("resampling", slow_after(1, FILTERS), ids=lambda x: x.name)
 def test_enlarged_scans_of_8_pixels_are_classified_as_the_scans(
     resampling: Image.Resampling,
 ) -> None:
