@@ -4,8 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-# The checks of `make test`, in this order; a failed one does not stop the others.
-CHECKS := check-format lint types imports script-types suite
+# The checks of `make test`, two at a time; a failed one does not stop the others.
+CHECKS := check-format lint suite types imports script-types
 
 # Processes that run tests. Some tests wait for a browser or a server, so there is one more than cores.
 WORKERS ?= $(shell expr `getconf _NPROCESSORS_ONLN` + 1)
@@ -15,7 +15,6 @@ PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.NOTPARALLEL:
 .PHONY: help setup digits test test-slow $(CHECKS) docs format artifacts results picture attribution-benchmark bench benchmarks clean
 
 help: ## list the targets
@@ -26,8 +25,8 @@ setup: .venv/dev.stamp ## create .venv with all development tools
 digits: .venv/run.stamp ## fetch MNIST, train a classifier, evaluate it: runs/quick
 	$(BIN)/clearhead train quick --out runs/quick
 
-test: .venv/dev.stamp ## all checks and tests but the slow ones: format, lint, types, imports
-	@$(MAKE) --no-print-directory --keep-going $(CHECKS)
+test: .venv/dev.stamp node_modules/.stamp ## all checks and tests but the slow ones: format, lint, types, imports
+	@$(MAKE) --no-print-directory --keep-going --jobs 2 $(CHECKS)
 
 check-format: .venv/dev.stamp ## check the format of all files
 	$(BIN)/ruff format --check --diff .

@@ -82,13 +82,8 @@ def test_timm_models_get_the_input_of_their_own_transform(timm_folder: Path, pho
     assert torch.equal(plain.pixels, colour.expand(3, 48, 32))
 
 
-@pytest.mark.parametrize(
-    "dtype",
-    [
-        torch.bfloat16,
-        *(pytest.param(x, marks=pytest.mark.slow) for x in (torch.float16, torch.float64)),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_a_model_of_another_number_type_is_explained(
     dtype: torch.dtype, digits: list[Path]
 ) -> None:

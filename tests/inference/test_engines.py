@@ -18,6 +18,7 @@ from clearhead.inference import EngineModel, _engines, load_engine, predict_to_f
 from clearhead.inference._graph import example_images
 from clearhead.models import CNNConfig, ImageModelConfig, ViTConfig, build
 from clearhead.models.pretrained import ImageModel
+from tests.marks import slow_after
 
 pytestmark = pytest.mark.unchecked
 
@@ -45,7 +46,7 @@ def random_model(config: ImageModelConfig = SMALL) -> ImageModel:
 @pytest.mark.parametrize(
     "config", [SMALL, *(pytest.param(config, marks=pytest.mark.slow) for config in OTHERS)]
 )
-@pytest.mark.parametrize("name", ["torch", "onnxruntime", "openvino"])
+@pytest.mark.parametrize("name", slow_after(2, ["torch", "onnxruntime", "openvino"]))
 def test_an_engine_returns_the_logits_of_the_model_for_any_batch_size(
     name: Any, config: Any
 ) -> None:

@@ -15,6 +15,7 @@ from clearhead.insight.ablation import Method, Part, ablate, reference_means, wi
 from clearhead.insight.forward import Model, probabilities
 from clearhead.insight.stats import mean_interval, paired_proportion_interval
 from clearhead.insight.tokens import Grid
+from tests.marks import slow_after
 
 from .reference import (
     oblong_images,
@@ -59,7 +60,7 @@ def without(
     return probabilities(model, images, batch_size=3, around=around)
 
 
-@pytest.mark.parametrize("pool", ["mean", "class"])
+@pytest.mark.parametrize("pool", slow_after(1, ["class", "mean"]))
 @pytest.mark.parametrize(
     ("part", "method"),
     [

@@ -15,6 +15,7 @@ from clearhead.inference import prepare
 from clearhead.microscope import build_page
 from clearhead.models import build
 from clearhead.models.config import ViTConfig
+from tests.marks import slow_after
 from tests.microscope.driver import PAGES, Microscope
 from tests.microscope.node import Bridge
 from tests.microscope.test_preprocessing import argument
@@ -269,7 +270,7 @@ def test_a_picture_is_opened_where_the_browser_allows_no_worker(
     assert microscope.frames().text(".prediction-label")[0] == "4"
 
 
-@pytest.mark.parametrize("name", OTHER_MODELS)
+@pytest.mark.parametrize("name", slow_after(1, OTHER_MODELS))
 def test_the_page_of_another_model_checks_itself_and_shows_every_part(
     name: str, opened: Microscope, tmp_path: Path
 ) -> None:

@@ -165,7 +165,7 @@ def assert_same(recording: Recording, expected: Recording) -> None:
 
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 @pytest.mark.parametrize("fullgraph", [False, True])
-@pytest.mark.parametrize("ran_before", [False, True])
+@pytest.mark.parametrize("ran_before", slow_after(1, [True, False]))
 def test_a_compiled_model_is_recorded(backend: str, fullgraph: bool, ran_before: bool) -> None:
     model = Model()
     compiled = torch.compile(model, backend=backend, fullgraph=fullgraph)

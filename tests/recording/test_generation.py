@@ -167,7 +167,7 @@ def test_keys_and_values_of_all_steps_take_the_memory_of_the_last() -> None:
 @pytest.mark.parametrize(
     "build",
     slow_after(
-        3, [llama, lambda: sliding_window(16), t5, bloom, lambda: llama("DiffLlamaForCausalLM")]
+        2, [llama, lambda: sliding_window(16), t5, bloom, lambda: llama("DiffLlamaForCausalLM")]
     ),
     ids=["grouped queries", "sliding window", "T5", "ALiBi", "two attentions"],
 )

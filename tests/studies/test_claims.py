@@ -53,7 +53,7 @@ def test_a_design_is_the_registered_one_and_compares_what_was_published(entry: E
         assert_same(found, data["parts"], rel=1e-9, abs=1e-12)  # slopes differ by rounding
 
 
-@pytest.mark.parametrize("entry", slow_after(6, ENTRIES), ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", slow_after(4, ENTRIES), ids=lambda entry: entry.name)
 def test_summaries_are_numbers_and_figures_have_labelled_axes(entry: Entry) -> None:
     study, outcomes = load_study(entry.source), outcomes_of(entry.name)
     lines = study.text(outcomes)

@@ -387,9 +387,8 @@ def test_papers_are_printed_beside_what_was_found_here(report: StudyReport) -> N
     assert table[1][1] == ("B 2021", "nothing", "")
 
 
-@pytest.mark.parametrize(
-    ("width", "scheme"), [(360, "dark"), pytest.param(1280, "light", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1280, "light")])
 def test_the_page_in_a_browser_fits_loads_nothing_and_is_accessible(
     browser: "Browser", report: StudyReport, page: str, tmp_path: Path, width: int, scheme: Any
 ) -> None:
