@@ -273,8 +273,8 @@ def test_unexpected_exceptions_are_raised(code: str) -> None:
 @pytest.mark.parametrize(
     ("line", "code", "out", "err"),
     [
-        pytest.param("study list >&-", 0, "", "", marks=pytest.mark.slow),
-        pytest.param("predict 2>&-", 2, "", "", marks=pytest.mark.slow),
+        ("study list >&-", 0, "", ""),
+        ("predict 2>&-", 2, "", ""),
         ("predict - <&-", 1, "", "clearhead: -: this file is empty; give an image file\n"),
     ],
 )

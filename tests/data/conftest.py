@@ -126,7 +126,7 @@ class Server:
         handler.end_headers()
 
 
-class PatientQueue(SimpleQueue[Any]):
+class StallQueue(SimpleQueue[Any]):
     """A queue whose time-outs take effect only while the server stalls, on slow machines too."""
 
     server: Server

@@ -8,7 +8,6 @@ from torch import Tensor
 from clearhead.data import CORRUPTIONS, _corruptions, corrupt
 from clearhead.data._corruptions import diamond_square
 from clearhead.errors import ConfigError, InputError
-from tests.marks import slow_after
 
 NOT_RANDOM = {"scale", "brightness", "stripe", "canny edges"}
 
@@ -59,7 +58,7 @@ def test_every_corruption_changes_the_bytes_and_depends_on_the_seed_alone(
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("name", slow_after(5, CORRUPTIONS))
+@pytest.mark.parametrize("name", CORRUPTIONS)
 def test_an_image_is_corrupted_alike_whatever_its_neighbours_in_the_batch_are(name: str) -> None:
     images = torch.randint(0, 256, (5, 1, 28, 28), generator=seeded(1), dtype=torch.uint8)
     among = corrupt(images, name, seeded())

@@ -25,7 +25,7 @@ from clearhead._atomic import TEMPORARY_PREFIX
 from clearhead.data import _fetch
 from clearhead.data._fetch import DataFile, FetchedFile, NamedDataset, fetch
 from clearhead.errors import CorruptDataError, FetchError, StorageError
-from tests.data.conftest import PatientQueue
+from tests.data.conftest import StallQueue
 from tests.processes import die_with_parent
 
 CONTENTS = {
@@ -83,9 +83,9 @@ def cache(server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.delenv("CLEARHEAD_DATA", raising=False)
     for name in ("MIRROR_TIMEOUT", "NPM_TIMEOUT", "MAX_STALL"):
         monkeypatch.setattr(_fetch, name, 900.0)
-    monkeypatch.setattr(_fetch, "SimpleQueue", PatientQueue)
+    monkeypatch.setattr(_fetch, "SimpleQueue", StallQueue)
     monkeypatch.setattr(httpx2, "Timeout", lambda *_, **__: None)  # the queue has them
-    PatientQueue.server, PatientQueue.timeouts = server, []
+    StallQueue.server, StallQueue.timeouts = server, []
     return tmp_path / "cache" / "digits"
 
 
@@ -200,7 +200,7 @@ def test_a_slow_server_may_take_longer_than_the_timeout_while_bytes_arrive(
     monkeypatch.setattr(server, "wait", lambda _: received.acquire())  # before the next part
     found = get(server, "steady", files=(IMAGES,), progress=lambda *_: received.release())
     assert contents(found) == [CONTENTS[IMAGES.name]]
-    assert clock.monotonic() > 0.2 > min(PatientQueue.timeouts) > 0
+    assert clock.monotonic() > 0.2 > min(StallQueue.timeouts) > 0
 
 
 def test_a_closed_port_and_a_hanging_name_lookup_are_abandoned(
@@ -277,7 +277,7 @@ def test_stalls_of_all_sources_together_are_bounded(
     monkeypatch.setattr(_fetch, "MAX_STALL", 0.3)
     with pytest.raises(FetchError, match="no response"):
         get(server, "stall", "trickle", "stall_midway", "trickle_headers")
-    assert sum(PatientQueue.timeouts) < 2 * 0.3  # not one after the other
+    assert sum(StallQueue.timeouts) < 2 * 0.3  # not one after the other
 
 
 @pytest.mark.parametrize("place", ["named", "variable", "subfolder", "system"])

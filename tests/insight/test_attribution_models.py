@@ -71,7 +71,7 @@ def parallel() -> nn.Module:
         (lambda: Passes(with_layers(1)), r"0\.attn#2 is not computed from the output of .*0\.attn"),
         (lambda: Passes(oblong_model(), with_layers(2)), r"1\.blocks\.0\.attn is not computed"),
         (parallel, r"attns\.1\.attn is not computed from the output of blocks\.0\.attns\.0\.attn"),
-        (lambda: Passes(oblong_model(), joined=True), "has 4 entries for 2 images"),
+        (lambda: Passes(oblong_model(), joined=True), "has a batch of 4 for 2 images"),
     ],
 )
 @pytest.mark.parametrize("method", OF_LAYERS)

@@ -111,7 +111,7 @@ def check(expected: dict[str, Tensor], found: dict[str, Tensor], order: list[int
         )
 
 
-@pytest.mark.parametrize("method", slow_after(4, METHODS))
+@pytest.mark.parametrize("method", slow_after(10, METHODS[::-1]))
 def test_maps_and_metrics_of_an_image_do_not_depend_on_the_batch(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

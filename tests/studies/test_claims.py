@@ -19,7 +19,6 @@ from clearhead.studies.registration import fingerprint, plan_study, registered
 from clearhead.studies.table import Outcome, Table, Trial, Values, measured
 from clearhead.studies.verdict import MIN_SEEDS
 from tests.frozen.test_frozen import assert_same
-from tests.marks import slow_after
 
 TRIALS = Path(__file__).parents[2] / "docs" / "results" / "trials.json.gz"
 of_each_claim = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
@@ -53,7 +52,7 @@ def test_a_design_is_the_registered_one_and_compares_what_was_published(entry: E
         assert_same(found, data["parts"], rel=1e-9, abs=1e-12)  # slopes differ by rounding
 
 
-@pytest.mark.parametrize("entry", slow_after(4, ENTRIES), ids=lambda entry: entry.name)
+@of_each_claim
 def test_summaries_are_numbers_and_figures_have_labelled_axes(entry: Entry) -> None:
     study, outcomes = load_study(entry.source), outcomes_of(entry.name)
     lines = study.text(outcomes)

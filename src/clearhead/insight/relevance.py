@@ -213,8 +213,8 @@ def _check_sequence(records: Sequence[AttentionRecord], images: int) -> None:
     for record in records:
         if record.shape[0] != images:
             raise InputError(
-                f"{record.name} has {record.shape[0]} entries for {images} images; choose layers "
-                "without windows, and a model that runs once for each image"
+                f"{record.name} has a batch of {record.shape[0]} for {images} images; choose "
+                "layers without windows, and a model that runs once for each image"
             )
     for before, after in pairwise(records):
         inputs = (after.query, after.key, after.value)

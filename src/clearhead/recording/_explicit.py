@@ -33,6 +33,7 @@ from clearhead.recording._layout import (
     LAYOUT,
     PLACEHOLDER,
     UNCHANGING,
+    VIEWS,
     Step,
     in_place,
     lowest_precision,
@@ -40,11 +41,10 @@ from clearhead.recording._layout import (
 )
 from clearhead.recording._operation import Operation, is_in_place, parts
 from clearhead.recording._products import Product
-from clearhead.recording._tables import Marks, WeakTable
+from clearhead.recording._tables import Marks, WeakTable, clear_tables
 from clearhead.recording._torch_internals import is_view_of_parameter, versions_of
 from clearhead.recording._unfollowed import PAIRED, Unfollowed
 
-VIEWS = LAYOUT | CASTS | frozenset("__getitem__ __get__ chunk split unbind narrow".split())
 ADDING = frozenset("add __add__ __radd__ add_ __iadd__ where".split())
 UNMOVED = MULTIPLY | DIVIDE | ADDING | UNCHANGING | {"masked_fill", "masked_fill_"}
 
@@ -111,9 +111,7 @@ class OperationTracker:
     def clear(self) -> None:
         """Release all tensors."""
         self._unfollowed.clear()
-        for table in vars(self).values():
-            if isinstance(table, WeakTable):
-                table.clear()
+        clear_tables(self)
 
     def _followed(self, call: Operation) -> Tensor | None:
         """The tensor with a history that a call continues: in a sum, that of most axes."""

@@ -166,6 +166,9 @@ JOINING = frozenset("cat concat concatenate stack hstack dstack".split())
 # Functions that change the type only.
 CASTS = frozenset("to type_as float half bfloat16 double type".split())
 
+# Functions whose results are views, parts or casts of their first argument.
+VIEWS = LAYOUT | CASTS | frozenset("__getitem__ __get__ chunk split unbind narrow".split())
+
 # Functions that change neither values nor layout (types are widened on recomputation).
 UNCHANGING = CASTS | {"contiguous", "clone"}
 

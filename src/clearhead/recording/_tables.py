@@ -38,6 +38,13 @@ class WeakTable(dict[int, tuple[weakref.ref[Key], Value]], Generic[Key, Value]):
             del self[id(x)]
 
 
+def clear_tables(owner: object) -> None:
+    """Empty the tables that are attributes of an object."""
+    for table in vars(owner).values():
+        if isinstance(table, WeakTable):
+            table.clear()
+
+
 class Marks(WeakTable[Tensor, Value]):
     """Values of tensors, which some functions pass on from their first argument to their result."""
 

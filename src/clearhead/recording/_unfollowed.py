@@ -12,10 +12,10 @@ from clearhead.recording._history import (
     Softmax,
     Softmaxes,
 )
-from clearhead.recording._layout import CASTS, JOINING, LAYOUT
+from clearhead.recording._layout import CASTS, JOINING, VIEWS
 from clearhead.recording._operation import Operation, parts
 from clearhead.recording._products import Product
-from clearhead.recording._tables import Marks, WeakTable
+from clearhead.recording._tables import Marks, WeakTable, clear_tables
 
 PAIRED = MULTIPLY | {"addcmul"}
 
@@ -26,14 +26,13 @@ OTHER_WEIGHTS = frozenset(
 
 # Operations after which weights are still weights.
 CARRIED = (
-    LAYOUT
-    | CASTS
+    VIEWS
     | EXPONENTIAL
     | DIVIDE
     | JOINING
     | frozenset(
-        "dropout dropout_ masked_fill masked_fill_ nan_to_num pad narrow __getitem__ __get__ chunk "
-        "split tensor_split unbind as_strided select add __add__ mul __mul__".split()
+        "dropout dropout_ masked_fill masked_fill_ nan_to_num pad tensor_split as_strided select "
+        "add __add__ mul __mul__".split()
     )
 )
 
@@ -142,6 +141,4 @@ class Unfollowed:
 
     def clear(self) -> None:
         """Release all tensors."""
-        for table in vars(self).values():
-            if isinstance(table, WeakTable):
-                table.clear()
+        clear_tables(self)
