@@ -46,6 +46,22 @@ def exit_with_parent() -> None:
 
 
 @contextmanager
+def ctrl_c_deferred() -> Iterator[None]:
+    """Ctrl-C takes effect after the block, and processes that are started in it ignore it.
+
+    Without this, it would interrupt their imports, before `exit_with_parent`, with a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def ray_cluster(workers: int) -> Iterator[None]:
     """The cluster of RAY_ADDRESS; without that, one with this many CPUs for the block.
 

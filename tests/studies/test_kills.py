@@ -130,10 +130,13 @@ def test_killed_workers_are_replaced(undisturbed: dict[str, bytes]) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_prints_one_line_with_the_command_to_resume(undisturbed: dict[str, bytes]) -> None:
+@pytest.mark.parametrize("measured", [0, 1])
+def test_ctrl_c_prints_one_line_with_the_command_to_resume(
+    measured: int, undisturbed: dict[str, bytes]
+) -> None:
     limit(1)
     driver = start("r")
-    until(lambda: count("r") >= 1)
+    until(lambda: bool(workers_of(driver.pid)) and count("r") >= measured)
     workers = children_of(driver.pid)
     os.killpg(driver.pid, signal.SIGINT)
     _, errors = driver.communicate()

@@ -18,7 +18,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from clearhead._processes import exit_with_parent
+from clearhead._processes import ctrl_c_deferred, exit_with_parent
 from clearhead._validate import check, integer, optional
 from clearhead.data import (
     Digit,
@@ -176,7 +176,8 @@ def _in_processes(
     pool = ProcessPoolExecutor(workers, initializer=exit_with_parent)
     waiting: deque[Future[list[Prepared]]] = deque()
     try:
-        started = pool.submit(exit_with_parent)
+        with ctrl_c_deferred():
+            started = pool.submit(exit_with_parent)
         while not started.done() and (file := next(files, None)) is not None:
             yield prepared(file)
         while True:

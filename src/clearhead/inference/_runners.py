@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from clearhead._processes import exit_with_parent, ray_cluster
+from clearhead._processes import ctrl_c_deferred, exit_with_parent, ray_cluster
 from clearhead.data import ImageSource, PictureReader, PictureRef
 from clearhead.errors import ClearheadError, ImageError
 from clearhead.inference._copy import ModelCopy
@@ -171,7 +171,8 @@ class _Pool:
     def submit(self, lines: bytes) -> Future[bytes]:
         future: Future[bytes]
         try:
-            future = self.executor.submit(_classify, lines)
+            with ctrl_c_deferred():
+                future = self.executor.submit(_classify, lines)
         except BrokenExecutor as error:  # a process has ended since the last result
             future = Future()
             future.set_exception(error)

@@ -21,6 +21,7 @@ import uvicorn
 from prometheus_client.multiprocess import mark_process_dead
 from uvicorn.config import LOGGING_CONFIG
 
+from clearhead._processes import ctrl_c_deferred
 from clearhead.errors import ClearheadError, ConfigError
 from clearhead.serve._pool import SECONDS_BETWEEN_STARTS
 from clearhead.serve.app import Application
@@ -206,9 +207,8 @@ class _Supervisor:
 
     def _start(self, ready: Any) -> BaseProcess:
         process = self.context.Process(target=self.target, args=(ready,))
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited, until `_serve`
-        process.start()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        with ctrl_c_deferred():  # and by the process, until `_serve`
+            process.start()
         return process
 
     def _are_ready(self) -> bool:

@@ -30,7 +30,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from clearhead._processes import ray_cluster
+from clearhead._processes import ctrl_c_deferred, ray_cluster
 from clearhead.errors import ConfigError, check_choice
 from clearhead.studies._worker import Measured, Task, measure
 from clearhead.studies.claims import find_source
@@ -228,9 +228,12 @@ def _died(task: Task, error: Exception) -> Measured:
 def _parallel(tasks: Sequence[Task], workers: int) -> Iterator[Measured]:
     paths = _python_paths()
     jobs = max(workers, 2)  # with one job, joblib would run the trial in this process
-    yield from Parallel(
+    parallel = Parallel(
         n_jobs=jobs, batch_size=1, pre_dispatch=workers, return_as="generator_unordered"
-    )(delayed(measure)(task, paths) for task in tasks)
+    )
+    with ctrl_c_deferred():
+        results = parallel(delayed(measure)(task, paths) for task in tasks)
+    yield from results
 
 
 def _python_paths() -> list[str]:
