@@ -75,6 +75,14 @@ def workers_of(pid: int) -> list[int]:
     ]
 
 
+def ignores_ctrl_c(pid: int) -> bool:
+    """Whether a process blocks or ignores SIGINT, at this moment."""
+    status = dict(
+        line.split(":\t") for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+    )
+    return any(int(status[name], 16) >> signal.SIGINT - 1 & 1 for name in ("SigBlk", "SigIgn"))
+
+
 @pytest.fixture
 def undisturbed(toys: Path) -> dict[str, bytes]:
     run_studies(["toy:STUDY"], workers=1, out="whole")
@@ -138,6 +146,7 @@ def test_ctrl_c_prints_one_line_with_the_command_to_resume(
     driver = start("r")
     until(lambda: bool(workers_of(driver.pid)) and count("r") >= measured)
     workers = children_of(driver.pid)
+    assert all(map(ignores_ctrl_c, workers_of(driver.pid)))
     os.killpg(driver.pid, signal.SIGINT)
     _, errors = driver.communicate()
     assert driver.returncode == 130
