@@ -179,7 +179,7 @@ class History:
         return self.with_step(step, len(self.steps))
 
     def with_step(self, step: Step, place: int) -> "History":
-        """The history with one more of the `steps`, which is that in this place."""
+        """The history with a step inserted into its `steps` at this place."""
         steps = (*self.steps[:place], step, *self.steps[place:])
         versions = (*self.versions, *versions_of(step.tensors()))
         name = "post_softmax" if self.form in ("weights", "logarithms") else "pre_softmax"
