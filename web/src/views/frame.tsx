@@ -207,7 +207,7 @@ function Readout({ hidden }: { hidden: boolean }) {
   return (
     <p class="readout">
       {isRemoved() ? (
-        <><b>{names.head}:</b> removed, its output is not used.</>
+        <><b>{names.head}</b> is removed: its output is not used.</>
       ) : hidden ? (
         <><b>{names.head}:</b> the query is <b>{names.query}</b>.</>
       ) : (
