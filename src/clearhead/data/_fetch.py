@@ -73,7 +73,11 @@ class FetchedFile:
 
 
 def cache_folder() -> Path:
-    """Where fetched files are kept: `CLEARHEAD_CACHE`, or the user's cache folder."""
+    """Where fetched files are kept: `CLEARHEAD_CACHE`, or the user's cache folder.
+
+    Returns:
+        The folder, which need not exist.
+    """
     return Path(os.environ.get("CLEARHEAD_CACHE") or user_cache_dir("clearhead"))
 
 

@@ -202,7 +202,14 @@ def fetch_dataset(
 
 
 def is_cached(name: str) -> bool:
-    """Whether the cache has all files of a named data set in their size (content is not read)."""
+    """Whether the cache has all files of a named data set in their size (content is not read).
+
+    Args:
+        name: A key of `DATASETS`.
+
+    Returns:
+        Whether it has.
+    """
     paths = {file: cache_folder() / name / file.name for file in DATASETS[name].files}
     return all(path.is_file() and path.stat().st_size == file.size for file, path in paths.items())
 

@@ -64,7 +64,14 @@ class ImageClassifier:
     rejected_below: float = ImageModelConfig.rejected_below
 
     def grid(self, model_input: ImageInput) -> Grid | None:
-        """The grid of patches for pictures of this size; None if undeclared by the model."""
+        """The grid of patches for pictures of this size; None if undeclared by the model.
+
+        Args:
+            model_input: A preprocessed picture.
+
+        Returns:
+            The grid, or None.
+        """
         height, width = model_input.inputs.shape[-2:]
         try:
             return grid_of(self.model, (int(height), int(width)))

@@ -49,11 +49,22 @@ class LayerWeights:
     on_grid: bool
 
     def nearest(self, query: int) -> int:
-        """The place in `queries` of the kept query nearest to this one."""
+        """The place in `queries` of the kept query nearest to this one.
+
+        Args:
+            query: Index of a query token.
+
+        Returns:
+            The place, from 0.
+        """
         return min(range(len(self.queries)), key=lambda i: abs(self.queries[i] - query))
 
     def shape_dict(self) -> dict[str, Any]:
-        """All fields but the weights, as JSON has them."""
+        """All fields but the weights, as JSON has them.
+
+        Returns:
+            A dictionary for `json.dumps`.
+        """
         windows, heads, _, keys = self.weights.shape
         sizes = {"name": self.name, "windows": windows, "heads": heads, "keys": keys}
         queries = {"num_queries": self.num_queries, "queries": list(self.queries)}
@@ -117,14 +128,22 @@ class Explanation:
         return self.influences | {"relevance": self.relevance.shares()}
 
     def grid_dict(self) -> dict[str, Any] | None:
-        """The grid as JSON has it."""
+        """The grid as JSON has it.
+
+        Returns:
+            `rows`, `columns` and the names of the `prefix` tokens; None without a grid.
+        """
         if self.grid is None:
             return None
         prefix = list(self.grid.names()[: self.grid.num_prefix_tokens])
         return {"rows": self.grid.rows, "columns": self.grid.columns, "prefix": prefix}
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the pictures, as JSON has it; layers, heads and tokens count from 0."""
+        """Everything but the pictures, as JSON has it; layers, heads and tokens count from 0.
+
+        Returns:
+            A dictionary for `json.dumps`.
+        """
         kept = {layer.name for layer in self.layers}
         return {
             "image": self.image,

@@ -48,7 +48,11 @@ class TextWeights:
         return layer if self.head is None else f"{layer} H{self.head + 1}"
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as JSON has them, from 0."""
+        """All fields as JSON has them, from 0.
+
+        Returns:
+            A dictionary for `json.dumps`.
+        """
         return {
             "layer": self.name,
             "head": self.head,
@@ -96,12 +100,19 @@ class TextExplanation:
         """How many tokens the query tokens can attend to, each number once, ascending.
 
         The uniform weight is one of that many.
+
+        Returns:
+            The numbers.
         """
         counts = {int(n) for weights in self.attention for n in weights.visible.sum(dim=-1)}
         return tuple(sorted(counts - {0}))
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON has it; layers, heads and positions count from 0."""
+        """All of it as JSON has it; layers, heads and positions count from 0.
+
+        Returns:
+            A dictionary for `json.dumps`.
+        """
         words = [
             {"word": word, "probability": probability}
             for word, probability in (self.prediction.words if self.prediction else ())

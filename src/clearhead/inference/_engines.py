@@ -76,12 +76,20 @@ class EngineModel:
         return self.model.config
 
     def choice(self) -> str:
-        """What "auto" has chosen and why, in one line."""
+        """What "auto" has chosen and why, in one line.
+
+        Returns:
+            The line.
+        """
         others = "; ".join(f"{name}: {reason}" for name, reason in self.unused.items())
         return f"engine {self.name}, {self.speedup or 1:.2f} × torch ({others})"
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """The model's parameters, which have the device and number type of the images."""
+        """The model's parameters, which have the device and number type of the images.
+
+        Returns:
+            An iterator over them.
+        """
         return self.model.parameters()
 
     def __call__(

@@ -90,7 +90,19 @@ class Evaluation:
         labels: Int[Tensor, " n"],
         class_names: tuple[str, ...],
     ) -> Self:
-        """Measure predicted probabilities of images with known labels."""
+        """Measure predicted probabilities of images with known labels.
+
+        Args:
+            probabilities: Predicted, a row for each image.
+            labels: Class numbers.
+            class_names: In the order of the columns.
+
+        Returns:
+            The measures.
+
+        Raises:
+            InputError: Not one row per label, or a label without a column.
+        """
         probabilities, labels = probabilities.cpu(), labels.cpu()
         confidences, predictions = probabilities.max(dim=1)
         confusion = confusion_matrix(labels, predictions, probabilities.shape[1])
@@ -114,7 +126,11 @@ class Evaluation:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON types; None where a measure is undefined."""
+        """The same as JSON types.
+
+        Returns:
+            All fields by name; None where a measure is undefined.
+        """
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self), allow_nan=False))
         return plain
 
@@ -194,13 +210,32 @@ def load_dataset_for(
     root: Path | None = None,
     report: DownloadProgress | None = None,
 ) -> ImageDataset:
-    """Load a data set in a model's input size."""
+    """Load a data set in a model's input size.
+
+    Args:
+        config: The model's configuration.
+        source: As in `load_dataset`.
+        split: "train", "val" or "test".
+        root: Folder with files of a named data set.
+        report: Called while files are downloaded.
+
+    Returns:
+        The data set, in the model's image size and channels. Errors are those of `load_dataset`.
+    """
     shape: dict[str, Any] = {"image_size": config.image_shape, "in_channels": config.in_channels}
     return load_dataset(source, split, root=root, progress=report, **shape)
 
 
 def check_dataset(dataset: ImageDataset, config: ImageModelConfig) -> None:
-    """Raise `ConfigError` unless image size and classes of the data set are the model's."""
+    """Check that image size and classes of a data set are the model's.
+
+    Args:
+        dataset: The data set.
+        config: The model's configuration.
+
+    Raises:
+        ConfigError: They are not.
+    """
     advice = "choose another data set or train a model for this one"
     expected, shape = (config.in_channels, *config.image_shape), tuple(dataset.images.shape[1:])
     if shape != expected:

@@ -153,6 +153,13 @@ def check_image_model(model: object, function: str) -> None:
 def predict_inputs(model: "ModelLike", inputs: Sequence[ModelInput]) -> list[Prediction]:
     """Classify preprocessed pictures in one batch.
 
+    Args:
+        model: The model.
+        inputs: From `prepare`.
+
+    Returns:
+        One prediction for each picture, which may have several digits.
+
     Raises:
         InputError: The model returns NaN or infinite logits.
     """
@@ -207,6 +214,9 @@ def predict_probabilities(
         images: Pixels from 0 to 255 in the model's input size.
         batch_size: Images in a forward pass.
 
+    Returns:
+        A row for each image.
+
     Raises:
         InputError: The model returns NaN or infinite logits.
     """
@@ -244,6 +254,9 @@ def evaluation_mode(model: object) -> Iterator[None]:
     """Put a module into evaluation mode, and restore each submodule's own mode afterwards.
 
     Anything that is not a module is left alone.
+
+    Args:
+        model: The module.
     """
     # Setting the mode takes longer than some forward passes: only modules in training are touched.
     modules = model.modules() if isinstance(model, nn.Module) else ()

@@ -214,6 +214,12 @@ def uses_digit_preprocessing(config: ImageModelConfig) -> bool:
     True for models of MNIST itself: one channel, 28 × 28 pixels, ten classes without names. A
     model trained on a folder has named classes, even if these are digits; its input is the whole
     picture, as in its training.
+
+    Args:
+        config: The model's configuration.
+
+    Returns:
+        Whether it does.
     """
     shape = (config.in_channels, config.image_shape, config.num_classes)
     return shape == (1, (SIDE, SIDE), 10) and not config.class_names

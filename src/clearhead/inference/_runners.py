@@ -43,7 +43,18 @@ def predict_listed(
     single: bool = False,
     num_workers: int | None = None,
 ) -> Iterator[Prediction | ImageError]:
-    """As `predict_each`, for listed pictures: those that `read` cannot read give its error."""
+    """As `predict_each`, for listed pictures: those that `read` cannot read give its error.
+
+    Args:
+        model: The model.
+        refs: From `list_pictures`.
+        read: Reads a listed picture, such as a `PictureReader`.
+        single: As in `predict_each`.
+        num_workers: As in `predict_each`.
+
+    Returns:
+        A prediction or an error for each picture, in order.
+    """
 
     def source(ref: PictureRef) -> ImageSource | ImageError:
         try:

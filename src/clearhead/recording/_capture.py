@@ -137,6 +137,9 @@ def intervene(change: Change, layers: Layers = None) -> AbstractContextManager[N
             `record.output`, or None to leave the output as it is.
         layers: Which layers to change, as in `capture`, without negative indices.
 
+    Returns:
+        The context manager for the block.
+
     Raises:
         ConfigError: `change` is not callable, or `layers` is invalid.
         CaptureError: `layers` has negative indices or matches no attention, or attention runs

@@ -119,7 +119,13 @@ class Points(_Plot):
     ticks: Mapping[Any, str] = field(default_factory=dict)
 
     def draw(self, axes: "Axes", study: Study, table: Table) -> None:
-        """Draw the panel."""
+        """Draw the panel.
+
+        Args:
+            axes: Where to draw.
+            study: Whose colours and labels are used.
+            table: The outcomes.
+        """
         rows = self._rows(table)
         groups = rows.groups(self.group) if self.group != self.x else {None: rows}
         xs = list(rows.groups(self.x))
@@ -172,7 +178,13 @@ class Curves(_Plot):
     join: bool = True
 
     def draw(self, axes: "Axes", study: Study, table: Table) -> None:
-        """Draw the panel."""
+        """Draw the panel.
+
+        Args:
+            axes: Where to draw.
+            study: Whose colours and labels are used.
+            table: The outcomes.
+        """
         groups = self._curves(self._rows(table))
         for place, (key, (group, values)) in enumerate(groups.items()):
             colour = self._colour(study, key, place)
@@ -221,6 +233,9 @@ def side_by_side(
         ylabel: label of the y-axis, with the unit
         xlabel: label of the x-axis
         options: other arguments of `Curves`
+
+    Returns:
+        The panel.
     """
     return Curves([*labels], ylabel, xlabel, x=tuple(labels.values()), join=False, **options)
 
@@ -234,7 +249,13 @@ class Image:
     xlabel: str = "pixels"
 
     def draw(self, axes: "Axes", study: Study, table: Table) -> None:
-        """Draw the panel."""
+        """Draw the mean of the pictures.
+
+        Args:
+            axes: Where to draw.
+            study: Not used.
+            table: The outcomes.
+        """
         pictures = table.rows(self.cell).values(self.cell.measure)
         axes.imshow(np.mean(pictures, axis=0), cmap="cividis", vmin=0)
         axes.set_title(self.title, fontsize=9)

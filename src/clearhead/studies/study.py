@@ -58,7 +58,16 @@ class Grid:
         return (self.conditions,) if isinstance(self.conditions, str) else tuple(self.conditions)
 
     def trials(self, study: str, budget: Budget, seeds: range) -> tuple[Trial, ...]:
-        """Seed by seed, every condition with every combination of settings."""
+        """Seed by seed, every condition with every combination of settings.
+
+        Args:
+            study: The study's name.
+            budget: Which of two settings, where they differ.
+            seeds: Those of the run; the grid may use the first of them only.
+
+        Returns:
+            The trials.
+        """
         fixed = {name: _resolve(value, budget) for name, value in self.settings.items()}
         levels: list[Any] = [_resolve(values, budget) for values in self.vary.values()]
         num_seeds = _resolve(self.num_seeds, budget)
@@ -182,7 +191,15 @@ class Summary:
     by: str = "condition"
 
     def text(self, table: Table, labels: Mapping[str, str]) -> str:
-        """Such as "accuracy (%): ViT 93.1 (92 to 94.2, n = 12); CNN …"; empty without values."""
+        """Such as "accuracy (%): ViT 93.1 (92 to 94.2, n = 12); CNN …"; empty without values.
+
+        Args:
+            table: The outcomes.
+            labels: Names of conditions, as people read them.
+
+        Returns:
+            The line.
+        """
         rows = table.where(*self.conditions, **self.settings).having(self.measure)
         if not rows:
             return ""
@@ -292,20 +309,46 @@ class Study:
         return sum(x.kind not in ("estimate", "exact") for x in tests)
 
     def run(self, trial: Trial) -> Values:
-        """Measure a trial."""
+        """Measure a trial.
+
+        Args:
+            trial: One of `trials`.
+
+        Returns:
+            The values by measure.
+
+        Raises:
+            ConfigError: The grid does not have its condition.
+        """
         run = next((x.run for x in self.grid if trial.condition in x.names), None)
         if run is None:
             raise ConfigError(f"study {self.name}: no condition {trial.condition!r} in its grid")
         return run(trial)
 
     def trials(self, budget: Budget, seeds: range) -> tuple[Trial, ...]:
-        """Every trial for these seeds."""
+        """Every trial for these seeds.
+
+        Args:
+            budget: "quick" or "full".
+            seeds: Those of the run.
+
+        Returns:
+            The trials.
+        """
         return tuple(x for grid in self.grid for x in grid.trials(self.name, budget, seeds))
 
     def seeds_of(self, comparison: Hypothesis, budget: Budget) -> int:
-        """The number of seeds of a comparison; raises `ConfigError` if its sides have not the same.
+        """The number of seeds of a comparison.
 
-        Nor may a side have several trials of a seed.
+        Args:
+            comparison: Of this study.
+            budget: "quick" or "full".
+
+        Returns:
+            The number.
+
+        Raises:
+            ConfigError: The sides have different seeds, or a side has several trials of one seed.
         """
         trials = self.trials(budget, range(self.seeds[budget]))
         table = Table(Outcome(trial=x, values={}) for x in trials)
@@ -323,12 +366,26 @@ class Study:
         return len(sides[0])
 
     def text(self, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
-        """The summaries, one line each."""
+        """The summaries, one line each.
+
+        Args:
+            outcomes: Of this study.
+
+        Returns:
+            The lines; none for a summary without values.
+        """
         table = Table(outcomes)
         return tuple(filter(None, (x.text(table, self.labels) for x in self.summaries)))
 
     def figure(self, outcomes: Sequence[Outcome]) -> "Figure":
-        """All panels in one figure."""
+        """All panels in one figure.
+
+        Args:
+            outcomes: Of this study.
+
+        Returns:
+            The figure.
+        """
         from clearhead.studies._panels import draw_panels
 
         return draw_panels(self, Table(outcomes))
