@@ -315,6 +315,14 @@ class AttentionRecord:
         """Whether a stored tensor was changed in place since."""
         return is_modified(self.versions)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Shape and weights as JSON types.
+
+        Returns:
+            `shape`, (batch, heads, queries, keys), and `weights` as nested lists.
+        """
+        return {"shape": list(self.shape), "weights": self.weights.tolist()}
+
     def check_not_modified(self) -> None:
         """Check that no stored tensor was changed in place since.
 

@@ -132,10 +132,7 @@ class Recording(Mapping[str, AttentionRecord]):
         Raises:
             NothingCapturedError: There are no records.
         """
-        return {
-            record.name: {"shape": list(record.shape), "weights": record.weights.tolist()}
-            for record in self._nonempty()
-        }
+        return {record.name: record.to_dict() for record in self._nonempty()}
 
     def to_hf(self) -> tuple[Float[Tensor, "batch heads queries keys"], ...]:
         """Weights in the form of transformers' `outputs.attentions`: one tensor per call.
