@@ -9,17 +9,14 @@ from typing import Any, Literal, overload
 from clearhead._atomic import write_all_atomic
 from clearhead.data import ImageSource
 from clearhead.errors import ConfigError, ImageError, InputError, check_choice
-from clearhead.explanation._selection import Layers
-from clearhead.explanation.classifiers import (
-    ImageClassifier,
-    TextModel,
-    classifier_of,
-    open_classifier,
-)
+from clearhead.explanation._libraries import open_timm, open_transformers
+from clearhead.explanation.classifiers import ImageClassifier, TextModel, classifier_of
 from clearhead.explanation.pictures import Explanation, explain_picture
 from clearhead.explanation.texts import Heads, TextExplanation, explain_text
-from clearhead.models import ImageModel, Model, TextTransformer
+from clearhead.models import ImageModel, Model, TextTransformer, load
+from clearhead.recording import Layers
 
+TIMM, HF = "timm:", "hf:"
 FORMATS = ("html", "png", "svg", "json", "csv")
 
 
@@ -118,6 +115,34 @@ def explain(
             f"{type(picture_or_text).__name__}"
         )
     return explain_text(classifier, picture_or_text, layers=layers, heads=heads, word=word)
+
+
+def open_classifier(source: str | Path = "digits") -> ImageClassifier | TextModel:
+    """Load a model by name, with its preprocessing or its tokenizer.
+
+    Args:
+        source: one of Clearhead's models ("digits", "sentences", "sentences-causal", a saved
+            folder, or OWNER/NAME on the Hugging Face hub); "timm:NAME" or "timm:FOLDER" for a model
+            of timm; "hf:OWNER/NAME" or "hf:FOLDER" for an image classifier or a text model of
+            transformers.
+
+    Returns:
+        An `ImageClassifier` or a `TextModel`, in evaluation mode.
+
+    Raises:
+        ConfigError: a library is not installed, or the name is incomplete.
+        CheckpointError: the weights are missing or damaged.
+    """
+    name = str(source)
+    if name in (TIMM, HF):
+        raise ConfigError(
+            f"{name} names no model; give {TIMM}vit_tiny_patch16_224, {HF}OWNER/NAME or a folder"
+        )
+    if name.startswith(TIMM):
+        return open_timm(name.removeprefix(TIMM))
+    if name.startswith(HF):
+        return open_transformers(name.removeprefix(HF))
+    return classifier_of(load(name), name)
 
 
 def write_report(

@@ -1,8 +1,7 @@
-"""Models with their preprocessing or tokenizer, opened by the name that a person gives."""
+"""Models with their preprocessing or tokenizer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from jaxtyping import Float, UInt8
@@ -14,10 +13,9 @@ from clearhead.data.tokenizer import MASK
 from clearhead.errors import ConfigError, InputError
 from clearhead.inference import Prediction, predict_inputs, prepare, uses_digit_preprocessing
 from clearhead.insight import Grid, grid_of
-from clearhead.models import ImageModel, Model, TextTransformer, load
+from clearhead.models import ImageModel, Model, TextTransformer
 from clearhead.models.config import ImageModelConfig
 
-TIMM, HF = "timm:", "hf:"
 MAX_PREDICTED_WORDS = 3
 
 
@@ -34,8 +32,8 @@ class ImageInput:
         digits: the single digits if the picture shows several, in reading order.
     """
 
-    inputs: Float[Tensor, "1 channels height width"]
-    pixels: UInt8[Tensor, "channels height width"]
+    inputs: Float[Tensor, "1 channels height width"] = field(repr=False)
+    pixels: UInt8[Tensor, "channels height width"] = field(repr=False)
     is_ink: bool = False
     warnings: tuple[str, ...] = ()
     prediction: Prediction | None = None
@@ -62,6 +60,9 @@ class ImageClassifier:
     warnings: tuple[str, ...] = ()
     doubtful_below: float = ImageModelConfig.doubtful_below
     rejected_below: float = ImageModelConfig.rejected_below
+
+    def __repr__(self) -> str:
+        return f"ImageClassifier({self.name!r}, {len(self.class_names)} classes)"
 
     def grid(self, model_input: ImageInput) -> Grid | None:
         """The grid of patches for pictures of this size; None if undeclared by the model.
@@ -123,37 +124,8 @@ class TextModel:
     tokenize: Callable[[str], TextInput]
     predict: Callable[[str], TextPrediction | None] = field(default=lambda _: None)
 
-
-def open_classifier(source: str | Path = "digits") -> ImageClassifier | TextModel:
-    """Load a model by name, with its preprocessing or its tokenizer.
-
-    Args:
-        source: one of Clearhead's models ("digits", "sentences", "sentences-causal", a saved
-            folder, or OWNER/NAME on the Hugging Face hub); "timm:NAME" or "timm:FOLDER" for a model
-            of timm; "hf:OWNER/NAME" or "hf:FOLDER" for an image classifier or a text model of
-            transformers.
-
-    Returns:
-        An `ImageClassifier` or a `TextModel`, in evaluation mode.
-
-    Raises:
-        ConfigError: a library is not installed, or the name is incomplete.
-        CheckpointError: the weights are missing or damaged.
-    """
-    name = str(source)
-    if name in (TIMM, HF):
-        raise ConfigError(
-            f"{name} names no model; give {TIMM}vit_tiny_patch16_224, {HF}OWNER/NAME or a folder"
-        )
-    if name.startswith(TIMM):
-        from clearhead.explanation._libraries import open_timm
-
-        return open_timm(name.removeprefix(TIMM))
-    if name.startswith(HF):
-        from clearhead.explanation._libraries import open_transformers
-
-        return open_transformers(name.removeprefix(HF))
-    return classifier_of(load(name), name)
+    def __repr__(self) -> str:
+        return f"TextModel({self.name!r}, {self.description!r})"
 
 
 def classifier_of(model: Model, name: str) -> ImageClassifier | TextModel:

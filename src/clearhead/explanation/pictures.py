@@ -10,7 +10,7 @@ from torch import Tensor
 
 from clearhead.data import ImageSource, load_image, resize_and_crop
 from clearhead.errors import ImageError, NothingCapturedError
-from clearhead.explanation._selection import Layers, select_queries
+from clearhead.explanation._selection import select_queries
 from clearhead.explanation.classifiers import ImageClassifier, ImageInput
 from clearhead.explanation.influence import (
     Influence,
@@ -23,7 +23,7 @@ from clearhead.explanation.influence import (
 from clearhead.inference import Prediction, evaluation_mode, prediction_of
 from clearhead.insight import Grid
 from clearhead.insight.forward import logits_of
-from clearhead.recording import AttentionRecord, Proof, Recording, capture
+from clearhead.recording import AttentionRecord, Layers, Proof, Recording, capture
 
 MAX_ORIGINAL = 320  # pixels per side
 NO_CLASSES = "this model has no classes: it describes a picture and predicts nothing"

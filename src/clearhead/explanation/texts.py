@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -10,10 +10,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from clearhead.errors import ConfigError, InputError, ordinal
-from clearhead.explanation._selection import Layers, select_layers
 from clearhead.explanation.classifiers import TextInput, TextModel, TextPrediction
 from clearhead.insight.weights import image_weights
-from clearhead.recording import AttentionRecord, capture
+from clearhead.recording import AttentionRecord, Layers, capture, select_layers
 
 Heads: TypeAlias = Literal["mean", "each"] | int
 
@@ -38,8 +37,8 @@ class TextWeights:
     name: str
     head: int | None
     num_heads: int
-    weights: Float[Tensor, "queries tokens"]
-    visible: Bool[Tensor, "queries tokens"]
+    weights: Float[Tensor, "queries tokens"] = field(repr=False)
+    visible: Bool[Tensor, "queries tokens"] = field(repr=False)
 
     @property
     def label(self) -> str:

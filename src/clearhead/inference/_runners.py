@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Future, wait
 from itertools import chain
 from multiprocessing import current_process
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 
@@ -21,13 +21,11 @@ from clearhead._processes import ctrl_c_deferred, exit_with_parent, ray_cluster
 from clearhead.data import ImageSource, PictureReader, PictureRef
 from clearhead.errors import ClearheadError, ImageError
 from clearhead.inference._copy import ModelCopy
+from clearhead.inference._model import ModelLike
 from clearhead.inference._names import EngineChoice
 from clearhead.inference._predict import predict_each
 from clearhead.inference._prediction import Prediction
 from clearhead.models.pretrained import ImageModel
-
-if TYPE_CHECKING:
-    from clearhead.inference._engines import ModelLike
 
 RunnerName = Literal["local", "ray"]
 UNITS_AHEAD = 4  # per process
@@ -36,7 +34,7 @@ PROCESS_ENDED = "the process that read this picture ended; is the picture damage
 
 
 def predict_listed(
-    model: "ModelLike",
+    model: ModelLike,
     refs: Iterable[PictureRef],
     read: Callable[[PictureRef], ImageSource],
     *,
