@@ -24,12 +24,12 @@ class ImageInput:
     """A picture after preprocessing.
 
     Attributes:
-        inputs: what the model takes.
-        pixels: the same before normalisation, for display.
-        is_ink: whether pixels are light ink on a dark background, as in MNIST.
-        warnings: what makes a prediction doubtful, such as "low contrast".
-        prediction: the prediction, if preprocessing has made it; else it is made from the logits.
-        digits: the single digits if the picture shows several, in reading order.
+        inputs: What the model takes.
+        pixels: The same before normalisation, for display.
+        is_ink: Whether pixels are light ink on a dark background, as in MNIST.
+        warnings: What makes a prediction doubtful, such as "low contrast".
+        prediction: The prediction, if preprocessing has made it; else it is made from the logits.
+        digits: The single digits if the picture shows several, in reading order.
     """
 
     inputs: Float[Tensor, "1 channels height width"] = field(repr=False)
@@ -45,12 +45,12 @@ class ImageClassifier:
     """An image classifier with its preprocessing.
 
     Attributes:
-        name: what the model is called in reports.
-        model: maps `ImageInput.inputs` to logits, or to an object that has them as `.logits`.
-        class_names: the classes in the order of the logits; empty for a model without classes.
-        preprocess: makes a model input of a picture.
-        warnings: remarks that hold for every picture.
-        doubtful_below, rejected_below: as in `ImageModelConfig`.
+        name: What the model is called in reports.
+        model: Maps `ImageInput.inputs` to logits, or to an object that has them as `.logits`.
+        class_names: The classes in the order of the logits; empty for a model without classes.
+        preprocess: Makes a model input of a picture.
+        warnings: Remarks that hold for every picture.
+        doubtful_below, rejected_below: As in `ImageModelConfig`.
     """
 
     name: str
@@ -85,10 +85,10 @@ class TextInput:
     """A text after tokenization.
 
     Attributes:
-        tokens: words or pieces of words, with special tokens such as [CLS].
-        run: runs the model on them.
-        warnings: remarks for the user.
-        spans: first character and end of each token in the text, where the tokenizer reports them;
+        tokens: Words or pieces of words, with special tokens such as [CLS].
+        run: Runs the model on them.
+        warnings: Remarks for the user.
+        spans: First character and end of each token in the text, where the tokenizer reports them;
             both 0 for special tokens.
     """
 
@@ -111,11 +111,11 @@ class TextModel:
     """A text model with its tokenizer.
 
     Attributes:
-        name: what the model is called in reports.
-        description: its size, in one line.
-        model: the module.
-        tokenize: makes a model input of a text.
-        predict: predicts what a pronoun refers to; None for models not trained for that.
+        name: What the model is called in reports.
+        description: Its size, in one line.
+        model: The module.
+        tokenize: Makes a model input of a text.
+        predict: Predicts what a pronoun refers to; None for models not trained for that.
     """
 
     name: str
