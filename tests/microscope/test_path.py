@@ -479,7 +479,9 @@ def test_an_address_of_a_case_of_the_gallery_opens_it(microscope: Microscope) ->
 
 def test_layer_head_and_word_of_a_text_are_chosen_and_in_the_link(microscope: Microscope) -> None:
     microscope.show("text")
-    assert microscope.text("#sentence").startswith("L2, mean of heads: “it” attends most to “dog” with")
+    assert microscope.text("#sentence").startswith(
+        "L2, mean of heads: “it” attends most to “dog” with"
+    )
     for name in ("L1", "H3", "dog"):
         microscope.click(name, role="radio")
     assert microscope.text("#sentence").startswith("L1 H3: “dog” attends most to ")

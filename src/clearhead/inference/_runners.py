@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Future, wait
 from itertools import chain
 from multiprocessing import current_process
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 
@@ -21,13 +21,11 @@ from clearhead._processes import ctrl_c_deferred, exit_with_parent, ray_cluster
 from clearhead.data import ImageSource, PictureReader, PictureRef
 from clearhead.errors import ClearheadError, ImageError
 from clearhead.inference._copy import ModelCopy
+from clearhead.inference._model import ModelLike
 from clearhead.inference._names import EngineChoice
 from clearhead.inference._predict import predict_each
 from clearhead.inference._prediction import Prediction
 from clearhead.models.pretrained import ImageModel
-
-if TYPE_CHECKING:
-    from clearhead.inference._engines import ModelLike
 
 RunnerName = Literal["local", "ray"]
 UNITS_AHEAD = 4  # per process
@@ -36,14 +34,25 @@ PROCESS_ENDED = "the process that read this picture ended; is the picture damage
 
 
 def predict_listed(
-    model: "ModelLike",
+    model: ModelLike,
     refs: Iterable[PictureRef],
     read: Callable[[PictureRef], ImageSource],
     *,
     single: bool = False,
     num_workers: int | None = None,
 ) -> Iterator[Prediction | ImageError]:
-    """As `predict_each`, for listed pictures: those that `read` cannot read give its error."""
+    """As `predict_each`, for listed pictures: those that `read` cannot read give its error.
+
+    Args:
+        model: The model.
+        refs: From `list_pictures`.
+        read: Reads a listed picture, such as a `PictureReader`.
+        single: As in `predict_each`.
+        num_workers: As in `predict_each`.
+
+    Returns:
+        A prediction or an error for each picture, in order.
+    """
 
     def source(ref: PictureRef) -> ImageSource | ImageError:
         try:

@@ -26,6 +26,9 @@ class Recording(Mapping[str, AttentionRecord]):
     A mapping from module paths to records: `recording["blocks.3.attn"]`. An index works as well:
     `recording[3]`. A module that computes attention more than once has "#2", "#3" … on its later
     calls.
+
+    Args:
+        records: By module path; by default none.
     """
 
     def __init__(self, records: Mapping[str, AttentionRecord] | None = None) -> None:
@@ -123,18 +126,21 @@ class Recording(Mapping[str, AttentionRecord]):
     def to_dict(self) -> dict[str, Any]:
         """Names, shapes (batch, heads, queries, keys) and weights as nested lists.
 
+        Returns:
+            By name: `shape` and `weights`.
+
         Raises:
             NothingCapturedError: There are no records.
         """
-        return {
-            record.name: {"shape": list(record.shape), "weights": record.weights.tolist()}
-            for record in self._nonempty()
-        }
+        return {record.name: record.to_dict() for record in self._nonempty()}
 
     def to_hf(self) -> tuple[Float[Tensor, "batch heads queries keys"], ...]:
         """Weights in the form of transformers' `outputs.attentions`: one tensor per call.
 
         Key columns that are not tokens (attention sinks) are left out, as transformers does.
+
+        Returns:
+            Weights, one tensor per call.
 
         Raises:
             NothingCapturedError: There are no records.
@@ -201,6 +207,9 @@ class Recording(Mapping[str, AttentionRecord]):
         """All weights in one tensor, with the layers after the batch.
 
         The same as vit-pytorch's `Recorder` returns.
+
+        Returns:
+            Weights of all calls.
 
         Raises:
             CaptureError: The weights differ in shape.

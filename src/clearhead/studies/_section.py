@@ -168,7 +168,11 @@ class Section:
         return [(title, table) for title, table in tables.items() if table]
 
     def to_dict(self) -> dict[str, Any]:
-        """The study, its verdict, the evidence and every trial, as JSON types."""
+        """The study, its verdict, the evidence and every trial, as JSON types.
+
+        Returns:
+            A dictionary for `json.dumps`.
+        """
         study, result = self.study, self.result
         table = Table(result.outcomes if self.verdict else ())  # else sides may not be paired
         words = ("name", "claim", "statement", "question", "conditions", "measure")
@@ -191,7 +195,11 @@ class Section:
         }
 
     def to_csv(self) -> str:
-        """One row for each value of each trial; lists and objects are JSON."""
+        """One row for each value of each trial; lists and objects are JSON.
+
+        Returns:
+            The text of the file.
+        """
         file = StringIO()
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["study", "condition", "seed", "settings", "measure", "value"])

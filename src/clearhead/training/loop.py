@@ -48,13 +48,26 @@ class Callback:
     """Methods that `fit` calls while it trains; here they do nothing."""
 
     def on_start(self, state: TrainingState[Any]) -> None:
-        """Before the first step, after a checkpoint was loaded."""
+        """Before the first step, after a checkpoint was loaded.
+
+        Args:
+            state: Of the training.
+        """
 
     def on_message(self, text: str) -> None:
-        """A message for the user, one line."""
+        """Called with a message for the user, one line.
+
+        Args:
+            text: The message.
+        """
 
     def on_step(self, state: TrainingState[Any], loss: float) -> None:
-        """After each step, with the loss of its batch."""
+        """Called after each step.
+
+        Args:
+            state: Of the training, after the step.
+            loss: Of its batch.
+        """
 
     def on_epoch(self, state: TrainingState[Any], metrics: dict[str, float]) -> None:
         """After each epoch.

@@ -36,6 +36,9 @@ def matrices_figure(matrices: Sequence[WeightMatrix]) -> Figure:
     Args:
         matrices: One for each layer, from `weight_matrix`.
 
+    Returns:
+        The figure.
+
     Raises:
         InputError: If layers have different numbers of heads.
     """
@@ -56,6 +59,9 @@ def maps_figure(maps: Sequence[QueryMap], *, picture: Picture | None = None) -> 
         maps: One for each layer, from `query_map`.
         picture: The image before normalisation; a grey one is drawn above the maps.
 
+    Returns:
+        The figure.
+
     Raises:
         InputError: If layers have different numbers of heads.
     """
@@ -75,6 +81,9 @@ def query_figure(query_map: QueryMap, *, picture: Picture | None = None) -> Figu
     Args:
         query_map: The map, from `query_map`.
         picture: The image before normalisation; a grey one is drawn above the maps.
+
+    Returns:
+        The figure.
     """
     heads, grid = query_map.patches, query_map.grid
     figure, panels, heads_axes = _row(len(heads), picture, 2.6, 3.4)
@@ -107,6 +116,9 @@ def tokens_figure(
         grid: The tokens.
         picture: The image before normalisation; a grey one is drawn above the maps.
 
+    Returns:
+        The figure.
+
     Raises:
         InputError: If a map has negative numbers or other tokens.
     """
@@ -136,6 +148,18 @@ def words_figure(
 
     NaN, where the row's token cannot attend to the column's, is hatched and does not count in the
     uniform weight.
+
+    Args:
+        panels: A title and a matrix each.
+        rows: Names of the query tokens.
+        columns: Names of the key tokens.
+        title: Of the figure.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InputError: There is no panel, or one of another size.
     """
     if not panels or any(tuple(x.shape) != (len(rows), len(columns)) for _, x in panels):
         raise InputError(f"each panel must have {len(rows)} rows and {len(columns)} columns")
