@@ -16,7 +16,7 @@ import type { Box } from "../preprocess/pixels";
 import { CANVAS } from "../preprocess/strokes";
 import { openedInWorker } from "../preprocess/worker";
 import { earlyShares, store } from "../state/store";
-import { DigitRail, WayOn } from "./frame";
+import { DigitRail, sayPrediction, WayOn } from "./frame";
 import { Pad } from "./pad";
 
 export function DrawStep() {
@@ -130,7 +130,7 @@ function Examples() {
   return (
     <div class={`examples ${config.readsDigits ? "" : "pictures"}`} role="group" aria-label="Examples">
       {examples.map(({ label, image, isShown, open }, i) => (
-        <button type="button" key={i} aria-pressed={isShown} aria-label={image ? undefined : `Example ${label}`} onClick={open}>
+        <button type="button" key={i} aria-pressed={isShown} aria-label={image ? undefined : `Example ${label}`} onClick={() => { open(); sayPrediction(); }}>
           {image && <InkCanvas ink={Float64Array.from(image, (byte) => byte / 255)} config={config} />}
           {label}
         </button>
@@ -184,7 +184,7 @@ function usePictures(): { isOver: boolean; error: string; read: (file: Blob) => 
       const boxes = images.length > 1 ? onPad(await createImageBitmap(file), inputs.map(({ box }) => box)) : [];
       store.photo.value = { images, address, boxes };
       store.set({ images, doubts, digit: 0, strokes: [] });
-      store.say("Picture opened.");
+      sayPrediction("Picture opened. ");
     } catch {
       if (file !== newest.current) return;
       setError("This file is not a picture that the browser can open.");
