@@ -14,7 +14,9 @@ VISIBLE = """(selector) => {
 }"""
 
 
-@pytest.mark.parametrize("size", slow_after(1, [(1024, 768), (1366, 768), (1440, 900), (1920, 1080)]))
+@pytest.mark.parametrize(
+    "size", slow_after(1, [(1024, 768), (1366, 768), (1440, 900), (1920, 1080)])
+)
 def test_every_step_and_case_fits_the_screen(size: tuple[int, int], microscope: Microscope) -> None:
     microscope.size(*size)
     states: list[dict[str, Any]] = [
