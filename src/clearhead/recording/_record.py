@@ -87,14 +87,9 @@ class AttentionRecord:
         return f"AttentionRecord({self.name}: {' × '.join(map(str, self.shape))})"
 
     def _repr_html_(self) -> str:
-        return weights_table([self.html_row()])
+        return weights_table([self._html_row()])
 
-    def html_row(self) -> Row:
-        """What `_repr_html_` shows.
-
-        Returns:
-            Name and shape; also weights, unless there are none, or too many to show.
-        """
+    def _html_row(self) -> Row:
         has_none = self.raw_output.is_meta or 0 in self.shape
         is_shown = not has_none and max(self.shape[-2:]) <= MAX_TOKENS
         return Row(self.name, self.shape, self.weights if is_shown else None)

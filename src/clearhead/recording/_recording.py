@@ -59,7 +59,7 @@ class Recording(Mapping[str, AttentionRecord]):
         return f"Recording({', '.join(self._records)})"
 
     def _repr_html_(self) -> str:
-        return weights_table(record.html_row() for record in self.records)
+        return weights_table(record._html_row() for record in self.records)
 
     @property
     def names(self) -> tuple[str, ...]:
