@@ -19,6 +19,7 @@ from ._model import evaluation_mode as evaluation_mode
 from ._names import EngineChoice as EngineChoice
 from ._names import ExportFormat as ExportFormat
 from ._names import Precision as Precision
+from ._predict import check_image_model as check_image_model
 from ._predict import predict as predict
 from ._predict import predict_each as predict_each
 from ._predict import predict_inputs as predict_inputs
