@@ -43,11 +43,21 @@ NAMES = set(
     """.split()
 )
 
+INSIGHT = set(
+    """
+    Part ablate METHODS attribute Shapley shapley faithfulness Foreground Baseline
+    measure_heads describe_heads head_roles untrained_heads
+    max_flow rollout class_relevance attention_table
+    Grid Words grid_of head_stages query_map value_norms weight_matrix
+    plots maps_figure matrices_figure query_figure stages_figure tokens_figure save_figure
+    """.split()
+)
 NO_RESULT = (None, Iterator[None])  # the second is that of a context manager
 
 
 def test_the_public_names_are_these() -> None:
     assert set(dir(clearhead)) == PACKAGES | NAMES | {"errors"}
+    assert set(dir(clearhead.insight)) == INSIGHT
     assert re.fullmatch(r"\d+\.\d+.*", clearhead.__version__)
 
 

@@ -127,7 +127,15 @@ def predict_each(
 
 
 def check_image_model(model: object, function: str) -> None:
-    """Raise `InputError` unless `model` is one of Clearhead's image models."""
+    """Check that a model is one of Clearhead's image models.
+
+    Args:
+        model: The model.
+        function: The name of the caller, for the message.
+
+    Raises:
+        InputError: It is not.
+    """
     config = getattr(model, "config", None)
     if isinstance(config, ImageModelConfig):
         return

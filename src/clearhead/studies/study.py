@@ -22,7 +22,6 @@ from clearhead.studies.table import Budget, Measure, Outcome, Table, Trial, Valu
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -376,19 +375,6 @@ class Study:
         """
         table = Table(outcomes)
         return tuple(filter(None, (x.text(table, self.labels) for x in self.summaries)))
-
-    def figure(self, outcomes: Sequence[Outcome]) -> "Figure":
-        """All panels in one figure.
-
-        Args:
-            outcomes: Of this study.
-
-        Returns:
-            The figure.
-        """
-        from clearhead.studies._panels import draw_panels
-
-        return draw_panels(self, Table(outcomes))
 
 
 def _resolve(value: Any, budget: Budget) -> Any:
