@@ -157,7 +157,7 @@ function ShortPrediction() {
   return (
     <span class="short-prediction" aria-hidden="true">
       {early ? classNames[argmax(early)] : labelOf(predictions, classNames, readsDigits)}{" "}
-      <span>{early ? `${percent(Math.max(...early))}, layer ${store.flow.value}` : percent(prediction.probabilities[prediction.best])}</span>
+      <span>{early ? `${percent(Math.max(...early))}, layer ${store.flow.value}` : prediction.status === "rejected" ? "not recognised" : percent(prediction.probabilities[prediction.best])}</span>
     </span>
   );
 }
