@@ -154,6 +154,25 @@ def digits_distil(start: str) -> TrainConfig:
     )
 
 
+def digits_rollout(start: str) -> TrainConfig:
+    """The digit classifier's fourth stage: attention rollout that agrees with the patches' effects.
+
+    The model is distilled from its own start.
+
+    Command: `clearhead train digits_rollout --start runs/digits_distil --out runs/digits_rollout`
+    """
+    return replace(
+        digits_distil(start),
+        teachers=(start,),
+        epochs=20,
+        matrix_learning_rate=4e-3,
+        learning_rate=1.5e-3,
+        augment=AugmentConfig(rotate=9, scale=0.09, shear=8, shift=1.2, elastic=0.65, style=0.3),
+        non_digits=0.15,
+        rollout_weight=2.0,
+    )
+
+
 def sharp() -> TrainConfig:
     """A digit classifier with two convolutions before its patches: 304,474 parameters, 16 tokens.
 
@@ -214,6 +233,7 @@ RECIPES: Mapping[str, Callable[..., TrainConfig | TextTrainConfig]] = {
         digits,
         digits_finish,
         digits_distil,
+        digits_rollout,
         sharp,
         sentences_causal,
         sentences,
