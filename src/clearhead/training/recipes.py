@@ -159,7 +159,7 @@ def digits_rollout(start: str) -> TrainConfig:
 
     The model is distilled from its own start.
 
-    Command: `clearhead train digits_rollout --start runs/digits_distil --out runs/digits_rollout`
+    Command: `clearhead train digits_rollout --start digits --out runs/digits_rollout`
     """
     return replace(
         digits_distil(start),
