@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,21 @@ NAMES = set(
     """.split()
 )
 
+INSIGHT = set(
+    """
+    Part ablate METHODS attribute Shapley shapley faithfulness Foreground Baseline
+    measure_heads describe_heads head_roles untrained_heads
+    max_flow rollout class_relevance attention_table
+    Grid Words grid_of head_stages query_map value_norms weight_matrix
+    plots maps_figure matrices_figure query_figure stages_figure tokens_figure save_figure
+    """.split()
+)
 NO_RESULT = (None, Iterator[None])  # the second is that of a context manager
 
 
 def test_the_public_names_are_these() -> None:
     assert set(dir(clearhead)) == PACKAGES | NAMES | {"errors"}
+    assert set(dir(clearhead.insight)) == INSIGHT
     assert re.fullmatch(r"\d+\.\d+.*", clearhead.__version__)
 
 
@@ -84,6 +95,21 @@ def _missing_sections(function: Callable[..., Any]) -> set[str]:
     needed = {"Args": parameters, "Raises": raises, "Returns": returns not in NO_RESULT}
     documented = (inspect.getdoc(function) or "").replace("Yields:", "Returns:")
     return {x for x, is_needed in needed.items() if is_needed and f"\n{x}:\n" not in documented}
+
+
+@pytest.mark.parametrize("package", ["", *sorted(PACKAGES)])
+def test_no_public_object_prints_its_tensors_modules_or_bytes(package: str) -> None:
+    module = importlib.import_module(f"clearhead.{package}".rstrip("."))
+    values = [getattr(module, name) for name in module.__all__]
+    classes = [x for x in values if inspect.isclass(x) and is_dataclass(x)]
+    generated = [x for x in classes if inspect.unwrap(x.__repr__).__code__.co_filename[0] == "<"]
+    printed = [
+        f"{value.__name__}.{field.name}"
+        for value in generated
+        for field in fields(value)
+        if field.repr and re.search("Tensor|Module|bytes|ndarray", str(field.type))
+    ]
+    assert printed == []
 
 
 @pytest.mark.parametrize("package", ["", *sorted(PACKAGES)])

@@ -10,7 +10,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -45,7 +45,7 @@ class FetchedFile:
     """A file's verified bytes, its path, and where it came from."""
 
     file: DataFile
-    content: bytes
+    content: bytes = field(repr=False)
     path: Path
     origin: str
 

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float, Int
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from clearhead.data import DownloadProgress, ImageDataset, Split, load_dataset
 from clearhead.errors import ConfigError, InputError
+from clearhead.inference._model import ModelLike
 from clearhead.inference._names import EngineChoice
 from clearhead.inference._predict import check_image_model, predict_probabilities, with_engine
 from clearhead.inference.metrics import (
@@ -25,9 +26,6 @@ from clearhead.inference.metrics import (
     wilson_interval,
 )
 from clearhead.models.config import ImageModelConfig
-
-if TYPE_CHECKING:
-    from clearhead.inference._engines import ModelLike
 
 NUM_EXAMPLES = 32
 NUM_MISTAKES = 32
@@ -160,7 +158,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: "ModelLike",
+    model: ModelLike,
     dataset: ImageDataset | str | Path,
     *,
     batch_size: int = 1000,

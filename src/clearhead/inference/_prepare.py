@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import partial
 from itertools import chain, groupby, islice
 from math import ceil, floor
@@ -59,7 +59,7 @@ class ModelInput:
         is_coarse: Whether a digit has too few pixels to estimate its certainty, but is not a dot.
     """
 
-    pixels: UInt8[Tensor, "channels height width"]
+    pixels: UInt8[Tensor, "channels height width"] = field(repr=False)
     warnings: tuple[str, ...] = ()
     found: bool = True
     box: Box | None = None

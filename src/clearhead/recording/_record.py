@@ -15,6 +15,7 @@ from clearhead import attention
 from clearhead.attention.masks import with_causal
 from clearhead.attention.stages import AttentionStages, at_least_float32, share_heads
 from clearhead.errors import ChoiceError, UnfaithfulCaptureError
+from clearhead.recording._html import MAX_TOKENS, Row, weights_table
 from clearhead.recording._layout import Layout, Step, autocast, run
 from clearhead.recording._torch_internals import (
     DisableInterception,
@@ -86,9 +87,12 @@ class AttentionRecord:
         return f"AttentionRecord({self.name}: {' × '.join(map(str, self.shape))})"
 
     def _repr_html_(self) -> str:
-        from clearhead.recording._recording import records_table
+        return weights_table([self._html_row()])
 
-        return records_table([self])
+    def _html_row(self) -> Row:
+        has_none = self.raw_output.is_meta or 0 in self.shape
+        is_shown = not has_none and max(self.shape[-2:]) <= MAX_TOKENS
+        return Row(self.name, self.shape, self.weights if is_shown else None)
 
     @property
     def shape(self) -> torch.Size:

@@ -43,18 +43,18 @@ class _Plot:
     """Options that `Points` and `Curves` share.
 
     Args:
-        measure: what is drawn, from the values of a trial
-        ylabel: label of the y-axis, with the unit
-        xlabel: label of the x-axis
-        title: above the panel
-        group: "condition", or the setting that gives colours and the legend
-        conditions: which trials; all that have the measure by default
-        settings: settings that the trials must have
-        scale: factor of the measure: 100 for per cent
-        xscale: of matplotlib: "linear", "log", or "log2"
-        yscale: the same
-        ylim: limits of the y-axis
-        lines: horizontal lines and their labels
+        measure: What is drawn, from the values of a trial.
+        ylabel: Label of the y-axis, with the unit.
+        xlabel: Label of the x-axis.
+        title: Above the panel.
+        group: "condition", or the setting that gives colours and the legend.
+        conditions: Which trials; all that have the measure by default.
+        settings: Settings that the trials must have.
+        scale: Factor of the measure: 100 for per cent.
+        xscale: Of matplotlib: "linear", "log", or "log2".
+        yscale: The same.
+        ylim: Limits of the y-axis.
+        lines: Horizontal lines and their labels.
     """
 
     measure: Measure
@@ -111,8 +111,8 @@ class Points(_Plot):
     x is a number; they are over the seeds that all x of a group have, if there are such seeds.
 
     Args:
-        x: "condition", or the setting on the x-axis
-        ticks: labels of the values of x
+        x: "condition", or the setting on the x-axis.
+        ticks: Labels of the values of x.
     """
 
     x: str = "condition"
@@ -171,7 +171,7 @@ class Curves(_Plot):
     With `group="measure"`, the measure is a dict of lists, and each of its keys is a group.
 
     Args:
-        x: values of the x-axis, numbers or words; or a measure that gives them; by default 1, 2, …
+        x: Values of the x-axis, numbers or words; or a measure that gives them; by default 1, 2, ….
     """
 
     x: str | Callable[[Values], Sequence[Any]] | tuple[Any, ...] | None = None
@@ -229,10 +229,10 @@ def side_by_side(
     """Several measures of a trial as points on one axis, without lines between them.
 
     Args:
-        labels: label of each measure on the x-axis, by measure
-        ylabel: label of the y-axis, with the unit
-        xlabel: label of the x-axis
-        options: other arguments of `Curves`
+        labels: Label of each measure on the x-axis, by measure.
+        ylabel: Label of the y-axis, with the unit.
+        xlabel: Label of the x-axis.
+        options: Other arguments of `Curves`.
 
     Returns:
         The panel.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from clearhead.explanation import data_uri
 from clearhead.insight.plots import figure_bytes
 from clearhead.studies import _report_text as text
-from clearhead.studies._panels import draw_findings
+from clearhead.studies._panels import draw_findings, draw_panels
 from clearhead.studies.claims import CLAIMS
 from clearhead.studies.hypotheses import Hypothesis
 from clearhead.studies.published import part_to_dict
@@ -93,7 +93,7 @@ class Section:
             made["small_svg"] = figure_bytes(draw_findings(drawn), "svg") if drawn else b""
             made["lines"] = study.text(outcomes)
             if study.panels:
-                figure = study.figure(outcomes)
+                figure = draw_panels(study, Table(outcomes))
                 made |= {"svg": figure_bytes(figure, "svg"), "alt": _in_words(figure)}
             elif published:  # its design was changed since then
                 alt = f"Figure of {study.claim}, as it was published"

@@ -23,10 +23,10 @@ class Trial:
     """One measurement of one condition with one seed; its values follow from these alone.
 
     Args:
-        study: name of the study
-        condition: name of the condition
-        seed: seed of everything random in the trial
-        settings: sizes, rates, numbers of images and the like, as JSON
+        study: Name of the study.
+        condition: Name of the condition.
+        seed: Seed of everything random in the trial.
+        settings: Sizes, rates, numbers of images and the like, as JSON.
     """
 
     study: str
@@ -90,10 +90,10 @@ class Cell:
     """A measure of one condition, one number per seed.
 
     Args:
-        condition: name of the condition
-        measure: key, path or function, see `Measure`
-        settings: settings that the trials must have, if the condition has several
-        best_of: a setting; taken is its value with the highest mean over seeds
+        condition: Name of the condition.
+        measure: Key, path or function, see `Measure`.
+        settings: Settings that the trials must have, if the condition has several.
+        best_of: A setting; taken is its value with the highest mean over seeds.
     """
 
     condition: str

@@ -4,14 +4,14 @@ import time
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, cast, overload
+from typing import Any, overload
 
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from clearhead.data import ImageDataset
-from clearhead.errors import DivergenceError
+from clearhead.errors import ConfigError, DivergenceError
 from clearhead.inference import Evaluation, check_dataset, predict_probabilities
 from clearhead.models import Model
 from clearhead.models.pretrained import ImageModel
@@ -139,12 +139,16 @@ def fit(
         config = config_with_vocabulary(config)
         texts = data if isinstance(data, TextData) else generate_texts(config)
         batches = TextBatches(texts.to(world.device), config, world)
-    else:
-        dataset = cast(ImageDataset, data)
-        check_dataset(dataset, config.model)
-        dataset = with_generated_images(dataset, config)
+    elif isinstance(config, TrainConfig) and isinstance(data, ImageDataset):
+        check_dataset(data, config.model)
+        dataset = with_generated_images(data, config)
         teachers = Teachers.load(config, world)
         batches = ImageBatches(dataset.to(world.device), config, world, teachers)
+    else:
+        raise ConfigError(
+            "fit needs a TrainConfig and an ImageDataset, or a TextTrainConfig, got "
+            f"{config!r:.80} and {data!r:.80}; for a recipe by name use clearhead.train"
+        )
     initial = initial_model(config, model, callback.on_message)
     freeze(initial, config.freeze)
     initial = initial.to(world.device)
