@@ -39,7 +39,9 @@ def build(config: ImageModelConfig | TextConfig) -> Model:
 
 
 @overload
-def load(source: Literal["digits", "digits-rollout"] = ..., **download: Any) -> VisionTransformer: ...
+def load(
+    source: Literal["digits", "digits-rollout"] = ..., **download: Any
+) -> VisionTransformer: ...
 @overload
 def load(source: Literal["sentences", "sentences-causal"], **download: Any) -> TextTransformer: ...
 @overload

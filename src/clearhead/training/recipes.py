@@ -155,11 +155,14 @@ def digits_distil(start: str) -> TrainConfig:
 
 
 def digits_rollout(start: str) -> TrainConfig:
-    """The digit classifier's fourth stage: attention rollout that agrees with the patches' effects.
+    """A digit classifier whose attention rollout agrees with the effects of the patches.
 
-    The model is distilled from its own start.
+    It starts from the shipped classifier, which is also its teacher.
 
     Command: `clearhead train digits_rollout --start digits --out runs/digits_rollout`
+    Hardware: one of two cores of a machine with other work (AMD EPYC without bfloat16), no GPU.
+    Time: 35 minutes.
+    Accuracy: 99.51 %, one seed.
     """
     return replace(
         digits_distil(start),
