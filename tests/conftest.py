@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from clearhead.data import ImageDataset
 
 
-# Pages that each window renders for its address bar; and what Playwright disables, which this replaces.
+# Pages that each window renders for its address bar; and what Playwright disables, as well.
 NO_FEATURES = (
     *("WebUIOmniboxPopup", "WebUIOmniboxAimPopup", "WebUIOmniboxFullPopup"),
     *("AvoidUnnecessaryBeforeUnloadCheckSync", "DestroyProfileOnBrowserClose", "LensOverlay"),
