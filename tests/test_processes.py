@@ -1,12 +1,15 @@
-"""Worker processes end when the process that started them is killed."""
+"""Worker processes: their environment, and their end if the process that started them is killed."""
 
+import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from clearhead._processes import environment
 from tests.processes import is_running
 
 DRIVER = """
@@ -50,3 +53,14 @@ def test_a_worker_ends_if_its_parent_is_killed_before_or_after_it_watches(
     while is_running(worker):
         time.sleep(0.01)
     assert not noted.with_suffix(".survived").exists()
+
+
+def test_environment_variables_are_restored_after_a_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CLEARHEAD_OLD", "1")
+    before, changes = dict(os.environ), {"CLEARHEAD_OLD": "2", "CLEARHEAD_NEW": "3"}
+    with suppress(ZeroDivisionError), environment(changes):
+        assert dict(os.environ) == before | changes
+        raise ZeroDivisionError
+    assert dict(os.environ) == before

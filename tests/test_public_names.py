@@ -7,7 +7,11 @@ import pkgutil
 import re
 import subprocess
 import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,9 +43,21 @@ NAMES = set(
     """.split()
 )
 
+INSIGHT = set(
+    """
+    Part ablate METHODS attribute Shapley shapley faithfulness Foreground Baseline
+    measure_heads describe_heads head_roles untrained_heads
+    max_flow rollout class_relevance attention_table
+    Grid Words grid_of head_stages query_map value_norms weight_matrix
+    plots maps_figure matrices_figure query_figure stages_figure tokens_figure save_figure
+    """.split()
+)
+NO_RESULT = (None, Iterator[None])  # the second is that of a context manager
+
 
 def test_the_public_names_are_these() -> None:
     assert set(dir(clearhead)) == PACKAGES | NAMES | {"errors"}
+    assert set(dir(clearhead.insight)) == INSIGHT
     assert re.fullmatch(r"\d+\.\d+.*", clearhead.__version__)
 
 
@@ -52,6 +68,48 @@ def test_every_public_name_of_a_package_exists_and_is_documented(package: str) -
         value = getattr(module, name)
         if inspect.isroutine(value) or inspect.isclass(value):
             assert (value.__doc__ or "").strip(), name
+
+
+@pytest.mark.parametrize("package", ["", *sorted(PACKAGES)])
+def test_public_docstrings_have_sections_for_arguments_results_and_errors(package: str) -> None:
+    module = importlib.import_module(f"clearhead.{package}".rstrip("."))
+    missing = []
+    for name in module.__all__:
+        value = getattr(module, name)
+        members = {name: value}
+        if inspect.isclass(value):
+            members = {f"{name}.{x}": getattr(value, x) for x in vars(value) if x[0] != "_"}
+        for path, member in members.items():
+            function = inspect.unwrap(member)
+            is_routine = inspect.isfunction(function) or inspect.ismethod(function)
+            if is_routine and function.__name__ in path:  # not a field that contains a function
+                missing += [f"{path}: {x}" for x in _missing_sections(function)]
+    assert missing == []
+
+
+def _missing_sections(function: Callable[..., Any]) -> set[str]:
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    raises = any(isinstance(x, ast.Raise) and x.exc for x in ast.walk(tree))
+    parameters = set(inspect.signature(function).parameters) - {"self", "cls"}
+    returns = inspect.signature(function).return_annotation
+    needed = {"Args": parameters, "Raises": raises, "Returns": returns not in NO_RESULT}
+    documented = (inspect.getdoc(function) or "").replace("Yields:", "Returns:")
+    return {x for x, is_needed in needed.items() if is_needed and f"\n{x}:\n" not in documented}
+
+
+@pytest.mark.parametrize("package", ["", *sorted(PACKAGES)])
+def test_no_public_object_prints_its_tensors_modules_or_bytes(package: str) -> None:
+    module = importlib.import_module(f"clearhead.{package}".rstrip("."))
+    values = [getattr(module, name) for name in module.__all__]
+    classes = [x for x in values if inspect.isclass(x) and is_dataclass(x)]
+    generated = [x for x in classes if inspect.unwrap(x.__repr__).__code__.co_filename[0] == "<"]
+    printed = [
+        f"{value.__name__}.{field.name}"
+        for value in generated
+        for field in fields(value)
+        if field.repr and re.search("Tensor|Module|bytes|ndarray", str(field.type))
+    ]
+    assert printed == []
 
 
 @pytest.mark.parametrize("package", ["", *sorted(PACKAGES)])

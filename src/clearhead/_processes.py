@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from clearhead.errors import ConfigError, require
 
 TIMEOUT = 15.0  # seconds for a cluster to respond
+RAY_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}  # unless they are set
 NOT_FOUND = 3  # exit code of the probe
 PROBE = f"""
 import sys, ray
@@ -64,28 +65,41 @@ def ctrl_c_deferred() -> Iterator[None]:
 
 
 @contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables for processes that are started in the block; restored after it."""
+    before = {name: os.environ[name] for name in variables if name in os.environ}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name in variables:
+            os.environ.pop(name, None)
+        os.environ.update(before)
+
+
+@contextmanager
 def ray_cluster(workers: int) -> Iterator[None]:
     """The cluster of RAY_ADDRESS; without that, one with this many CPUs for the block.
 
     A cluster that another program started for itself ends with that program, so it is not used
     unless RAY_ADDRESS names it.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     require("a Ray cluster", "ray", extra="ray")
-    import ray
-
     address = os.environ.get("RAY_ADDRESS", "")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if address and address != "local":
-        _check(address)
-        ray.init(address="auto", **quiet)
-    else:
-        ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    variables = {name: os.environ.get(name, value) for name, value in RAY_ENVIRONMENT.items()}
+    with environment(variables):
+        import ray
+
+        if address and address != "local":
+            _check(address)
+            ray.init(address="auto", **quiet)
+        else:
+            ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 def _check(address: str) -> None:

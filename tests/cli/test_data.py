@@ -10,7 +10,7 @@ from PIL import Image
 from clearhead.cli.data import data, describe_data
 from clearhead.cli.main import main
 from clearhead.data import DATASETS, ImageDataset
-from clearhead.data._fetch import DataFile, NamedDataset
+from clearhead.data._named import DataFile, NamedDataset
 from clearhead.errors import DataError
 
 

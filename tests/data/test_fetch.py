@@ -23,7 +23,8 @@ import pytest
 
 from clearhead._atomic import TEMPORARY_PREFIX
 from clearhead.data import _fetch
-from clearhead.data._fetch import DataFile, FetchedFile, NamedDataset, fetch
+from clearhead.data._fetch import FetchedFile, fetch
+from clearhead.data._named import DataFile, NamedDataset
 from clearhead.errors import CorruptDataError, FetchError, StorageError
 from tests.data.conftest import StallQueue
 from tests.processes import die_with_parent
@@ -44,7 +45,7 @@ CHILDREN = """
 import hashlib, os, sys, time
 from types import SimpleNamespace
 from clearhead.data import _fetch
-from clearhead.data._fetch import DataFile, NamedDataset
+from clearhead.data._named import DataFile, NamedDataset
 from clearhead.errors import ClearheadError
 
 times, limit, timeout, *mirrors = sys.argv[1:]

@@ -134,7 +134,7 @@ def test_the_sentence_has_the_numbers_of_the_selected_query(
     row = weights(nine, 2, 1, 12)
     best = int(row.argmax())
     named = "itself" if best == 12 else f"patch {best + 1}"
-    assert text.startswith(f"L3 H2 patch 13 attends to {named} with ")
+    assert text.startswith(f"L3 H2: patch 13 attends to {named} with ")
     assert nine.masking.values is not None
     before = nine.prediction.probability
     check_shares(text, float(row[best]), before, before - float(nine.masking.values[best]))
@@ -147,11 +147,11 @@ def test_the_sentence_follows_pointer_and_focus(page: "Page", nine: Explanation)
     row = weights(nine, 2, 1, 5)
     patch(page, 9).hover()
     text = page.locator("#sentence").inner_text()
-    assert text.startswith("L3 H2 patch 6 attends to patch 10 with ")
+    assert text.startswith("L3 H2: patch 6 attends to patch 10 with ")
     check_shares(text.partition(". When")[0], float(row[9]))
     entry(page, 3, 7).hover()
     text = page.locator("#sentence").inner_text()
-    assert text.startswith("L3 H2 patch 4 attends to patch 8 with ")
+    assert text.startswith("L3 H2: patch 4 attends to patch 8 with ")
     page.mouse.move(1, 1)
 
 
@@ -357,7 +357,7 @@ def test_windows_can_be_selected_and_are_not_placed_in_the_picture(
     assert page.get_by_text("In order, not as in the picture").is_visible()
     page.get_by_label("Window").fill("3")
     text = page.locator("#sentence").inner_text()
-    assert text.startswith("L1 H2, window 3 of 4 token 1 attends to ")
+    assert text.startswith("L1 H2, window 3 of 4: token 1 attends to ")
     check_shares(text, float(explanation.layers[0].weights[2, 1, 0].max()))
     assert page.locator("#rollout canvas").count() == 0
     assert page.get_by_text("attends inside windows").count() == 3
@@ -467,7 +467,7 @@ def test_a_text_shows_the_selected_query_layer_and_head(
     row = next(x for x in explanation.attention if x.label == "L1 H2").weights[1]
     text = page.locator("#sentence").inner_text()
     best = int(row.argmax())
-    assert text.startswith(f"L1 H2 “cat” attends most to “{explanation.tokens[best]}”: ")
+    assert text.startswith(f"L1 H2: “cat” attends most to “{explanation.tokens[best]}” with ")
     check_shares(text, float(row[best]))
     assert multiple(text) == pytest.approx(2 * float(row[best]), abs=0.06)  # two visible tokens
     assert page.locator(".words label").nth(2).inner_text().split() == ["sat", "masked"]
@@ -488,12 +488,12 @@ def test_a_text_with_one_query_has_a_row_for_each_layer(open_page: Open) -> None
     )
     assert len(colours) == 9
     assert np.min(colours) > 180  # on a dark background, words that cannot be chosen are legible
-    readout = page.locator(".readout").inner_text()
-    assert readout.startswith("L1: it attends to dog: ")
-    check_shares(readout, float(explanation.attention[0].weights[0, 1]))
+    sentence, _, said = page.locator("#sentence").inner_text().partition(". ")
+    assert sentence.startswith("L1: “it” attends to “dog” with ")
+    check_shares(sentence.partition(",")[0], float(explanation.attention[0].weights[0, 1]))
     assert explanation.prediction is not None
     word, share = explanation.prediction.words[0]
-    said = page.locator("#sentence").inner_text().partition("predicts: ")[2]
+    said = said.partition("predicts: ")[2]
     assert said.startswith(word)
     check_shares(said.partition(",")[0], share)
 

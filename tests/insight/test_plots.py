@@ -1,5 +1,6 @@
 """Figures show the numbers they are made from, on one scale; texts name layers, heads, tokens."""
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -155,6 +156,15 @@ def test_other_file_formats_and_pictures_out_of_range_are_refused(tmp_path: Path
     ):
         with pytest.raises(InputError, match=message):
             draw_picture(axes, picture)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [lambda: maps_figure([]), lambda: matrices_figure([]), lambda: tokens_figure({}, Grid(2, 2))],
+)
+def test_a_figure_of_nothing_is_refused(draw: Callable[[], Figure]) -> None:
+    with pytest.raises(InputError, match="expected"):
+        draw()
 
 
 def test_matrices_of_all_heads_and_layers_are_thumbnails_on_one_scale(

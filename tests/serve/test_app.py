@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from clearhead.data.preprocessing.digits import NO_DIGIT
-from clearhead.errors import ConfigError
+from clearhead.errors import ConfigError, InputError
 from clearhead.inference import predict, prepare
 from clearhead.models import build
 from clearhead.models.config import CNNConfig
@@ -337,6 +337,12 @@ def test_before_startup_the_server_is_live_and_not_ready(model: ImageModel) -> N
         assert respond(app, method, "/v2/health/live")[0] == 200
     for path in ("/v2/health/ready", "/v2/models/other/ready"):
         assert respond(app, "GET", path)[0] == 503
+
+
+@pytest.mark.parametrize("wrong", ["digits", None, 3])
+def test_an_application_needs_an_image_model(wrong: Any) -> None:
+    with pytest.raises(InputError, match="make_app needs"):
+        make_app(wrong)
 
 
 def test_a_model_without_attention_has_no_explain_route() -> None:

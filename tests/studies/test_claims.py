@@ -13,6 +13,7 @@ import pytest
 
 from clearhead.errors import ConfigError
 from clearhead.insight.roles import NO_CLEAR_ROLE
+from clearhead.studies._panels import draw_panels
 from clearhead.studies.claims import ENTRIES, Entry, _words, find_source, load_study
 from clearhead.studies.published import part_to_dict
 from clearhead.studies.registration import fingerprint, plan_study, registered
@@ -59,7 +60,7 @@ def test_summaries_are_numbers_and_figures_have_labelled_axes(entry: Entry) -> N
     lines = study.text(outcomes)
     assert bool(lines) == bool(study.summaries)
     assert not any("nan" in line for line in lines)
-    figure = study.figure(outcomes)
+    figure = draw_panels(study, Table(outcomes))
     assert len(figure.axes) == len(study.panels)
     assert all(axes.get_xlabel() or axes.get_ylabel() for axes in figure.axes)
     assert all(axes.lines or axes.images for axes in figure.axes)
@@ -67,7 +68,8 @@ def test_summaries_are_numbers_and_figures_have_labelled_axes(entry: Entry) -> N
 
 @pytest.mark.parametrize("entry", slow_after(1, ENTRIES))
 def test_a_figure_can_be_drawn(entry: Entry) -> None:
-    load_study(entry.source).figure(outcomes_of(entry.name)).draw_without_rendering()
+    table = Table(outcomes_of(entry.name))
+    draw_panels(load_study(entry.source), table).draw_without_rendering()
 
 
 MODELS = ("causal", "asked at it", "asked afterwards", "untrained", "untrained causal")

@@ -5,13 +5,14 @@ from typing import Any
 import pytest
 
 from clearhead.models import build
+from clearhead.studies._panels import draw_panels
 from clearhead.studies.claims import find_source, load_study
 from clearhead.studies.claims.c11_without_attention import STUDY as WITHOUT_ATTENTION
 from clearhead.studies.measures import cost
 from clearhead.studies.measures.classifiers import COMPARED_MODELS, SIZES
 from clearhead.studies.measures.trainings import STEPS
 from clearhead.studies.study import Study
-from clearhead.studies.table import Outcome, Trial, Values
+from clearhead.studies.table import Outcome, Table, Trial, Values
 
 ON_DIGITS = {"digits": 100, "steps": 1}
 ON_TASKS = {"examples": 100, "epochs": 1}
@@ -88,7 +89,7 @@ def test_the_line_joins_means_over_the_seeds_that_all_numbers_of_heads_have() ->
 
     study = study_of("C8")
     trials = study.trials("full", range(12))
-    figure = study.figure([Outcome(trial=x, values=values(x)) for x in trials])
+    figure = draw_panels(study, Table(Outcome(trial=x, values=values(x)) for x in trials))
     (line,) = (x for x in figure.axes[0].get_lines() if x.get_linestyle() == "-")
     assert list(line.get_xdata()) == [1, 2, 4, 8, 16, 32]  # type: ignore[arg-type]
     assert list(line.get_ydata()) == [91.5, 91.5, 91.5, 91.0, 91.5, 91.5]  # type: ignore[arg-type]

@@ -45,6 +45,12 @@ class Recorder(Callback):
         self.epochs.append(metrics)
 
 
+@pytest.mark.parametrize("arguments", [("quick", small_dataset()), (small_config(),), (None,)])
+def test_fit_needs_settings_and_images_that_go_together(arguments: Any) -> None:
+    with pytest.raises(ConfigError, match=r"fit needs .* use clearhead\.train"):
+        fit(*arguments)
+
+
 @pytest.mark.parametrize("optimizer", slow_after(1, ["muon", "adamw"]))
 def test_a_training_learns_and_reports_every_step_and_epoch(optimizer: str) -> None:
     recorder = Recorder()

@@ -33,7 +33,7 @@ test("the fixed scale is a square root, and a stretched one ends at the largest 
   assert.equal(css(shareColour(1)), "rgb(254, 232, 56)");
   assert.deepEqual(weightColour(0.2, "stretched", 0.1, 0.2), shareColour(1));
   assert.deepEqual(weightColour(0.1, "even", 0.1, 1), signedColour(0, 1));
-  assert.deepEqual([roundDomain(3), roundDomain(20), roundDomain(0)], [5, 20, 1]);
+  assert.deepEqual([roundDomain(3.5), roundDomain(20), roundDomain(0)], [5, 20, 1]);
   assert.ok(isLight(shareColour(1)) && !isLight(shareColour(0)));
 });
 

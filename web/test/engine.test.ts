@@ -1,15 +1,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { largestDifference, linear, products } from "../src/engine/arithmetic";
+import { largestDifference, linear } from "../src/engine/arithmetic";
 import type { Config } from "../src/engine/config";
 import { noisy, shuffledOrder } from "../src/engine/interventions";
 import { blankPatches, cutPatches, reorderPatches } from "../src/engine/patches";
 import { labelOf, logOdds, predictionOf } from "../src/engine/predict";
 import { shapleyValues } from "../src/engine/influence";
-import { product } from "../src/engine/product";
+import { product, weightArray } from "../src/engine/product";
 import { encode, splitWords } from "../src/engine/text";
-import { config } from "./support";
+import { config, filled, plain } from "./support";
 
 test("thresholds and temperature decide between confident, doubtful and rejected", () => {
   const logits = [4, 1, 0];
@@ -88,31 +88,21 @@ test("words are split from punctuation, and unknown ones are named once", () => 
   assert.deepEqual(encode("The zebra zebra", places), { ids: [1, 0, 0], words: ["the", "zebra", "zebra"], unknown: ["zebra"] });
 });
 
-/** x Wᵀ + b, one number after the other. */
-function plain(x: Float64Array, rows: number, weight: Float64Array, bias: Float64Array): number[] {
-  const inputs = x.length / rows;
-  return Array.from({ length: rows * bias.length }, (_, place) => {
-    const [row, output] = [Math.floor(place / bias.length), place % bias.length];
-    return bias[output] + Array.from({ length: inputs }, (__, i) => x[row * inputs + i] * weight[output * inputs + i]).reduce((a, b) => a + b);
-  });
-}
-
-test("products of matrices of any size are sums of products, with constant weights and without", () => {
-  const filled = (length: number, seed: number) => Float64Array.from({ length }, (_, i) => Math.sin(seed + 12.9898 * i) * 3);
+test("products of matrices of any size are sums of products, with weights in the memory and elsewhere", () => {
   const sizes = [1, 2, 3, 4, 5, 7, 17].flatMap((rows) => [1, 2, 3, 10, 33].flatMap((outputs) => [1, 2, 7, 16, 50, 300].map((inputs) => [rows, outputs, inputs])));
-  const cases = sizes.map(([rows, outputs, inputs], i) => ({ x: filled(rows * inputs, i), rows, weight: filled(outputs * inputs, i + 0.5), bias: filled(outputs, i + 0.7) }));
-  for (const time of [0, 1]) { // the second time, all constant weights are in the memory
-    for (const { x, rows, weight, bias } of cases) {
-      const [changed, none] = [x.map((value) => value + time), new Float64Array(bias.length)];
-      const found = linear(changed, rows, { weight, bias }, bias.length);
-      assert.ok(largestDifference(found, plain(changed, rows, weight, bias)) < 1e-11);
-      const variable = weight.slice();
-      for (let i = 0; i < 2; i++, variable[0]++) {
-        assert.ok(largestDifference(products(changed, rows, variable, bias.length), plain(changed, rows, variable, none)) < 1e-11);
-      }
+  const held = weightArray(33 * 300 + 1);
+  for (const [i, [rows, outputs, inputs]] of sizes.entries()) {
+    const [x, elsewhere, bias] = [filled(rows * inputs, i), filled(outputs * inputs, i + 0.5), filled(outputs, i + 0.7)];
+    const inside = held.subarray(i % 2, (i % 2) + elsewhere.length);
+    inside.set(elsewhere);
+    for (const weight of [elsewhere, inside]) {
+      assert.ok(largestDifference(linear(x, rows, { weight, bias }, outputs), plain(x, rows, weight, bias)) < 1e-11);
     }
+    assert.deepEqual(inside, elsewhere);
   }
   const result = new Float64Array(8).fill(NaN);
-  assert.ok(product(filled(8, 0), 4, filled(4, 1), 2, result, false)); // in WebAssembly
+  assert.ok(product(filled(8, 0), 4, held.subarray(0, 4), 2, result)); // in WebAssembly
+  assert.ok(product(filled(8, 0), 4, filled(4, 1), 2, result));
   assert.ok(!result.some(Number.isNaN));
+  assert.ok(!product(filled(1024 * 600, 0), 600, filled(1024 * 2, 1), 2, new Float64Array(1200))); // more than there is room for
 });

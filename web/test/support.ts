@@ -24,3 +24,16 @@ export function config(): Config {
     attention_scale: "sqrt",
   });
 }
+
+export function filled(length: number, seed: number): Float64Array {
+  return Float64Array.from({ length }, (_, i) => Math.sin(seed + 12.9898 * i) * 3);
+}
+
+/** x Wᵀ + b, one number after the other. */
+export function plain(x: Float64Array, rows: number, weight: Float64Array, bias: Float64Array): number[] {
+  const inputs = x.length / rows;
+  return Array.from({ length: rows * bias.length }, (_, place) => {
+    const [row, output] = [Math.floor(place / bias.length), place % bias.length];
+    return bias[output] + Array.from({ length: inputs }, (__, i) => x[row * inputs + i] * weight[output * inputs + i]).reduce((a, b) => a + b);
+  });
+}

@@ -106,9 +106,11 @@ class MultiHeadAttention(nn.Module):
         Args:
             source: A torch module without kdim, vdim, add_bias_kv and add_zero_attn.
 
+        Returns:
+            The copy, with the device, number type and mode of `source`.
+
         Raises:
             ConfigError: If `source` has one of them.
-
         """
         if source.in_proj_weight is None or source.bias_k is not None or source.add_zero_attn:
             raise ConfigError(

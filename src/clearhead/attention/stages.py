@@ -37,16 +37,31 @@ class AttentionStages(NamedTuple):
 def scores(
     query: Float[Tensor, "*#batch queries head_dim"], key: Float[Tensor, "*#batch keys head_dim"]
 ) -> Float[Tensor, "*_ queries keys"]:
-    """The dot product of each query with each key: Q Kᵀ, of shape (…, queries, keys)."""
+    """The dot product of each query with each key: Q Kᵀ.
+
+    Args:
+        query: Queries.
+        key: Keys.
+
+    Returns:
+        The scores.
+    """
     return query @ key.transpose(-2, -1)
 
 
 def scaled(
     scores: Float[Tensor, "*batch queries keys"], scale: float | Tensor
 ) -> Float[Tensor, "*batch queries keys"]:
-    """Scores times `scale`: 1/√head_dim, or one factor for each matrix.
+    """Scores times `scale`.
 
     With inputs of variance 1, q·k has variance head_dim; the factor brings it back to 1.
+
+    Args:
+        scores: Scores.
+        scale: 1/√head_dim, or one factor for each matrix.
+
+    Returns:
+        Scaled scores.
     """
     return scores * scale
 
@@ -59,7 +74,15 @@ def default_scale(head_dim: int) -> float:
 def masked(
     scaled: Float[Tensor, "*#batch queries keys"], attn_mask: Tensor | None
 ) -> Float[Tensor, "*_ queries keys"]:
-    """Scaled scores with -inf where a boolean mask is False, or plus a float mask."""
+    """Scaled scores with -inf where a boolean mask is False, or plus a float mask.
+
+    Args:
+        scaled: Scaled scores.
+        attn_mask: Boolean (True = attend) or floating point; None changes nothing.
+
+    Returns:
+        Masked scores.
+    """
     if attn_mask is None:
         return scaled
     if attn_mask.dtype == torch.bool:
@@ -73,6 +96,12 @@ def weights(
     """Softmax of each row: a distribution over the keys; zeros where every key is masked.
 
     The zeros follow PyTorch since 2.5; a plain softmax would give NaN there.
+
+    Args:
+        masked: Masked scores.
+
+    Returns:
+        The weights.
     """
     fully_masked = (masked == -math.inf).all(dim=-1, keepdim=True)
     # filled before as well as after: a NaN inside the softmax would come back in the gradients
@@ -84,7 +113,15 @@ def context(
     weights: Float[Tensor, "*#batch queries keys"],
     value: Float[Tensor, "*#batch keys value_dim"],
 ) -> Float[Tensor, "*_ queries value_dim"]:
-    """The weighted sum of the values: weights · V, of shape (…, queries, value_dim)."""
+    """The weighted sum of the values: weights · V.
+
+    Args:
+        weights: Weights, a row for each query.
+        value: Values.
+
+    Returns:
+        The sums.
+    """
     return weights @ value
 
 

@@ -19,12 +19,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
+from clearhead.cli import HELP
 from clearhead.errors import ClearheadError, ConfigError, command_line_messages, did_you_mean
 
 FAILED, WRONG_USAGE, INTERRUPTED, OUTPUT_CLOSED = 1, 2, 130, 141
 
 ABOUT = "A Vision Transformer you can see through."
-HELP = ("-h", "--help")
 # The command NAME is the object NAME of clearhead.cli.NAME: a function, or a dict of functions.
 COMMANDS = {
     "train": "Train a model on images or sentences.",

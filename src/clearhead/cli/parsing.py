@@ -18,7 +18,7 @@ import tyro
 from tyro.conf import arg
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from clearhead.cli.main import HELP
+from clearhead.cli import HELP
 from clearhead.errors import ConfigError, did_you_mean
 
 IS_OPTIONS = "_is_options"

@@ -205,7 +205,7 @@ def _print_evaluation(evaluation: "Evaluation", out: Path) -> None:
 def _print_scores(scores: "tuple[PronounScore, ...]", out: Path) -> None:
     print_table(
         "Referents of pronouns in sentences that were not trained on, right in per cent",
-        ("nouns", "asked for", "of two nouns", "of counterbalanced sets", "of all words"),
+        ("nouns", "question", "of two nouns", "of counterbalanced sets", "of all words"),
         (
             (
                 PAIRS[score.pairs],

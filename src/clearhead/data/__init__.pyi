@@ -6,6 +6,7 @@ from ._fetch import cache_folder as cache_folder
 from ._inputs import PictureReader as PictureReader
 from ._inputs import PictureRef as PictureRef
 from ._inputs import list_pictures as list_pictures
+from ._named import DATASETS as DATASETS
 from ._parquet import ParquetImages as ParquetImages
 from .augment import Normalization as Normalization
 from .augment import distort as distort
@@ -13,7 +14,6 @@ from .augment import draw_distortion as draw_distortion
 from .augment import normalize as normalize
 from .augment import to_float as to_float
 from .config import AugmentConfig as AugmentConfig
-from .datasets import DATASETS as DATASETS
 from .datasets import Source as Source
 from .datasets import fetch_dataset as fetch_dataset
 from .datasets import is_cached as is_cached

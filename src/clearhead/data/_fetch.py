@@ -10,7 +10,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -25,6 +25,7 @@ from filelock import FileLock
 from platformdirs import user_cache_dir
 
 from clearhead._atomic import remove_temporaries, sha256, write_atomic
+from clearhead.data._named import DataFile, NamedDataset
 from clearhead.errors import CorruptDataError, FetchError, StorageError
 
 CONNECT_TIMEOUT, MIRROR_TIMEOUT, NPM_TIMEOUT = 3.0, 7.0, 20.0  # seconds without progress
@@ -39,41 +40,22 @@ DownloadProgress = Callable[[str, int], None]
 """Called with the name of what is being downloaded, and the bytes received so far."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class DataFile:
-    """A file's name, and its size in bytes and SHA-256, both without gzip."""
-
-    name: str
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class NamedDataset:
-    """A data set's files (train images and labels, test images and labels), classes and sources."""
-
-    name: str
-    files: Sequence[DataFile]
-    class_names: Sequence[str] = ()
-    mirrors: Sequence[str] = ()
-    npm: tuple[str, str] | tuple[()] = ()
-    system_folders: Sequence[str] = ()
-    subfolders: Sequence[str] = ()
-    advice: str = ""
-
-
 @dataclass(frozen=True)
 class FetchedFile:
     """A file's verified bytes, its path, and where it came from."""
 
     file: DataFile
-    content: bytes
+    content: bytes = field(repr=False)
     path: Path
     origin: str
 
 
 def cache_folder() -> Path:
-    """Where fetched files are kept: `CLEARHEAD_CACHE`, or the user's cache folder."""
+    """Where fetched files are kept: `CLEARHEAD_CACHE`, or the user's cache folder.
+
+    Returns:
+        The folder, which need not exist.
+    """
     return Path(os.environ.get("CLEARHEAD_CACHE") or user_cache_dir("clearhead"))
 
 

@@ -40,12 +40,23 @@ class PictureRef(NamedTuple):
     error: str = ""
 
     def to_line(self) -> bytes:
-        """One line of JSON."""
+        """One line of JSON.
+
+        Returns:
+            The line, with its line break.
+        """
         return json.dumps(self).encode() + b"\n"
 
     @classmethod
     def from_line(cls, line: bytes) -> Self:
-        """The inverse of `to_line`."""
+        """The inverse of `to_line`.
+
+        Args:
+            line: From `to_line`.
+
+        Returns:
+            The reference.
+        """
         return cls(*json.loads(line))
 
 
@@ -98,7 +109,11 @@ def _list(
 
 
 class PictureReader:
-    """Reads the pictures of references; Parquet files are read on from the last row."""
+    """Reads the pictures of references; Parquet files are read on from the last row.
+
+    Args:
+        image_column: Of Parquet files; by default the only one with pictures.
+    """
 
     def __init__(self, image_column: str | None = None) -> None:
         self.image_column = image_column

@@ -65,7 +65,17 @@ class ParquetImages:
         return image
 
     def read(self, column: str) -> list[Any]:
-        """All values of a column. Raises `DataError` if they cannot be read."""
+        """All values of a column.
+
+        Args:
+            column: Its name.
+
+        Returns:
+            The values.
+
+        Raises:
+            DataError: They cannot be read.
+        """
         with self._readable():
             values: list[Any] = self.file.read([column]).column(0).to_pylist()
             return values

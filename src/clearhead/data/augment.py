@@ -62,7 +62,14 @@ def normalize(
 
 
 def to_float(images: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Bytes 0 … 255 as float32 in [0, 1]."""
+    """Bytes 0 … 255 as float32 in [0, 1].
+
+    Args:
+        images: Pixels.
+
+    Returns:
+        Numbers of the same shape.
+    """
     return images.to(torch.float32).div_(255)
 
 

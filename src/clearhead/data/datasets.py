@@ -2,8 +2,6 @@
 
 import math
 import struct
-import tomllib
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +9,14 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from clearhead.data._fetch import (
-    DataFile,
-    DownloadProgress,
-    FetchedFile,
-    NamedDataset,
-    cache_folder,
-    fetch,
-)
+from clearhead.data._fetch import DownloadProgress, FetchedFile, cache_folder, fetch
+from clearhead.data._named import DATASETS
 from clearhead.data._parquet import PARQUET_SUFFIXES
 from clearhead.data.folder import open_folder
 from clearhead.data.image_dataset import ImageDataset, Split
 from clearhead.data.labelled import LabelledImages, decode
 from clearhead.data.tables import HUB, from_arrays, open_hub, open_saved, open_tables
 from clearhead.errors import ConfigError, CorruptDataError, DataError, did_you_mean, similar_folder
-
-_LISTED = tomllib.loads((resources.files(__package__) / "datasets.toml").read_text("utf-8"))
-DATASETS = {
-    name: NamedDataset(name=name, **{**table, "files": [DataFile(**x) for x in table["files"]]})
-    for name, table in _LISTED.items()
-}
-"""The named data sets, from `datasets.toml`."""
 
 Source = str | Path | ImageDataset | tuple[Any, Any]
 """What `load_dataset` accepts."""
@@ -202,7 +187,14 @@ def fetch_dataset(
 
 
 def is_cached(name: str) -> bool:
-    """Whether the cache has all files of a named data set in their size (content is not read)."""
+    """Whether the cache has all files of a named data set in their size (content is not read).
+
+    Args:
+        name: A key of `DATASETS`.
+
+    Returns:
+        Whether it has.
+    """
     paths = {file: cache_folder() / name / file.name for file in DATASETS[name].files}
     return all(path.is_file() and path.stat().st_size == file.size for file, path in paths.items())
 

@@ -75,7 +75,14 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         return tuple(torch.bincount(self.labels, minlength=len(self.class_names)).tolist())
 
     def to(self, device: torch.device | str) -> "ImageDataset":
-        """The same data set on another device."""
+        """The same data set on another device.
+
+        Args:
+            device: As in `torch.Tensor.to`.
+
+        Returns:
+            A new data set.
+        """
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
 

@@ -60,6 +60,9 @@ def non_digits(count: int, digits: ImageDataset, seed: int = 0) -> UInt8[Tensor,
             textures; filled shapes.
         digits: Digits of 28 × 28 pixels, for those kinds that are made from them.
         seed: Another seed gives other images.
+
+    Returns:
+        Images, from 0 to 255.
     """
     generator = torch.Generator().manual_seed(seed)
     shares = [count * (n + 1) // len(KINDS) - count * n // len(KINDS) for n in range(len(KINDS))]

@@ -121,11 +121,27 @@ class PronounSentence:
         return replace(self, subject=self.object, object=self.subject)
 
     def with_question(self, question: Question, answer: str) -> str:
-        """The sentence, a cloze question and an answer (or [mask])."""
+        """The sentence, a cloze question and an answer.
+
+        Args:
+            question: Whether the answer is a noun or its position.
+            answer: A word, or [mask].
+
+        Returns:
+            The text.
+        """
         return f"{self.text} {QUESTIONS[question]} {answer} ."
 
     def answer(self, noun: str, question: Question) -> str:
-        """The answer to the question that stands for this noun."""
+        """The answer to the question that stands for this noun.
+
+        Args:
+            noun: One of the two nouns.
+            question: Whether the answer is a noun or its position.
+
+        Returns:
+            The word.
+        """
         return noun if question == "noun" else POSITIONS[noun == self.object]
 
 
@@ -222,7 +238,11 @@ def matches_pronoun_template(text: str) -> bool:
 
 
 def vocabulary() -> tuple[str, ...]:
-    """Every token of the generated texts: the special tokens, then the words in their order."""
+    """Every token of the generated texts: the special tokens, then the words in their order.
+
+    Returns:
+        The tokens, in the order of their ids.
+    """
     words = {
         *(*_NOUNS, *AMBIGUOUS_QUALITIES, *VERBS, *INTRANSITIVE_VERBS, *PEOPLE, *BANKS, *POSITIONS),
         *(word for kind in KINDS.values() for word in kind.qualities),

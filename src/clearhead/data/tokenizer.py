@@ -97,7 +97,14 @@ class WordTokenizer:
         )
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of these token ids, with closing punctuation attached to the word before it."""
+        """The text of these token ids, with closing punctuation attached to the word before it.
+
+        Args:
+            ids: Token ids.
+
+        Returns:
+            The text.
+        """
         text = " ".join(self.vocabulary[index] for index in ids)
         return _BEFORE_CLOSING.sub("", text)
 

@@ -1,11 +1,11 @@
 from ._explain import explain as explain
+from ._explain import open_classifier as open_classifier
 from ._explain import write_report as write_report
 from .classifiers import ImageClassifier as ImageClassifier
 from .classifiers import ImageInput as ImageInput
 from .classifiers import TextInput as TextInput
 from .classifiers import TextModel as TextModel
 from .classifiers import TextPrediction as TextPrediction
-from .classifiers import open_classifier as open_classifier
 from .html import data_uri as data_uri
 from .html import render_page as render_page
 from .influence import Influence as Influence

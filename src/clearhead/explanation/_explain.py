@@ -9,17 +9,14 @@ from typing import Any, Literal, overload
 from clearhead._atomic import write_all_atomic
 from clearhead.data import ImageSource
 from clearhead.errors import ConfigError, ImageError, InputError, check_choice
-from clearhead.explanation._selection import Layers
-from clearhead.explanation.classifiers import (
-    ImageClassifier,
-    TextModel,
-    classifier_of,
-    open_classifier,
-)
+from clearhead.explanation._libraries import open_timm, open_transformers
+from clearhead.explanation.classifiers import ImageClassifier, TextModel, classifier_of
 from clearhead.explanation.pictures import Explanation, explain_picture
 from clearhead.explanation.texts import Heads, TextExplanation, explain_text
-from clearhead.models import ImageModel, Model, TextTransformer
+from clearhead.models import ImageModel, Model, TextTransformer, load
+from clearhead.recording import Layers
 
+TIMM, HF = "timm:", "hf:"
 FORMATS = ("html", "png", "svg", "json", "csv")
 
 
@@ -65,25 +62,25 @@ def explain(
     computed. For a picture, four measures of how much each patch matters follow.
 
     Args:
-        model: a name or folder as `open_classifier` takes it, an `ImageClassifier`, a `TextModel`,
+        model: A name or folder as `open_classifier` takes it, an `ImageClassifier`, a `TextModel`,
             or one of Clearhead's models.
-        picture_or_text: for an image classifier a picture (path, bytes, Pillow image, array or
+        picture_or_text: For an image classifier a picture (path, bytes, Pillow image, array or
             tensor), for a text model a text.
-        layers: the layers whose weights are kept: names, patterns ("blocks.*") or indices from 0.
+        layers: The layers whose weights are kept: names, patterns ("blocks.*") or indices from 0.
             By default all, as far as they fit into a page.
-        name: pictures only: what the picture is called; by default its path.
-        heads: texts only: "mean" over the heads of a layer, "each", or one head's index from 0.
-        word: texts only: the query word. By default the pronoun, or else every word.
+        name: Pictures only: what the picture is called; by default its path.
+        heads: Texts only: "mean" over the heads of a layer, "each", or one head's index from 0.
+        word: Texts only: the query word. By default the pronoun, or else every word.
 
     Returns:
         An `Explanation` of a picture, whose `digits` explain each digit if there are several; or
         a `TextExplanation`.
 
     Raises:
-        ImageError: the picture cannot be decoded.
-        InputError: the text is empty or too long, or has no such word.
-        CaptureError: the model's attention cannot be recorded or verified, or `layers` fits none.
-        CheckpointError: the model cannot be loaded.
+        ImageError: The picture cannot be decoded.
+        InputError: The text is empty or too long, or has no such word.
+        CaptureError: The model's attention cannot be recorded or verified, or `layers` fits none.
+        CheckpointError: The model cannot be loaded.
     """
     if isinstance(model, str | Path):
         classifier = open_classifier(model)
@@ -120,6 +117,34 @@ def explain(
     return explain_text(classifier, picture_or_text, layers=layers, heads=heads, word=word)
 
 
+def open_classifier(source: str | Path = "digits") -> ImageClassifier | TextModel:
+    """Load a model by name, with its preprocessing or its tokenizer.
+
+    Args:
+        source: One of Clearhead's models ("digits", "sentences", "sentences-causal", a saved
+            folder, or OWNER/NAME on the Hugging Face hub); "timm:NAME" or "timm:FOLDER" for a model
+            of timm; "hf:OWNER/NAME" or "hf:FOLDER" for an image classifier or a text model of
+            transformers.
+
+    Returns:
+        An `ImageClassifier` or a `TextModel`, in evaluation mode.
+
+    Raises:
+        ConfigError: A library is not installed, or the name is incomplete.
+        CheckpointError: The weights are missing or damaged.
+    """
+    name = str(source)
+    if name in (TIMM, HF):
+        raise ConfigError(
+            f"{name} names no model; give {TIMM}vit_tiny_patch16_224, {HF}OWNER/NAME or a folder"
+        )
+    if name.startswith(TIMM):
+        return open_timm(name.removeprefix(TIMM))
+    if name.startswith(HF):
+        return open_transformers(name.removeprefix(HF))
+    return classifier_of(load(name), name)
+
+
 def write_report(
     explanation: Explanation | TextExplanation, path: str | Path, *, formats: Sequence[str] = ()
 ) -> tuple[Path, ...]:
@@ -128,17 +153,17 @@ def write_report(
     For a picture of several digits there is a page for each: "report-digit-1.html" and so on.
 
     Args:
-        explanation: of a picture or a text.
-        path: the page, such as "report.html".
-        formats: additional ones, "png", "svg", "json" or "csv"; these files get the page's name
+        explanation: Of a picture or a text.
+        path: The page, such as "report.html".
+        formats: Additional ones, "png", "svg", "json" or "csv"; these files get the page's name
             with another suffix.
 
     Returns:
         The paths of all files, the page first; for several digits, those of each in turn.
 
     Raises:
-        ConfigError: the path or a format has an unknown suffix.
-        StorageError: a file cannot be written; then none is.
+        ConfigError: The path or a format has an unknown suffix.
+        StorageError: A file cannot be written; then none is.
     """
     page = Path(path)
     if page.suffix.lower() not in (".html", ".htm"):

@@ -4,47 +4,15 @@ ViT-B/16 has 5.6 million weights for one picture, and a model of 1,370 tokens ha
 page with all of them would not open.
 """
 
-from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Mapping
 
-from clearhead.errors import CaptureError, ConfigError, ordinal
 from clearhead.explanation.influence import LayerShape
 from clearhead.insight import Grid
-
-Layers = str | int | Sequence[str | int] | None
+from clearhead.recording import Layers, select_layers
 
 # Two bytes each in the page: 6 MB where nobody chose layers, four times that where somebody did.
 MAX_WEIGHTS = 3_000_000
 MAX_CHOSEN_WEIGHTS = 12_000_000
-
-
-def select_layers(names: Sequence[str], layers: Layers) -> list[str]:
-    """The names that `layers` picks, as in `capture`: by name, pattern, or index from 0.
-
-    Raises `CaptureError` for a choice that fits none.
-    """
-    if layers is None:
-        return list(names)
-    picked: set[str] = set()
-    choices = layers if isinstance(layers, Sequence) and not isinstance(layers, str) else [layers]
-    for choice in choices:
-        if not isinstance(choice, str | int):
-            raise ConfigError(f"layers takes names, patterns and indices, got {layers!r}")
-        if isinstance(choice, str):
-            found = {x for x in names if any(fnmatchcase(n, choice) for n in (x, x.split("#")[0]))}
-        else:
-            found = {names[choice]} if -len(names) <= choice < len(names) else set()
-        if not found:
-            layer = (
-                repr(choice)
-                if isinstance(choice, str)
-                else f"{ordinal(choice)} (counted from {ordinal(0)})"
-            )
-            raise CaptureError(
-                f"there is no layer {layer} among the {len(names)}: {', '.join(names)}"
-            )
-        picked |= found
-    return [name for name in names if name in picked]
 
 
 def select_queries(
@@ -56,7 +24,7 @@ def select_queries(
     them. Where even those have too many weights, queries are thinned: every second (third, …) row
     and column of patches, and all tokens before them.
     """
-    names = select_layers(list(shapes), layers)
+    names = select_layers(shapes, layers)
     max_weights = MAX_CHOSEN_WEIGHTS
     if layers is None:
         names, max_weights = _spaced(names, shapes), MAX_WEIGHTS

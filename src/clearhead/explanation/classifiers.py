@@ -1,8 +1,7 @@
-"""Models with their preprocessing or tokenizer, opened by the name that a person gives."""
+"""Models with their preprocessing or tokenizer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from jaxtyping import Float, UInt8
@@ -14,10 +13,9 @@ from clearhead.data.tokenizer import MASK
 from clearhead.errors import ConfigError, InputError
 from clearhead.inference import Prediction, predict_inputs, prepare, uses_digit_preprocessing
 from clearhead.insight import Grid, grid_of
-from clearhead.models import ImageModel, Model, TextTransformer, load
+from clearhead.models import ImageModel, Model, TextTransformer
 from clearhead.models.config import ImageModelConfig
 
-TIMM, HF = "timm:", "hf:"
 MAX_PREDICTED_WORDS = 3
 
 
@@ -26,16 +24,16 @@ class ImageInput:
     """A picture after preprocessing.
 
     Attributes:
-        inputs: what the model takes.
-        pixels: the same before normalisation, for display.
-        is_ink: whether pixels are light ink on a dark background, as in MNIST.
-        warnings: what makes a prediction doubtful, such as "low contrast".
-        prediction: the prediction, if preprocessing has made it; else it is made from the logits.
-        digits: the single digits if the picture shows several, in reading order.
+        inputs: What the model takes.
+        pixels: The same before normalisation, for display.
+        is_ink: Whether pixels are light ink on a dark background, as in MNIST.
+        warnings: What makes a prediction doubtful, such as "low contrast".
+        prediction: The prediction, if preprocessing has made it; else it is made from the logits.
+        digits: The single digits if the picture shows several, in reading order.
     """
 
-    inputs: Float[Tensor, "1 channels height width"]
-    pixels: UInt8[Tensor, "channels height width"]
+    inputs: Float[Tensor, "1 channels height width"] = field(repr=False)
+    pixels: UInt8[Tensor, "channels height width"] = field(repr=False)
     is_ink: bool = False
     warnings: tuple[str, ...] = ()
     prediction: Prediction | None = None
@@ -47,12 +45,12 @@ class ImageClassifier:
     """An image classifier with its preprocessing.
 
     Attributes:
-        name: what the model is called in reports.
-        model: maps `ImageInput.inputs` to logits, or to an object that has them as `.logits`.
-        class_names: the classes in the order of the logits; empty for a model without classes.
-        preprocess: makes a model input of a picture.
-        warnings: remarks that hold for every picture.
-        doubtful_below, rejected_below: as in `ImageModelConfig`.
+        name: What the model is called in reports.
+        model: Maps `ImageInput.inputs` to logits, or to an object that has them as `.logits`.
+        class_names: The classes in the order of the logits; empty for a model without classes.
+        preprocess: Makes a model input of a picture.
+        warnings: Remarks that hold for every picture.
+        doubtful_below, rejected_below: As in `ImageModelConfig`.
     """
 
     name: str
@@ -63,8 +61,18 @@ class ImageClassifier:
     doubtful_below: float = ImageModelConfig.doubtful_below
     rejected_below: float = ImageModelConfig.rejected_below
 
+    def __repr__(self) -> str:
+        return f"ImageClassifier({self.name!r}, {len(self.class_names)} classes)"
+
     def grid(self, model_input: ImageInput) -> Grid | None:
-        """The grid of patches for pictures of this size; None if undeclared by the model."""
+        """The grid of patches for pictures of this size; None if undeclared by the model.
+
+        Args:
+            model_input: A preprocessed picture.
+
+        Returns:
+            The grid, or None.
+        """
         height, width = model_input.inputs.shape[-2:]
         try:
             return grid_of(self.model, (int(height), int(width)))
@@ -77,10 +85,10 @@ class TextInput:
     """A text after tokenization.
 
     Attributes:
-        tokens: words or pieces of words, with special tokens such as [CLS].
-        run: runs the model on them.
-        warnings: remarks for the user.
-        spans: first character and end of each token in the text, where the tokenizer reports them;
+        tokens: Words or pieces of words, with special tokens such as [CLS].
+        run: Runs the model on them.
+        warnings: Remarks for the user.
+        spans: First character and end of each token in the text, where the tokenizer reports them;
             both 0 for special tokens.
     """
 
@@ -103,11 +111,11 @@ class TextModel:
     """A text model with its tokenizer.
 
     Attributes:
-        name: what the model is called in reports.
-        description: its size, in one line.
-        model: the module.
-        tokenize: makes a model input of a text.
-        predict: predicts what a pronoun refers to; None for models not trained for that.
+        name: What the model is called in reports.
+        description: Its size, in one line.
+        model: The module.
+        tokenize: Makes a model input of a text.
+        predict: Predicts what a pronoun refers to; None for models not trained for that.
     """
 
     name: str
@@ -116,37 +124,8 @@ class TextModel:
     tokenize: Callable[[str], TextInput]
     predict: Callable[[str], TextPrediction | None] = field(default=lambda _: None)
 
-
-def open_classifier(source: str | Path = "digits") -> ImageClassifier | TextModel:
-    """Load a model by name, with its preprocessing or its tokenizer.
-
-    Args:
-        source: one of Clearhead's models ("digits", "sentences", "sentences-causal", a saved
-            folder, or OWNER/NAME on the Hugging Face hub); "timm:NAME" or "timm:FOLDER" for a model
-            of timm; "hf:OWNER/NAME" or "hf:FOLDER" for an image classifier or a text model of
-            transformers.
-
-    Returns:
-        An `ImageClassifier` or a `TextModel`, in evaluation mode.
-
-    Raises:
-        ConfigError: a library is not installed, or the name is incomplete.
-        CheckpointError: the weights are missing or damaged.
-    """
-    name = str(source)
-    if name in (TIMM, HF):
-        raise ConfigError(
-            f"{name} names no model; give {TIMM}vit_tiny_patch16_224, {HF}OWNER/NAME or a folder"
-        )
-    if name.startswith(TIMM):
-        from clearhead.explanation._libraries import open_timm
-
-        return open_timm(name.removeprefix(TIMM))
-    if name.startswith(HF):
-        from clearhead.explanation._libraries import open_transformers
-
-        return open_transformers(name.removeprefix(HF))
-    return classifier_of(load(name), name)
+    def __repr__(self) -> str:
+        return f"TextModel({self.name!r}, {self.description!r})"
 
 
 def classifier_of(model: Model, name: str) -> ImageClassifier | TextModel:

@@ -28,12 +28,12 @@ def render_page(
     style and script, images inside the page (`data_uri`), and no connection.
 
     Args:
-        template: name of a file in the `templates` folder of `package`.
-        package: the package with the template; names that it lacks are looked up in this package.
-        styles: names of CSS files in the `assets` folders of the two packages.
-        scripts: names of JavaScript files there.
-        webassembly: whether the scripts may compile WebAssembly; code from strings stays forbidden.
-        **values: the template's variables. `base.html` needs `title`.
+        template: Name of a file in the `templates` folder of `package`.
+        package: The package with the template; names that it lacks are looked up in this package.
+        styles: Names of CSS files in the `assets` folders of the two packages.
+        scripts: Names of JavaScript files there.
+        webassembly: Whether the scripts may compile WebAssembly; code from strings stays forbidden.
+        **values: The template's variables. `base.html` needs `title`.
 
     Returns:
         The text of the page.
@@ -59,8 +59,8 @@ def data_uri(content: bytes, media_type: str) -> str:
     """Encode a file's content as a `data:` address, for images and downloads inside a page.
 
     Args:
-        content: the bytes of the file.
-        media_type: its type, such as "image/png".
+        content: The bytes of the file.
+        media_type: Its type, such as "image/png".
 
     Returns:
         The address.

@@ -41,13 +41,21 @@ class Influence:
     reason: str = ""
 
     def shares(self) -> "Influence":
-        """The values as shares of their sum; unchanged where the sum is not positive."""
+        """The values as shares of their sum; unchanged where the sum is not positive.
+
+        Returns:
+            A new one, or the same.
+        """
         if self.values is None or not float(self.values.sum()) > 0:
             return self
         return Influence(values=self.values / self.values.sum())
 
     def to_dict(self) -> dict[str, Any]:
-        """The values as JSON has them, or the reason."""
+        """The values as JSON has them, or the reason.
+
+        Returns:
+            `values`; if they are None, also the `reason`.
+        """
         if self.values is None:
             return {"values": None, "reason": self.reason}
         return {"values": rounded(self.values)}

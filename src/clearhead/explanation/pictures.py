@@ -10,7 +10,7 @@ from torch import Tensor
 
 from clearhead.data import ImageSource, load_image, resize_and_crop
 from clearhead.errors import ImageError, NothingCapturedError
-from clearhead.explanation._selection import Layers, select_queries
+from clearhead.explanation._selection import select_queries
 from clearhead.explanation.classifiers import ImageClassifier, ImageInput
 from clearhead.explanation.influence import (
     Influence,
@@ -23,7 +23,7 @@ from clearhead.explanation.influence import (
 from clearhead.inference import Prediction, evaluation_mode, prediction_of
 from clearhead.insight import Grid
 from clearhead.insight.forward import logits_of
-from clearhead.recording import AttentionRecord, Proof, Recording, capture
+from clearhead.recording import AttentionRecord, Layers, Proof, Recording, capture
 
 MAX_ORIGINAL = 320  # pixels per side
 NO_CLASSES = "this model has no classes: it describes a picture and predicts nothing"
@@ -34,12 +34,12 @@ class LayerWeights:
     """The attention weights of one layer, for the queries that were kept.
 
     Attributes:
-        name: the module's path, as in `capture`.
-        weights: of shape (windows, heads, queries, keys); a picture may have several windows, each
+        name: The module's path, as in `capture`.
+        weights: Of shape (windows, heads, queries, keys); a picture may have several windows, each
             with tokens of its own.
-        queries: the positions of the kept queries among the tokens.
-        num_queries: the number of all queries.
-        on_grid: whether the keys are the tokens of the model's grid.
+        queries: The positions of the kept queries among the tokens.
+        num_queries: The number of all queries.
+        on_grid: Whether the keys are the tokens of the model's grid.
     """
 
     name: str
@@ -49,11 +49,22 @@ class LayerWeights:
     on_grid: bool
 
     def nearest(self, query: int) -> int:
-        """The place in `queries` of the kept query nearest to this one."""
+        """The place in `queries` of the kept query nearest to this one.
+
+        Args:
+            query: Index of a query token.
+
+        Returns:
+            The place, from 0.
+        """
         return min(range(len(self.queries)), key=lambda i: abs(self.queries[i] - query))
 
     def shape_dict(self) -> dict[str, Any]:
-        """All fields but the weights, as JSON has them."""
+        """All fields but the weights, as JSON has them.
+
+        Returns:
+            A dictionary for `json.dumps`.
+        """
         windows, heads, _, keys = self.weights.shape
         sizes = {"name": self.name, "windows": windows, "heads": heads, "keys": keys}
         queries = {"num_queries": self.num_queries, "queries": list(self.queries)}
@@ -68,23 +79,23 @@ class Explanation:
     """A prediction for one picture, the attention behind it, and what it depends on.
 
     Attributes:
-        image: what the picture is called.
-        model: what the model is called.
-        pixels: the picture after preprocessing.
+        image: What the picture is called.
+        model: What the model is called.
+        pixels: The picture after preprocessing.
         original: The picture before, upright, at most 320 pixels per side; None if it cannot be
             shown.
-        is_ink: whether pixels are light ink on a dark background, as in MNIST.
-        prediction: the predicted class, with the probabilities of all classes and warnings.
+        is_ink: Whether pixels are light ink on a dark background, as in MNIST.
+        prediction: The predicted class, with the probabilities of all classes and warnings.
         grid: The grid of patches; None where the model does not declare it.
-        layer_names: all attention layers that ran and were verified.
-        layers: the weights that are kept.
-        proofs: the errors of each layer's weights, within what rounding explains.
-        rollout: where information can have come from (Abnar & Zuidema 2020).
-        relevance: attention weighted by its gradient (Chefer, Gur & Wolf 2021).
-        shapley: each patch's share in the log-odds of the predicted class, against black pixels;
+        layer_names: All attention layers that ran and were verified.
+        layers: The weights that are kept.
+        proofs: The errors of each layer's weights, within what rounding explains.
+        rollout: Where information can have come from (Abnar & Zuidema 2020).
+        relevance: Attention weighted by its gradient (Chefer, Gur & Wolf 2021).
+        shapley: Each patch's share in the log-odds of the predicted class, against black pixels;
             exact for up to 12 patches with ink, estimated for more.
-        masking: the fall of the probability when no token may attend to a patch.
-        digits: the explanations of the single digits if the picture shows several, in reading
+        masking: The fall of the probability when no token may attend to a patch.
+        digits: The explanations of the single digits if the picture shows several, in reading
             order. Then the other attributes have the prediction for all of them, but no layers,
             proofs or measures.
     """
@@ -117,14 +128,22 @@ class Explanation:
         return self.influences | {"relevance": self.relevance.shares()}
 
     def grid_dict(self) -> dict[str, Any] | None:
-        """The grid as JSON has it."""
+        """The grid as JSON has it.
+
+        Returns:
+            `rows`, `columns` and the names of the `prefix` tokens; None without a grid.
+        """
         if self.grid is None:
             return None
         prefix = list(self.grid.names()[: self.grid.num_prefix_tokens])
         return {"rows": self.grid.rows, "columns": self.grid.columns, "prefix": prefix}
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the pictures, as JSON has it; layers, heads and tokens count from 0."""
+        """Everything but the pictures, as JSON has it; layers, heads and tokens count from 0.
+
+        Returns:
+            A dictionary for `json.dumps`.
+        """
         kept = {layer.name for layer in self.layers}
         return {
             "image": self.image,

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -10,10 +10,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from clearhead.errors import ConfigError, InputError, ordinal
-from clearhead.explanation._selection import Layers, select_layers
 from clearhead.explanation.classifiers import TextInput, TextModel, TextPrediction
 from clearhead.insight.weights import image_weights
-from clearhead.recording import AttentionRecord, capture
+from clearhead.recording import AttentionRecord, Layers, capture, select_layers
 
 Heads: TypeAlias = Literal["mean", "each"] | int
 
@@ -26,11 +25,11 @@ class TextWeights:
     """The attention weights of one head, or the mean over the heads of a layer.
 
     Attributes:
-        layer: the position among the model's attention layers, from 0.
-        name: the module's path, as in `capture`.
-        head: from 0; None for the mean.
-        num_heads: the number of heads in the layer.
-        weights: of the explained query tokens on all tokens.
+        layer: The position among the model's attention layers, from 0.
+        name: The module's path, as in `capture`.
+        head: From 0; None for the mean.
+        num_heads: The number of heads in the layer.
+        weights: Of the explained query tokens on all tokens.
         visible: False where the model masks a token (in a causal model those that come later).
     """
 
@@ -38,8 +37,8 @@ class TextWeights:
     name: str
     head: int | None
     num_heads: int
-    weights: Float[Tensor, "queries tokens"]
-    visible: Bool[Tensor, "queries tokens"]
+    weights: Float[Tensor, "queries tokens"] = field(repr=False)
+    visible: Bool[Tensor, "queries tokens"] = field(repr=False)
 
     @property
     def label(self) -> str:
@@ -48,7 +47,11 @@ class TextWeights:
         return layer if self.head is None else f"{layer} H{self.head + 1}"
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as JSON has them, from 0."""
+        """All fields as JSON has them, from 0.
+
+        Returns:
+            A dictionary for `json.dumps`.
+        """
         return {
             "layer": self.name,
             "head": self.head,
@@ -63,15 +66,15 @@ class TextExplanation:
     """Which tokens the words of a text attend to.
 
     Attributes:
-        text: the text.
-        model: what the model is called.
-        description: the model's size, in one line.
-        tokens: the tokens of the text.
-        queries: the positions of the query tokens that are explained, from 0.
-        attention: their weights, layer by layer.
-        num_verified: the number of attention layers whose recorded weights were verified.
-        warnings: remarks on the text.
-        prediction: what the pronoun refers to, by the model; None where that is not predicted.
+        text: The text.
+        model: What the model is called.
+        description: The model's size, in one line.
+        tokens: The tokens of the text.
+        queries: The positions of the query tokens that are explained, from 0.
+        attention: Their weights, layer by layer.
+        num_verified: The number of attention layers whose recorded weights were verified.
+        warnings: Remarks on the text.
+        prediction: What the pronoun refers to, by the model; None where that is not predicted.
     """
 
     text: str
@@ -96,12 +99,19 @@ class TextExplanation:
         """How many tokens the query tokens can attend to, each number once, ascending.
 
         The uniform weight is one of that many.
+
+        Returns:
+            The numbers.
         """
         counts = {int(n) for weights in self.attention for n in weights.visible.sum(dim=-1)}
         return tuple(sorted(counts - {0}))
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON has it; layers, heads and positions count from 0."""
+        """All of it as JSON has it; layers, heads and positions count from 0.
+
+        Returns:
+            A dictionary for `json.dumps`.
+        """
         words = [
             {"word": word, "probability": probability}
             for word, probability in (self.prediction.words if self.prediction else ())

@@ -1,10 +1,6 @@
 from ._certainty import certainty_features as certainty_features
 from ._certainty import certainty_of as certainty_of
 from ._certainty import fit_certainty as fit_certainty
-from ._copy import ModelCopy as ModelCopy
-from ._engines import Engine as Engine
-from ._engines import EngineModel as EngineModel
-from ._engines import ModelLike as ModelLike
 from ._engines import load_engine as load_engine
 from ._evaluate import Evaluation as Evaluation
 from ._evaluate import Example as Example
@@ -15,10 +11,14 @@ from ._export import Export as Export
 from ._export import export as export
 from ._jobs import JobSummary as JobSummary
 from ._jobs import predict_to_file as predict_to_file
+from ._model import Engine as Engine
+from ._model import EngineModel as EngineModel
+from ._model import ModelLike as ModelLike
+from ._model import evaluation_mode as evaluation_mode
 from ._names import EngineChoice as EngineChoice
 from ._names import ExportFormat as ExportFormat
 from ._names import Precision as Precision
-from ._predict import evaluation_mode as evaluation_mode
+from ._predict import check_image_model as check_image_model
 from ._predict import predict as predict
 from ._predict import predict_each as predict_each
 from ._predict import predict_inputs as predict_inputs
@@ -35,6 +35,7 @@ from ._prepare import uses_digit_preprocessing as uses_digit_preprocessing
 from ._pronouns import PronounScore as PronounScore
 from ._pronouns import pronoun_score as pronoun_score
 from ._pronouns import pronoun_scores as pronoun_scores
+from ._runners import ModelCopy as ModelCopy
 from ._runners import RunnerName as RunnerName
 from ._runners import predict_listed as predict_listed
 from .metrics import ClassScores as ClassScores

@@ -26,6 +26,9 @@ def certainty_of(
         temperature: Divides the logits for the softened probability of the label.
         weights: Of a logistic regression on `certainty_features`, the intercept first. Without any,
             the certainty is the softened probability.
+
+    Returns:
+        From 0 to 1, one for each image.
     """
     if not weights:
         return soften(probabilities, temperature).amax(dim=1)
@@ -45,6 +48,14 @@ def certainty_features(
     The logarithm of the label's softened probability; the standard deviation of the logits; and the
     number of strokes across columns and across rows, its mean over 28 and its maximum, each with
     its square. The number of strokes across a line is half of the total variation of its ink.
+
+    Args:
+        probabilities: Of the classes.
+        images: The model inputs, from 0 to 255.
+        temperature: Divides the logits for the softened probability.
+
+    Returns:
+        A row for each image, in float64.
     """
     logarithms = probabilities.double().clamp_min(torch.finfo(torch.float64).tiny).log()
     certainty = soften(probabilities, temperature).amax(dim=1).log()
@@ -63,6 +74,9 @@ def fit_certainty(features: Features, is_right: Float[Tensor, " n"]) -> tuple[fl
     Args:
         features: Of digits, and of images without a digit.
         is_right: 1 for each digit that is predicted right, else 0.
+
+    Returns:
+        The intercept, then a weight for each feature.
     """
     mean, deviation = features.mean(dim=0), features.std(dim=0).clamp_min(1e-9)
     inputs = F.pad((features - mean) / deviation, (1, 0), value=1.0)

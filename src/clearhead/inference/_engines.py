@@ -9,25 +9,28 @@ import shutil
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import Literal, get_args
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.export import ExportedProgram
 
 from clearhead._atomic import replaced_atomic, sha256, write_atomic
 from clearhead.data import cache_folder
 from clearhead.errors import ConfigError, StorageError, check_choice, require
-from clearhead.inference._copy import ModelCopy
 from clearhead.inference._graph import IMAGES, example_images, quiet_export, to_onnx, trace
+from clearhead.inference._model import (
+    Engine,
+    EngineModel,
+    ModelLike,
+    digest_of,
+    evaluation_mode,
+    weights_of,
+)
 from clearhead.inference._names import EngineChoice, EngineName
-from clearhead.inference._predict import evaluation_mode
-from clearhead.models.config import ImageModelConfig
 from clearhead.models.pretrained import ImageModel
 
 TOLERANCE = 1e-4  # of a logit, or of the largest one if that is above 1
@@ -38,65 +41,6 @@ MICRO_BATCH = 32  # images of one call and thread: their activations fit into it
 
 Run = Callable[[Tensor], tuple[Tensor, ...]]
 """Maps normalised images to logits, and to attention weights if the file has them."""
-
-
-class Engine(Protocol):
-    """Computes logits; any callable with these arguments and this result can be used."""
-
-    def __call__(
-        self, images: Float[Tensor, "batch channels height width"], /
-    ) -> Float[Tensor, "batch classes"]:
-        """Logits of normalised images."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EngineModel:
-    """An image classifier whose forward pass an engine computes.
-
-    `predict`, `evaluate` and the other functions of `inference` take it in place of the model. Its
-    attention cannot be captured; use `model` for that.
-
-    Attributes:
-        model: The model. The engine has a copy of its weights: later changes have no effect.
-        name: The engine's name.
-        run: The engine.
-        speedup: Images per second relative to torch, if "auto" has measured it.
-        unused: Engines that "auto" did not use, each with the reason.
-    """
-
-    model: ImageModel = field(repr=False)
-    name: EngineName
-    run: Engine = field(repr=False)
-    speedup: float | None = None
-    unused: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def config(self) -> ImageModelConfig:
-        """The model's configuration."""
-        return self.model.config
-
-    def choice(self) -> str:
-        """What "auto" has chosen and why, in one line."""
-        others = "; ".join(f"{name}: {reason}" for name, reason in self.unused.items())
-        return f"engine {self.name}, {self.speedup or 1:.2f} × torch ({others})"
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """The model's parameters, which have the device and number type of the images."""
-        return self.model.parameters()
-
-    def __call__(
-        self, images: Float[Tensor, "batch channels height width"]
-    ) -> Float[Tensor, "batch classes"]:
-        """Logits of normalised images.
-
-        Raises:
-            InputError: Their shape is not the model's.
-        """
-        self.model.check_images(images)
-        return self.run(images)
-
-
-ModelLike = ImageModel | EngineModel
 
 
 def load_engine(
@@ -306,7 +250,7 @@ def _check_float32(model: ImageModel, engine: str, devices: tuple[str, ...] = ("
 
 def _cached(model: ImageModel, suffix: str) -> Path:
     """The file in the cache for these weights, this torch and this processor."""
-    copy = ModelCopy(model)
-    build = (torch.__version__, torch.backends.cpu.get_cpu_capability(), copy.device.type)
-    digest = sha256(f"{build} {copy.digest()}".encode())
+    device = next(model.parameters()).device
+    build = (torch.__version__, torch.backends.cpu.get_cpu_capability(), device.type)
+    digest = sha256(f"{build} {digest_of(model, weights_of(model))}".encode())
     return cache_folder() / "engines" / f"{digest[:32]}{suffix}"

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float, Int
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from clearhead.data import DownloadProgress, ImageDataset, Split, load_dataset
 from clearhead.errors import ConfigError, InputError
+from clearhead.inference._model import ModelLike
 from clearhead.inference._names import EngineChoice
 from clearhead.inference._predict import check_image_model, predict_probabilities, with_engine
 from clearhead.inference.metrics import (
@@ -25,9 +26,6 @@ from clearhead.inference.metrics import (
     wilson_interval,
 )
 from clearhead.models.config import ImageModelConfig
-
-if TYPE_CHECKING:
-    from clearhead.inference._engines import ModelLike
 
 NUM_EXAMPLES = 32
 NUM_MISTAKES = 32
@@ -90,7 +88,19 @@ class Evaluation:
         labels: Int[Tensor, " n"],
         class_names: tuple[str, ...],
     ) -> Self:
-        """Measure predicted probabilities of images with known labels."""
+        """Measure predicted probabilities of images with known labels.
+
+        Args:
+            probabilities: Predicted, a row for each image.
+            labels: Class numbers.
+            class_names: In the order of the columns.
+
+        Returns:
+            The measures.
+
+        Raises:
+            InputError: Not one row per label, or a label without a column.
+        """
         probabilities, labels = probabilities.cpu(), labels.cpu()
         confidences, predictions = probabilities.max(dim=1)
         confusion = confusion_matrix(labels, predictions, probabilities.shape[1])
@@ -114,7 +124,11 @@ class Evaluation:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON types; None where a measure is undefined."""
+        """The same as JSON types.
+
+        Returns:
+            All fields by name; None where a measure is undefined.
+        """
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self), allow_nan=False))
         return plain
 
@@ -144,7 +158,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: "ModelLike",
+    model: ModelLike,
     dataset: ImageDataset | str | Path,
     *,
     batch_size: int = 1000,
@@ -194,13 +208,32 @@ def load_dataset_for(
     root: Path | None = None,
     report: DownloadProgress | None = None,
 ) -> ImageDataset:
-    """Load a data set in a model's input size."""
+    """Load a data set in a model's input size.
+
+    Args:
+        config: The model's configuration.
+        source: As in `load_dataset`.
+        split: "train", "val" or "test".
+        root: Folder with files of a named data set.
+        report: Called while files are downloaded.
+
+    Returns:
+        The data set, in the model's image size and channels. Errors are those of `load_dataset`.
+    """
     shape: dict[str, Any] = {"image_size": config.image_shape, "in_channels": config.in_channels}
     return load_dataset(source, split, root=root, progress=report, **shape)
 
 
 def check_dataset(dataset: ImageDataset, config: ImageModelConfig) -> None:
-    """Raise `ConfigError` unless image size and classes of the data set are the model's."""
+    """Check that image size and classes of a data set are the model's.
+
+    Args:
+        dataset: The data set.
+        config: The model's configuration.
+
+    Raises:
+        ConfigError: They are not.
+    """
     advice = "choose another data set or train a model for this one"
     expected, shape = (config.in_channels, *config.image_shape), tuple(dataset.images.shape[1:])
     if shape != expected:

@@ -21,7 +21,7 @@ from torch.export import ExportedProgram
 from clearhead._atomic import write_all_atomic
 from clearhead.data import ImageDataset, normalize
 from clearhead.errors import ConfigError, check_choice, require
-from clearhead.inference._engines import EngineModel, Run, run_onnx, run_openvino
+from clearhead.inference._engines import Run, run_onnx, run_openvino
 from clearhead.inference._evaluate import Evaluation, evaluate
 from clearhead.inference._graph import (
     IMAGES,
@@ -31,8 +31,9 @@ from clearhead.inference._graph import (
     to_onnx,
     trace,
 )
+from clearhead.inference._model import EngineModel, evaluation_mode
 from clearhead.inference._names import ExportFormat, Precision
-from clearhead.inference._predict import check_image_model, evaluation_mode
+from clearhead.inference._predict import check_image_model
 from clearhead.models import VisionTransformer, build, timm_config, to_timm_state_dict
 from clearhead.models._libraries import load_timm
 from clearhead.models.pretrained import CONFIG, WEIGHTS, ImageModel

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from clearhead.attention import attention_stages, scaled_dot_product_attention
 from clearhead.errors import require
-from clearhead.inference._predict import evaluation_mode
+from clearhead.inference._model import evaluation_mode
 from clearhead.models.pretrained import ImageModel
 
 IMAGES, LOGITS, ATTENTION = "images", "logits", "attention"

@@ -126,7 +126,7 @@ def predict_to_file(
     classifier = Classifier(model, single=single, image_column=image_column, engine=engine)
     names = [str(name) for name in inputs]
     settings = {
-        "model": classifier.copy.digest(),
+        "model": classifier.copy.digest,
         "single": single,
         "image_column": image_column,
         "inputs": names,

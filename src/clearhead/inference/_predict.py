@@ -1,19 +1,19 @@
 """From a picture to a prediction: preprocessing, forward pass, softmax."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import chain, islice, repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import overload
 
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 
 from clearhead._validate import check, integer
 from clearhead.data import ImageSource, normalize
 from clearhead.errors import ImageError, InputError
 from clearhead.inference._certainty import certainty_of
+from clearhead.inference._model import ModelLike, evaluation_mode
 from clearhead.inference._names import EngineChoice
 from clearhead.inference._prediction import (
     Prediction,
@@ -24,16 +24,13 @@ from clearhead.inference._prediction import (
 from clearhead.inference._prepare import ModelInput, prepare, prepare_each
 from clearhead.models.config import ImageModelConfig, TextConfig
 
-if TYPE_CHECKING:
-    from clearhead.inference._engines import ModelLike
-
 BATCH_SIZE = 128
 STREAMED = (1, 2, 4, 8, 16)  # pictures in the first batches, so that predictions come at once
 
 
 @overload
 def predict(  # type: ignore[overload-overlap] # a string is a path, not an iterable of paths
-    model: "ModelLike",
+    model: ModelLike,
     images: ImageSource,
     *,
     single: bool = False,
@@ -42,7 +39,7 @@ def predict(  # type: ignore[overload-overlap] # a string is a path, not an iter
 ) -> Prediction: ...
 @overload
 def predict(
-    model: "ModelLike",
+    model: ModelLike,
     images: Iterable[ImageSource],
     *,
     single: bool = False,
@@ -50,7 +47,7 @@ def predict(
     engine: EngineChoice = "torch",
 ) -> list[Prediction]: ...
 def predict(
-    model: "ModelLike",
+    model: ModelLike,
     images: ImageSource | Iterable[ImageSource],
     *,
     single: bool = False,
@@ -96,7 +93,7 @@ def predict(
 
 
 def predict_each(
-    model: "ModelLike",
+    model: ModelLike,
     images: Iterable[ImageSource | ImageError],
     *,
     single: bool = False,
@@ -130,7 +127,15 @@ def predict_each(
 
 
 def check_image_model(model: object, function: str) -> None:
-    """Raise `InputError` unless `model` is one of Clearhead's image models."""
+    """Check that a model is one of Clearhead's image models.
+
+    Args:
+        model: The model.
+        function: The name of the caller, for the message.
+
+    Raises:
+        InputError: It is not.
+    """
     config = getattr(model, "config", None)
     if isinstance(config, ImageModelConfig):
         return
@@ -150,8 +155,15 @@ def check_image_model(model: object, function: str) -> None:
     )
 
 
-def predict_inputs(model: "ModelLike", inputs: Sequence[ModelInput]) -> list[Prediction]:
+def predict_inputs(model: ModelLike, inputs: Sequence[ModelInput]) -> list[Prediction]:
     """Classify preprocessed pictures in one batch.
+
+    Args:
+        model: The model.
+        inputs: From `prepare`.
+
+    Returns:
+        One prediction for each picture, which may have several digits.
 
     Raises:
         InputError: The model returns NaN or infinite logits.
@@ -197,7 +209,7 @@ def _prediction_for(
 
 
 def predict_probabilities(
-    model: "ModelLike", images: UInt8[Tensor, "n channels height width"], batch_size: int = 1000
+    model: ModelLike, images: UInt8[Tensor, "n channels height width"], batch_size: int = 1000
 ) -> Float[Tensor, "n classes"]:
     """Class probabilities, softmax(logits), in float64 on the CPU.
 
@@ -206,6 +218,9 @@ def predict_probabilities(
             own mode is restored afterwards.
         images: Pixels from 0 to 255 in the model's input size.
         batch_size: Images in a forward pass.
+
+    Returns:
+        A row for each image.
 
     Raises:
         InputError: The model returns NaN or infinite logits.
@@ -229,29 +244,11 @@ def predict_probabilities(
 
 
 def with_engine(
-    model: "ModelLike", engine: EngineChoice, batch_size: int = 2 * STREAMED[-1]
-) -> "ModelLike":
+    model: ModelLike, engine: EngineChoice, batch_size: int = 2 * STREAMED[-1]
+) -> ModelLike:
     """The model with an engine; unchanged with "torch", or if it has one already."""
     if engine == "torch":
         return model
     from clearhead.inference._engines import load_engine  # imports torch.export, which takes long
 
     return load_engine(model, engine, batch_size=batch_size)
-
-
-@contextmanager
-def evaluation_mode(model: object) -> Iterator[None]:
-    """Put a module into evaluation mode, and restore each submodule's own mode afterwards.
-
-    Anything that is not a module is left alone.
-    """
-    # Setting the mode takes longer than some forward passes: only modules in training are touched.
-    modules = model.modules() if isinstance(model, nn.Module) else ()
-    training = [module for module in modules if module.training]
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

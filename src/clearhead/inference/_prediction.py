@@ -67,7 +67,11 @@ class Prediction:
         return "doubtful" if self.warnings else "confident"
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the image, as JSON types; `digits` has every digit, also if there is only one."""
+        """The same as JSON types.
+
+        Returns:
+            All fields but the image by name; `digits` has every digit, also if there is only one.
+        """
         digits = [digit._as_dict() for digit in self.digits or (self,)]
         return self._as_dict() | {"digits": digits}
 
@@ -122,7 +126,18 @@ def prediction_of(
 ) -> Prediction:
     """The prediction with these probabilities; without any, one that is rejected.
 
-    The thresholds apply to the certainty, by default the label's probability.
+    Args:
+        probabilities: Of the classes; empty if the picture is rejected.
+        names: Class names.
+        warnings: Sentences about the picture.
+        pixels: The model input, from 0 to 255.
+        doubtful_below: Certainty below which the prediction is doubtful.
+        rejected_below: Certainty below which there is none.
+        certainty: By default the label's probability.
+        box: Where the digit is in the picture.
+
+    Returns:
+        The prediction.
     """
     step = ceil(max(pixels.shape[1:]) / THUMBNAIL_SIZE)
     image = pixels if step == 1 else pixels[:, ::step, ::step].clone()

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import partial
 from itertools import chain, groupby, islice
 from math import ceil, floor
@@ -59,7 +59,7 @@ class ModelInput:
         is_coarse: Whether a digit has too few pixels to estimate its certainty, but is not a dot.
     """
 
-    pixels: UInt8[Tensor, "channels height width"]
+    pixels: UInt8[Tensor, "channels height width"] = field(repr=False)
     warnings: tuple[str, ...] = ()
     found: bool = True
     box: Box | None = None
@@ -214,6 +214,12 @@ def uses_digit_preprocessing(config: ImageModelConfig) -> bool:
     True for models of MNIST itself: one channel, 28 × 28 pixels, ten classes without names. A
     model trained on a folder has named classes, even if these are digits; its input is the whole
     picture, as in its training.
+
+    Args:
+        config: The model's configuration.
+
+    Returns:
+        Whether it does.
     """
     shape = (config.in_channels, config.image_shape, config.num_classes)
     return shape == (1, (SIDE, SIDE), 10) and not config.class_names

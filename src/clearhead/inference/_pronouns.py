@@ -45,14 +45,27 @@ class PronounScore:
     set_accuracy: float
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON types."""
+        """The same as JSON types.
+
+        Returns:
+            All fields by name.
+        """
         return asdict(self)
 
 
 def pronoun_scores(
     model: TextTransformer, *, num_sets: int = NUM_SETS, seed: int = 0
 ) -> tuple[PronounScore, ...]:
-    """Scores on new sentences: both questions, with seen pairs, unseen pairs and unseen nouns."""
+    """Scores on new sentences: both questions, with seen pairs, unseen pairs and unseen nouns.
+
+    Args:
+        model: A bidirectional or a causal one.
+        num_sets: Counterbalanced sets of four sentences.
+        seed: Another seed draws other sentences.
+
+    Returns:
+        One score for each question and kind of noun pairs.
+    """
     return tuple(
         pronoun_score(model, pronoun_sentences(pairs, num_sets, seed), pairs, question)
         for question in QUESTIONS
@@ -71,6 +84,9 @@ def pronoun_score(
         items: Sentences, each set's four in a row.
         pairs: The kind of noun pairs in them, for the score.
         question: The question that follows each sentence.
+
+    Returns:
+        The score.
 
     Raises:
         InputError: A sentence has no referent.

@@ -2,7 +2,7 @@
 
 A unit of work is some consecutive pictures, each a line of `PictureRef.to_line`; its result is one
 line of JSON for each, with an error if the picture cannot be read, or crashes the process that
-reads it. Results have the order of the units.
+reads it. Results have the order of the units. The model is sent there as a `ModelCopy`.
 """
 
 import json
@@ -13,21 +13,19 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Future, wait
 from itertools import chain
 from multiprocessing import current_process
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
+from safetensors.torch import load as read_tensors
 
 from clearhead._processes import ctrl_c_deferred, exit_with_parent, ray_cluster
 from clearhead.data import ImageSource, PictureReader, PictureRef
 from clearhead.errors import ClearheadError, ImageError
-from clearhead.inference._copy import ModelCopy
+from clearhead.inference._model import ModelLike, digest_of, weights_of
 from clearhead.inference._names import EngineChoice
-from clearhead.inference._predict import predict_each
+from clearhead.inference._predict import predict_each, with_engine
 from clearhead.inference._prediction import Prediction
 from clearhead.models.pretrained import ImageModel
-
-if TYPE_CHECKING:
-    from clearhead.inference._engines import ModelLike
 
 RunnerName = Literal["local", "ray"]
 UNITS_AHEAD = 4  # per process
@@ -35,15 +33,56 @@ RAY_BLOCKS = 1000  # at most; a block is repeated if its actor ends
 PROCESS_ENDED = "the process that read this picture ended; is the picture damaged, or memory full?"
 
 
+class ModelCopy:
+    """A model as bytes, which can be sent to another process and loaded there.
+
+    torch itself would send each tensor through shared memory, in a file of its own.
+
+    Args:
+        model: The model.
+        engine: What computes its forward pass where it is loaded.
+    """
+
+    def __init__(self, model: ImageModel, engine: EngineChoice = "torch") -> None:
+        self.engine = engine
+        self.kind = type(model)
+        self.config = model.config
+        self.device: torch.device = next(model.parameters()).device
+        self.weights = weights_of(model)
+        self.digest = digest_of(model, self.weights)
+        """The same for models that give the same results"""
+
+    def load(self) -> ModelLike:
+        """A new model, in evaluation mode, with the engine.
+
+        Returns:
+            The model or, with an engine other than torch, an `EngineModel`.
+        """
+        model = self.kind(self.config)
+        model.load_state_dict(read_tensors(self.weights), assign=True)
+        return with_engine(model.to(self.device).eval(), self.engine)
+
+
 def predict_listed(
-    model: "ModelLike",
+    model: ModelLike,
     refs: Iterable[PictureRef],
     read: Callable[[PictureRef], ImageSource],
     *,
     single: bool = False,
     num_workers: int | None = None,
 ) -> Iterator[Prediction | ImageError]:
-    """As `predict_each`, for listed pictures: those that `read` cannot read give its error."""
+    """As `predict_each`, for listed pictures: those that `read` cannot read give its error.
+
+    Args:
+        model: The model.
+        refs: From `list_pictures`.
+        read: Reads a listed picture, such as a `PictureReader`.
+        single: As in `predict_each`.
+        num_workers: As in `predict_each`.
+
+    Returns:
+        A prediction or an error for each picture, in order.
+    """
 
     def source(ref: PictureRef) -> ImageSource | ImageError:
         try:

@@ -85,7 +85,19 @@ def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple
 def confusion_matrix(
     labels: Int[Tensor, " n"], predictions: Int[Tensor, " n"], num_classes: int
 ) -> Int[Tensor, "classes classes"]:
-    """Numbers of images: true class (row) by predicted class (column)."""
+    """Numbers of images: true class (row) by predicted class (column).
+
+    Args:
+        labels: True classes.
+        predictions: Predicted classes.
+        num_classes: Number of rows and columns.
+
+    Returns:
+        The matrix of numbers.
+
+    Raises:
+        InputError: The lengths differ, or there is a class outside of the matrix.
+    """
     if labels.dim() != 1 or labels.shape != predictions.shape:
         raise InputError(
             "labels and predictions must be vectors of the same length, got "
@@ -100,7 +112,18 @@ def confusion_matrix(
 def class_scores(
     confusion: Int[Tensor, "classes classes"], class_names: tuple[str, ...]
 ) -> tuple[ClassScores, ...]:
-    """Recall, precision and F1 of each class."""
+    """Recall, precision and F1 of each class.
+
+    Args:
+        confusion: From `confusion_matrix`.
+        class_names: In the order of its rows.
+
+    Returns:
+        One for each class; None where a score is undefined.
+
+    Raises:
+        InputError: The matrix has another size.
+    """
     if confusion.shape != (len(class_names), len(class_names)):
         raise InputError(
             f"{len(class_names)} class names need a square confusion matrix of that size, "
@@ -129,7 +152,19 @@ def class_scores(
 def reliability(
     probabilities: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], bins: int = 15
 ) -> tuple[ReliabilityBin, ...]:
-    """Confidence (the largest probability) and accuracy in `bins` of equal width."""
+    """Confidence (the largest probability) and accuracy in `bins` of equal width.
+
+    Args:
+        probabilities: Of the classes.
+        labels: True classes.
+        bins: Number of bins.
+
+    Returns:
+        The bins, from 0 to 1; None where one is empty.
+
+    Raises:
+        InputError: Not one row per label, a label without a column, or no bin.
+    """
     _check_probabilities(probabilities, labels)
     if bins < 1:
         raise InputError(f"bins must be at least 1, got {bins}")
@@ -159,6 +194,17 @@ def expected_calibration_error(
     """Mean distance between confidence and accuracy: Σ (count / n) · |accuracy − confidence|.
 
     (Guo et al. 2017, "On Calibration of Modern Neural Networks", arXiv 1706.04599, equation 3.)
+
+    Args:
+        probabilities: Of the classes.
+        labels: True classes.
+        bins: Number of bins of equal width.
+
+    Returns:
+        From 0 to 1.
+
+    Raises:
+        InputError: As in `reliability`.
     """
     return sum(
         row.count / len(labels) * abs(row.accuracy - row.confidence)
@@ -174,6 +220,16 @@ def negative_log_likelihood(
 
     A probability below float64's smallest normal number counts as that number (708 nats), which
     keeps the mean finite.
+
+    Args:
+        probabilities: Of the classes.
+        labels: True classes.
+
+    Returns:
+        The mean, at least 0.
+
+    Raises:
+        InputError: Not one row per label, or a label without a column.
     """
     _check_probabilities(probabilities, labels)
     of_label = probabilities.double().gather(1, labels.long()[:, None])
@@ -183,7 +239,15 @@ def negative_log_likelihood(
 def soften(
     probabilities: Float[Tensor, "n classes"], temperature: float
 ) -> Float[Tensor, "n classes"]:
-    """The probabilities softmax(logits / T) from softmax(logits)."""
+    """The probabilities softmax(logits / T) from softmax(logits).
+
+    Args:
+        probabilities: Of the classes.
+        temperature: T; above 1, they become less confident.
+
+    Returns:
+        Rows that sum to 1, in float64.
+    """
     powers = probabilities.double() ** (1 / temperature)
     return powers / powers.sum(dim=1, keepdim=True)
 
@@ -194,8 +258,15 @@ def fit_temperature(probabilities: Float[Tensor, "n classes"], labels: Int[Tenso
     (Guo et al. 2017, "On Calibration of Modern Neural Networks", arXiv 1706.04599.) The logits of
     softmax are ln(probabilities) up to a constant, so that T is the temperature of the logits too.
 
+    Args:
+        probabilities: Of the classes.
+        labels: True classes.
+
     Returns:
         A number between 0.05 and 20; below 1, the probabilities become more confident.
+
+    Raises:
+        InputError: Not one row per label, or a label without a column.
     """
     _check_probabilities(probabilities, labels)
     logits = probabilities.double().clamp_min(torch.finfo(torch.float64).tiny).log()

@@ -1,6 +1,6 @@
 """Methods that attribute a prediction to the patches of an image, under one protocol."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, get_args
@@ -12,7 +12,13 @@ from torch import Tensor, nn
 
 from clearhead.errors import check_choice
 from clearhead.insight._attnlrp import attnlrp
-from clearhead.insight._layerwise import calls_observed, legrad, projection_of, tokentm
+from clearhead.insight._layerwise import (
+    Calls,
+    calls_observed,
+    legrad,
+    projection_of,
+    tokentm,
+)
 from clearhead.insight.coalitions import shapley
 from clearhead.insight.forward import (
     Classes,
@@ -182,6 +188,13 @@ class _Task:
         check_tokens(self.grid, square_weights(last).shape[-1], last.name)
         return _Trace(records, gradients, readout_tokens(gradients[-1]))
 
+    def calls_of(self, modules: Iterable[nn.Module]) -> Calls:
+        """The calls of modules in the forward pass of `trace`, which is made anew."""
+        vars(self).pop("trace", None)
+        with calls_observed(modules) as calls:
+            _ = self.trace
+        return calls
+
     def patches(self, tokens: Float[Tensor, "batch tokens"]) -> Float[Tensor, "batch patches"]:
         return tokens[:, self.grid.num_prefix_tokens :]
 
@@ -203,9 +216,8 @@ class _Task:
 
 
 def _value_weighted(task: _Task) -> Tensor:
-    linear = [x for x in task.model.modules() if isinstance(x, nn.Linear)]
-    with calls_observed(linear) as calls:
-        last = task.trace.records[-1]
+    calls = task.calls_of(x for x in task.model.modules() if isinstance(x, nn.Linear))
+    last = task.trace.records[-1]
     projection = projection_of(task.model, last, calls)
     return task.read_out(value_norms(last, projection).mean(dim=1))
 
@@ -221,8 +233,8 @@ def _legrad(task: _Task) -> Tensor:
 
 
 def _tokentm(task: _Task) -> Tensor:
-    with calls_observed(task.model.modules()) as calls:
-        records, gradients, _ = task.trace
+    calls = task.calls_of(task.model.modules())
+    records, gradients, _ = task.trace
     return task.read_out(tokentm(task.model, records, gradients, calls))
 
 

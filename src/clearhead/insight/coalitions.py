@@ -71,7 +71,11 @@ class Shapley:
         return self.interactions is not None
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as plain data."""
+        """All fields as plain data.
+
+        Returns:
+            Tensors as nested lists, the rest as it is.
+        """
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {k: x.tolist() if isinstance(x, Tensor) else x for k, x in fields.items()}
 

@@ -23,6 +23,10 @@ class Foreground:
     amount: Float[Tensor, "batch rows columns"]
     centre: Int[Tensor, " batch"]
 
+    def __repr__(self) -> str:
+        images, rows, columns = self.amount.shape
+        return f"Foreground({images} images, {rows} × {columns} patches)"
+
     @classmethod
     def of(
         cls,

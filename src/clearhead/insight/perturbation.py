@@ -63,6 +63,9 @@ class Baseline:
         Args:
             normalization: A configuration with mean and std, as clearhead's models have.
 
+        Returns:
+            The baseline.
+
         Raises:
             ConfigError: If it has no mean and std, or not equally many of both.
         """
@@ -86,7 +89,19 @@ class Baseline:
         kept: Bool[Tensor, "batch subsets patches"],
         grid: Grid,
     ) -> Float[Tensor, "batch subsets channels height width"]:
-        """Each image once for each subset of patches, with all others replaced."""
+        """Each image once for each subset of patches, with all others replaced.
+
+        Args:
+            images: Normalised images.
+            kept: True where a patch of a subset is kept.
+            grid: The patches.
+
+        Returns:
+            The images, with the baseline in place of the other patches.
+
+        Raises:
+            InputError: As in `of`.
+        """
         pixels = grid.to_pixels(kept, images).to(images.device)
         if self.kind != "linear":
             return torch.where(pixels, images[:, None], self.of(images)[:, None])
@@ -102,8 +117,15 @@ class Baseline:
     ) -> Float[Tensor, "batch channels height width"]:
         """The baseline of each image.
 
-        Raises `InputError` unless values match the channels, `ConfigError` for "linear", whose
-        pixels depend on which others are removed.
+        Args:
+            images: Normalised images.
+
+        Returns:
+            An image for each.
+
+        Raises:
+            InputError: The number of values is not that of the channels.
+            ConfigError: The kind is "linear", whose pixels depend on which others are removed.
         """
         if self.kind == "linear":
             raise ConfigError('kind="linear" has no image in which all is removed; use fill')
@@ -126,6 +148,13 @@ class Baseline:
         """Mean |pixel - baseline| of each patch: a map that does not depend on the model.
 
         For digits and a black baseline it is the foreground.
+
+        Args:
+            images: Normalised images.
+            grid: The patches.
+
+        Returns:
+            A number for each patch, at least 0.
         """
         return grid.patch_means((images - self.of(images)).abs()).flatten(1)
 

@@ -72,7 +72,11 @@ class Grid:
         return self.num_prefix_tokens + self.num_patches
 
     def names(self) -> tuple[str, ...]:
-        """Name of each token: "class token", "patch 2 (row 1, column 2)", counted from 1."""
+        """Name of each token: "class token", "patch 2 (row 1, column 2)", counted from 1.
+
+        Returns:
+            The names, in the order of the tokens.
+        """
         numbered = (f"prefix token {number + 1}" for number in range(self.num_prefix_tokens))
         return (
             *(self.prefix_names or numbered),
@@ -84,7 +88,18 @@ class Grid:
         )
 
     def token(self, row: int, column: int) -> int:
-        """Index of a patch among the tokens; row and column count from 1, as in its name."""
+        """Index of a patch among the tokens; row and column count from 1, as in its name.
+
+        Args:
+            row: Of the patch, from 1.
+            column: Of the patch, from 1.
+
+        Returns:
+            The index, from 0, prefix tokens included.
+
+        Raises:
+            InputError: There is no such patch.
+        """
         if not (1 <= row <= self.rows and 1 <= column <= self.columns):
             raise InputError(
                 f"no patch at row {row}, column {column}; "
@@ -93,18 +108,48 @@ class Grid:
         return self.num_prefix_tokens + (row - 1) * self.columns + column - 1
 
     def fold(self, x: Float[Tensor, "*batch tokens"]) -> Float[Tensor, "*batch rows columns"]:
-        """The values of the patches, arranged as the patches are."""
+        """The values of the patches, arranged as the patches are.
+
+        Args:
+            x: A number for each token.
+
+        Returns:
+            The numbers of the patches.
+
+        Raises:
+            InputError: There is another number of tokens.
+        """
         check_tokens(self, x.shape[-1])
         patches: Tensor = x[..., self.num_prefix_tokens :]
         return patches.reshape(*x.shape[:-1], self.rows, self.columns)
 
     def prefix(self, x: Float[Tensor, "*batch tokens"]) -> Float[Tensor, "*batch prefix"]:
-        """The values of the tokens before the first patch."""
+        """The values of the tokens before the first patch.
+
+        Args:
+            x: A number for each token.
+
+        Returns:
+            The numbers of the prefix tokens.
+
+        Raises:
+            InputError: There is another number of tokens.
+        """
         check_tokens(self, x.shape[-1])
         return x[..., : self.num_prefix_tokens]
 
     def patch_shape(self, images: Float[Tensor, "batch channels height width"]) -> tuple[int, int]:
-        """Height and width of a patch in pixels; `InputError` unless images divide evenly."""
+        """Height and width of a patch in pixels.
+
+        Args:
+            images: Images of which the patches are parts.
+
+        Returns:
+            Height and width.
+
+        Raises:
+            InputError: The images do not divide evenly into patches.
+        """
         if images.dim() != 4 or images.shape[2] % self.rows or images.shape[3] % self.columns:
             raise InputError(
                 "images must be (batch, channels, height, width), divided evenly by "
@@ -117,7 +162,18 @@ class Grid:
         patches: Shaped[Tensor, "*batch patches"],
         images: Float[Tensor, "_ channels height width"],
     ) -> Shaped[Tensor, "*batch 1 height width"]:
-        """The value of each pixel's patch, for images of that size."""
+        """The value of each pixel's patch, for images of that size.
+
+        Args:
+            patches: A value for each patch.
+            images: Images of the wanted size.
+
+        Returns:
+            A value for each pixel, in one channel.
+
+        Raises:
+            InputError: As in `patch_shape`.
+        """
         height, width = self.patch_shape(images)
         cells: Tensor = patches.unflatten(-1, (1, self.rows, self.columns))
         return cells.repeat_interleave(height, dim=-2).repeat_interleave(width, dim=-1)
@@ -125,7 +181,17 @@ class Grid:
     def patch_means(
         self, images: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch rows columns"]:
-        """Mean of each patch over its channels and pixels."""
+        """Mean of each patch over its channels and pixels.
+
+        Args:
+            images: Images.
+
+        Returns:
+            A mean for each patch.
+
+        Raises:
+            InputError: As in `patch_shape`.
+        """
         height, width = self.patch_shape(images)
         cells = images.mean(dim=1).reshape(-1, self.rows, height, self.columns, width)
         return cells.mean(dim=(2, 4))
@@ -166,7 +232,11 @@ class Words:
     columns = num_patches = num_tokens
 
     def names(self) -> tuple[str, ...]:
-        """The tokens themselves."""
+        """The tokens themselves.
+
+        Returns:
+            The tokens.
+        """
         return self.tokens
 
 

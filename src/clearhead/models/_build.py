@@ -29,6 +29,9 @@ def build(config: ImageModelConfig | TextConfig) -> Model:
 
     Args:
         config: The configuration; its class decides which model it is.
+
+    Returns:
+        The model, in training mode.
     """
     classes: dict[Any, Any] = {model.config_class: model for model in MODELS}
     model: Model = classes[type(config)](config)
@@ -92,7 +95,14 @@ def load(
 
 
 def shipped_folder(name: str) -> Path:
-    """The folder of a model that ships with the package."""
+    """The folder of a model that ships with the package.
+
+    Args:
+        name: Such as "digits".
+
+    Returns:
+        The folder, which need not exist.
+    """
     return Path(str(resources.files("clearhead.models"))) / "shipped" / name
 
 

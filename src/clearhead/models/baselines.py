@@ -85,7 +85,17 @@ class PatchMLP(ImageModel):
     def forward(
         self, images: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch classes"]:
-        """Logits of normalised images; raises `InputError` for another shape."""
+        """Logits of normalised images.
+
+        Args:
+            images: Normalised images.
+
+        Returns:
+            A logit for each class.
+
+        Raises:
+            InputError: The images have another shape.
+        """
         self.check_images(images)
         tokens = self.blocks(self.patch_embed(images) + self.pos_embed)
         logits: Tensor = self.head(self.norm(tokens).mean(dim=1))
@@ -116,7 +126,17 @@ class ConvNet(ImageModel):
     def forward(
         self, images: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch classes"]:
-        """Logits of normalised images; raises `InputError` for another shape."""
+        """Logits of normalised images.
+
+        Args:
+            images: Normalised images.
+
+        Returns:
+            A logit for each class.
+
+        Raises:
+            InputError: The images have another shape.
+        """
         self.check_images(images)
         x = self.stages[0](images.to(memory_format=torch.channels_last))  # twice as fast on a CPU
         for stage in self.stages[1:]:

@@ -167,7 +167,16 @@ class Block(nn.Module):
         attn_mask: Tensor | None = None,
         is_causal: bool = False,
     ) -> Float[Tensor, "batch tokens embed_dim"]:
-        """One layer of the encoder; masks as in `scaled_dot_product_attention`."""
+        """One layer of the encoder.
+
+        Args:
+            x: Tokens.
+            attn_mask: As in `scaled_dot_product_attention` (True = attend).
+            is_causal: As in `scaled_dot_product_attention`.
+
+        Returns:
+            Tokens.
+        """
         x = x + self.attn(self.norm1(x), attn_mask=attn_mask, is_causal=is_causal)
         output: Tensor = x + self.mlp(self.norm2(x))
         return output
@@ -184,7 +193,14 @@ class Encoder(nn.Sequential):
 
     @classmethod
     def from_config(cls, config: ViTConfig | TextConfig) -> "Encoder":
-        """The encoder of a model, with new blocks."""
+        """The encoder of a model, with new blocks.
+
+        Args:
+            config: Of the model.
+
+        Returns:
+            The encoder.
+        """
         encoder = cls(
             *(
                 Block(
@@ -207,10 +223,18 @@ class Encoder(nn.Sequential):
         attn_mask: Tensor | None = None,
         is_causal: bool = False,
     ) -> Float[Tensor, "batch tokens embed_dim"]:
-        """Apply all blocks; masks as in `scaled_dot_product_attention` (True = attend).
+        """Apply all blocks.
 
         With `key_dropout`, each query of each layer is trained without some of the keys (DropKey,
         Li et al. 2023, arXiv 2208.02646).
+
+        Args:
+            x: Tokens.
+            attn_mask: As in `scaled_dot_product_attention` (True = attend).
+            is_causal: As in `scaled_dot_product_attention`.
+
+        Returns:
+            Tokens after the last block.
         """
         for block in self:
             mask = attn_mask

@@ -153,7 +153,14 @@ class ImageModel(Pretrained):
     head: nn.Linear
 
     def check_images(self, images: Tensor) -> None:
-        """Raise `InputError` unless the images have the shape of the configuration."""
+        """Check that images have the shape of the configuration.
+
+        Args:
+            images: Normalised images.
+
+        Raises:
+            InputError: They have not, or are no floating-point numbers.
+        """
         expected = (self.config.in_channels, *self.config.image_shape)
         if images.dim() != 4 or tuple(images.shape[1:]) != expected:
             raise InputError(

@@ -75,7 +75,14 @@ class TextTransformer(Pretrained):
         return logits
 
     def embedded(self, ids: Int[Tensor, "batch tokens"]) -> Float[Tensor, "batch tokens embed_dim"]:
-        """The input of the first block: word embeddings and positions."""
+        """The input of the first block: word embeddings and positions.
+
+        Args:
+            ids: Token ids.
+
+        Returns:
+            Tokens.
+        """
         tokens: Tensor = self.token_embed(ids)
         return tokens if self.pos_embed is None else tokens + self.pos_embed[:, : ids.shape[1]]
 

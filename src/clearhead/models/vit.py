@@ -85,7 +85,14 @@ class VisionTransformer(ImageModel):
     def embedded(
         self, images: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch tokens embed_dim"]:
-        """The input of the first block: class token and registers, if any, patches; positions."""
+        """The input of the first block: class token and registers, if any, patches; positions.
+
+        Args:
+            images: Normalised images.
+
+        Returns:
+            Tokens.
+        """
         if self.stem is not None:
             images = self.stem(images.to(memory_format=torch.channels_last))
         tokens: Tensor = self.patch_embed(images)
@@ -97,6 +104,13 @@ class VisionTransformer(ImageModel):
     def pooled(
         self, tokens: Float[Tensor, "batch tokens embed_dim"]
     ) -> Float[Tensor, "batch embed_dim"]:
-        """One vector per image: the mean of the patch tokens, or the class token."""
+        """One vector per image: the mean of the patch tokens, or the class token.
+
+        Args:
+            tokens: Of the last layer.
+
+        Returns:
+            The vectors.
+        """
         patches = tokens[:, self.num_prefix_tokens :]
         return tokens[:, 0] if self.cls_token is not None else patches.mean(dim=1)

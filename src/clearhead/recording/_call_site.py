@@ -250,7 +250,7 @@ class CallSites:
 
 def _is_graph(module: nn.Module) -> bool:
     """Whether it is a compiled graph, or one that the compiler has wrapped."""
-    return isinstance(module._modules.get("_orig_mod", module), fx.GraphModule)
+    return isinstance(getattr(module, "_orig_mod", module), fx.GraphModule)
 
 
 def _submodule(module: nn.Module, path: str | None) -> nn.Module:
@@ -266,5 +266,4 @@ def _part(x: Any, name: str) -> Any:
         x = dict(enumerate(x))
     if isinstance(x, dict):
         return next((value for key, value in x.items() if str(key) == name), None)
-    children = x._modules if isinstance(x, nn.Module) else {}
-    return children[name] if name in children else getattr(x, name, None)
+    return getattr(x, name, None)

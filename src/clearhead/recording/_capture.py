@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from fnmatch import fnmatchcase
 from types import TracebackType
@@ -11,7 +11,13 @@ from typing import NoReturn
 from jaxtyping import Float
 from torch import Tensor
 
-from clearhead.errors import CaptureError, ConfigError, InputError, NothingCapturedError
+from clearhead.errors import (
+    CaptureError,
+    ConfigError,
+    InputError,
+    NothingCapturedError,
+    ordinal,
+)
 from clearhead.recording._call_site import nothing_recorded_message
 from clearhead.recording._generation import SharedCaches
 from clearhead.recording._interception import InterceptionMode
@@ -137,6 +143,9 @@ def intervene(change: Change, layers: Layers = None) -> AbstractContextManager[N
             `record.output`, or None to leave the output as it is.
         layers: Which layers to change, as in `capture`, without negative indices.
 
+    Returns:
+        The context manager for the block.
+
     Raises:
         ConfigError: `change` is not callable, or `layers` is invalid.
         CaptureError: `layers` has negative indices or matches no attention, or attention runs
@@ -179,6 +188,27 @@ def _intervention(change: Change, layers: Layers) -> Iterator[None]:
     warn_unseen(unseen, "changed", "capture() lists them in recording.unseen")
 
 
+def select_layers(names: Iterable[str], layers: Layers) -> list[str]:
+    """The names of attentions that `layers` chooses, in their order.
+
+    Args:
+        names: Names of all attentions, as in a recording.
+        layers: As in `capture`.
+
+    Returns:
+        Some of the names.
+
+    Raises:
+        ConfigError: `layers` is invalid.
+        CaptureError: A part of `layers` matches no name.
+    """
+    layer_filter = LayerFilter(layers)
+    for name in names:
+        layer_filter.accepts(name)
+    layer_filter.check()
+    return [name for name in layer_filter.names if layer_filter.keeps(name)]
+
+
 class LayerFilter:
     """Which attentions to keep, by name, shell pattern or index; None keeps all.
 
@@ -209,14 +239,18 @@ class LayerFilter:
 
     def check(self) -> None:
         """Raise `CaptureError` for a pattern or an index that matched no call."""
-        count, names = len(self.names), ", ".join(self.names)
+        count = len(self.names)
         for item in self._items or ():
-            if isinstance(item, int) and not -count <= item < count:
-                raise CaptureError(
-                    f"layers={item} is out of range; there were {count} attentions: {names}"
+            if isinstance(item, int):
+                is_known, layer = (
+                    -count <= item < count,
+                    f"{ordinal(item)} (counted from {ordinal(0)})",
                 )
-            if isinstance(item, str) and not any(_name_matches(name, item) for name in self.names):
-                raise CaptureError(f"layers={item!r} matches no attention; there were {names}")
+            else:
+                is_known, layer = any(_name_matches(x, item) for x in self.names), repr(item)
+            if not is_known:
+                known = ", ".join(self.names)
+                raise CaptureError(f"there is no layer {layer} among the {count}: {known}")
 
     def _matches(self, name: str, *indices: int) -> bool:
         return self._items is None or any(

@@ -13,7 +13,6 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
-from torch.utils._pytree import tree_map
 
 from clearhead.errors import CaptureError
 from clearhead.recording._call_site import reject_compiled, reject_opaque
@@ -176,7 +175,7 @@ class GraphTracker:
         )
 
     def _value(self, node: fx.Node) -> Any:
-        return tree_map(self._without_data, node.meta.get("example_value"))
+        return fx.node.map_aggregate(node.meta.get("example_value"), self._without_data)
 
     def _without_data(self, x: Any) -> Any:
         if not isinstance(x, Tensor):

@@ -70,25 +70,40 @@ class OperationTracker:
         """Make the call; return its result, and the attention that it completes, if any."""
         if name == "pow" and not isinstance(args[0], Tensor):
             name = "__rpow__"
-        call, mixing = Operation(name, function, args, kwargs), None
-        if name in products.FUNCTIONS or name in products.OTHER_FUNCTIONS:
-            product = products.read_product(call)
-            unlearned = [x for x in call.tensors() if not self._is_learned(x)]
-            operands = unlearned if product is None else product[:2]
-            for x in operands:
-                self._use(x, operands)
-            if product is None and len(operands) > 1:
-                self._unfollowed.scores.put(call(), name)
-                return call.result, None
-            mixing = None if product is None else self._mixing(product)
-            if product is not None and mixing is None:
-                return call(), self._multiplied(call, product)
+        call = Operation(name, function, args, kwargs)
+        attention = None
         if name in SOFTMAX or name in LOG_SOFTMAX:
-            call()
             self._softmax(call)
-            return call.result, None
+        elif name in products.FUNCTIONS or name in products.OTHER_FUNCTIONS:
+            attention = self._product(call)
+        else:
+            attention = self._step(call)
+        return call.result, attention
+
+    def clear(self) -> None:
+        """Release all tensors."""
+        self._unfollowed.clear()
+        clear_tables(self)
+
+    def _product(self, call: Operation) -> TrackedAttention | None:
+        """Make a call that multiplies tensors."""
+        product = products.read_product(call)
+        unlearned = [x for x in call.tensors() if not self._is_learned(x)]
+        operands = unlearned if product is None else product[:2]
+        for x in operands:
+            self._use(x, operands)
+        if product is None and len(operands) > 1:
+            self._unfollowed.scores.put(call(), call.name)
+            return None
+        mixing = None if product is None else self._mixing(product)
+        if product is None or mixing is not None:
+            return self._step(call, mixing)
+        return self._multiplied(call, product)
+
+    def _step(self, call: Operation, mixing: Product | None = None) -> TrackedAttention | None:
+        """Make a call that may continue a history, or change tensors in place that have one."""
         if call.writes_whole:
-            self._histories.forget(args[0])  # of what is overwritten
+            self._histories.forget(call.first)  # of what is overwritten
         others = self._histories.in_memory_of(call.target)
         followed = self._followed(call)
         history = self._histories.of(followed)
@@ -97,21 +112,16 @@ class OperationTracker:
         self._mark(call)
         if step is not None and others and followed is call.target is call.first:
             self._histories.change(step, followed, others)
-        else:
-            self._histories.lose(others, name)
-            if history is None or followed is None:
-                self._unfollowed.follow(call)
-                return call.result, self._divided(call)
-            if history.softmax is not None and not (step and step.is_layout_only):
-                history.softmax.is_used = True
-            if not self._normalised(call, history):
-                self._track(call, step, history, followed, mixing)
-        return call.result, None
-
-    def clear(self) -> None:
-        """Release all tensors."""
-        self._unfollowed.clear()
-        clear_tables(self)
+            return None
+        self._histories.lose(others, call.name)
+        if history is None or followed is None:
+            self._unfollowed.follow(call)
+            return self._divided(call)
+        if history.softmax is not None and not (step and step.is_layout_only):
+            history.softmax.is_used = True
+        if not self._normalised(call, history):
+            self._track(call, step, history, followed, mixing)
+        return None
 
     def _followed(self, call: Operation) -> Tensor | None:
         """The tensor with a history that a call continues: in a sum, that of most axes."""
@@ -162,8 +172,8 @@ class OperationTracker:
         return None
 
     def _multiplied(self, call: Operation, product: Product) -> TrackedAttention | None:
-        """Follow a product: of weights and values, or the first of a history."""
-        result, added = call.result, products.affine_of_call(call)
+        """Make and follow a product: of weights and values, or the first of a history."""
+        result, added = call(), products.affine_of_call(call)
         for values, operand in ((product, product.first), (product.transposed(), product.second)):
             history = self._histories.of(operand)
             if history is None:
@@ -203,7 +213,8 @@ class OperationTracker:
         return tracked if softmax.products == 1 and not refusal else None
 
     def _softmax(self, call: Operation) -> None:
-        x, result, dim = call.first, call.result, call.argument(1, "dim")
+        """Make a call of a softmax."""
+        x, result, dim = call.first, call(), call.argument(1, "dim")
         if dim is None:  # as torch chooses it
             dim = 0 if result.dim() in (0, 1, 3) else 1
         if not isinstance(dim, int) or not result.dim():

@@ -49,7 +49,11 @@ class Proof:
         return all(difference <= self.tolerance for difference in differences)
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON types, with `holds`."""
+        """The fields as JSON types, with `holds`.
+
+        Returns:
+            A number, text or bool for each field.
+        """
         return asdict(self) | {"holds": self.holds}
 
     def __repr__(self) -> str:

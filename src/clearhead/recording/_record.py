@@ -15,6 +15,7 @@ from clearhead import attention
 from clearhead.attention.masks import with_causal
 from clearhead.attention.stages import AttentionStages, at_least_float32, share_heads
 from clearhead.errors import ChoiceError, UnfaithfulCaptureError
+from clearhead.recording._html import MAX_TOKENS, Row, weights_table
 from clearhead.recording._layout import Layout, Step, autocast, run
 from clearhead.recording._torch_internals import (
     DisableInterception,
@@ -86,9 +87,12 @@ class AttentionRecord:
         return f"AttentionRecord({self.name}: {' × '.join(map(str, self.shape))})"
 
     def _repr_html_(self) -> str:
-        from clearhead.recording._recording import records_table
+        return weights_table([self._html_row()])
 
-        return records_table([self])
+    def _html_row(self) -> Row:
+        has_none = self.raw_output.is_meta or 0 in self.shape
+        is_shown = not has_none and max(self.shape[-2:]) <= MAX_TOKENS
+        return Row(self.name, self.shape, self.weights if is_shown else None)
 
     @property
     def shape(self) -> torch.Size:
@@ -179,7 +183,15 @@ class AttentionRecord:
         """`stages` without key columns that are not tokens, such as attention sinks.
 
         Rows of weights then sum to less than 1 where a model has sinks; otherwise the stages are
-        the same. Arguments and errors are those of `stages`.
+        the same. Errors are those of `stages`.
+
+        Args:
+            batch: Batch entries, as in `stages`.
+            heads: Heads, as in `stages`.
+            queries: Query tokens, as in `stages`.
+
+        Returns:
+            The stages; `masked` and `weights` have a column for each token.
         """
         stages = self.stages(batch=batch, heads=heads, queries=queries)
         if stages.weights.shape[-1] == self.value.shape[-2]:
@@ -193,7 +205,14 @@ class AttentionRecord:
     def on_tokens(
         self, x: Float[Tensor, "*batch heads queries keys"]
     ) -> Float[Tensor, "*batch heads queries tokens"]:
-        """Weights, or numbers like them, without the columns that the model leaves out later."""
+        """Weights, or numbers like them, without the columns that the model leaves out later.
+
+        Args:
+            x: A number for each query and each key column.
+
+        Returns:
+            The columns of tokens.
+        """
         steps = [step for step in self.post_softmax if step.is_layout_only or step.is_selection]
         if x.shape[-1] == self.value.shape[-2] or not steps:
             return x
@@ -203,7 +222,16 @@ class AttentionRecord:
     def part(
         self, batch: Index = None, heads: Index = None, queries: Index = None
     ) -> "AttentionRecord":
-        """The record of some batch entries, heads and queries, as in `stages`."""
+        """The record of some batch entries, heads and queries, as in `stages`.
+
+        Args:
+            batch: Entries of the first axis. An int keeps the axis, with size 1.
+            heads: Heads, counted from 0.
+            queries: Query tokens, counted from 0.
+
+        Returns:
+            A record of its own, without a layout in the model's output.
+        """
         mask, (key, value), scale = self.full_mask(), self.expanded_heads(), self.scale
         choose = partial(self._select, batch=batch, heads=heads)
         before, after = (
@@ -244,7 +272,11 @@ class AttentionRecord:
         return select(whole, batch=batch, heads=heads, queries=queries)
 
     def full_mask(self) -> Tensor | None:
-        """The mask of the call, with the causal one if the call applied it."""
+        """The mask of the call, with the causal one if the call applied it.
+
+        Returns:
+            The mask, or None if the call had none.
+        """
         if not self.is_causal:
             return self.attn_mask
         with DisableInterception():
@@ -254,14 +286,28 @@ class AttentionRecord:
     def applied_weights_from(
         self, weights: Float[Tensor, "*batch heads queries keys"]
     ) -> Float[Tensor, "*batch heads queries keys"]:
-        """Other weights after dropout and mixing of heads, if any."""
+        """Other weights after dropout and mixing of heads, if any.
+
+        Args:
+            weights: Weights in place of the recorded ones.
+
+        Returns:
+            What the model multiplies with the values.
+        """
         with interception_disabled(weights):
             return run(self.post_softmax, weights)
 
     def context_from(
         self, weights: Float[Tensor, "*batch heads queries keys"]
     ) -> Float[Tensor, "*batch heads queries value_dim"]:
-        """Other weights · V, in the type of the model's output."""
+        """Other weights · V, in the type of the model's output.
+
+        Args:
+            weights: Weights in place of the recorded `applied_weights`.
+
+        Returns:
+            The weighted sums of the values.
+        """
         with interception_disabled(weights):
             _, value = self.expanded_heads()
             value = at_least_float32(value)
@@ -273,8 +319,20 @@ class AttentionRecord:
         """Whether a stored tensor was changed in place since."""
         return is_modified(self.versions)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Shape and weights as JSON types.
+
+        Returns:
+            `shape`, (batch, heads, queries, keys), and `weights` as nested lists.
+        """
+        return {"shape": list(self.shape), "weights": self.weights.tolist()}
+
     def check_not_modified(self) -> None:
-        """Raise `UnfaithfulCaptureError` if a stored tensor was changed in place since."""
+        """Check that no stored tensor was changed in place since.
+
+        Raises:
+            UnfaithfulCaptureError: A stored tensor was changed.
+        """
         if self.is_modified:
             raise UnfaithfulCaptureError(
                 f"{self.name}: the model changed a tensor in place after its attention had used "
@@ -311,7 +369,11 @@ class AttentionRecord:
         return torch.where(is_used | self.output.isnan(), context, without)
 
     def expanded_heads(self) -> tuple[Tensor, Tensor]:
-        """Keys and values of every query head, also where several query heads share them."""
+        """Keys and values of every query head, also where several query heads share them.
+
+        Returns:
+            Keys and values, with as many heads as the queries.
+        """
         if self.enable_gqa:
             return share_heads(self.key, self.value, self.query.shape[-3])
         return self.key, self.value

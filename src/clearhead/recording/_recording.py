@@ -1,8 +1,5 @@
 """The result of `capture`: attention records by name, and exports for other tools."""
 
-import base64
-import html
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, overload
 
@@ -11,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clearhead.errors import CaptureError, NothingCapturedError
+from clearhead.recording._html import weights_table
 from clearhead.recording._proof import Proof, verify
 from clearhead.recording._record import AttentionRecord, used_keys
 
@@ -26,6 +24,9 @@ class Recording(Mapping[str, AttentionRecord]):
     A mapping from module paths to records: `recording["blocks.3.attn"]`. An index works as well:
     `recording[3]`. A module that computes attention more than once has "#2", "#3" … on its later
     calls.
+
+    Args:
+        records: By module path; by default none.
     """
 
     def __init__(self, records: Mapping[str, AttentionRecord] | None = None) -> None:
@@ -58,7 +59,7 @@ class Recording(Mapping[str, AttentionRecord]):
         return f"Recording({', '.join(self._records)})"
 
     def _repr_html_(self) -> str:
-        return records_table(self.records)
+        return weights_table(record._html_row() for record in self.records)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -123,18 +124,21 @@ class Recording(Mapping[str, AttentionRecord]):
     def to_dict(self) -> dict[str, Any]:
         """Names, shapes (batch, heads, queries, keys) and weights as nested lists.
 
+        Returns:
+            By name: `shape` and `weights`.
+
         Raises:
             NothingCapturedError: There are no records.
         """
-        return {
-            record.name: {"shape": list(record.shape), "weights": record.weights.tolist()}
-            for record in self._nonempty()
-        }
+        return {record.name: record.to_dict() for record in self._nonempty()}
 
     def to_hf(self) -> tuple[Float[Tensor, "batch heads queries keys"], ...]:
         """Weights in the form of transformers' `outputs.attentions`: one tensor per call.
 
         Key columns that are not tokens (attention sinks) are left out, as transformers does.
+
+        Returns:
+            Weights, one tensor per call.
 
         Raises:
             NothingCapturedError: There are no records.
@@ -202,6 +206,9 @@ class Recording(Mapping[str, AttentionRecord]):
 
         The same as vit-pytorch's `Recorder` returns.
 
+        Returns:
+            Weights of all calls.
+
         Raises:
             CaptureError: The weights differ in shape.
             NothingCapturedError: There are no records.
@@ -220,44 +227,3 @@ class Recording(Mapping[str, AttentionRecord]):
         if not self._records:
             raise NothingCapturedError(NO_RECORDS)
         return self.records
-
-
-MAX_HEADS = 16
-MAX_TOKENS = 256
-STYLE = "width:64px;image-rendering:pixelated;border:1px solid #888;margin-right:2px"
-
-
-def records_table(records: Sequence[AttentionRecord]) -> str:
-    """An HTML table: name, shape, and the weights of each head for the first batch entry.
-
-    A thumbnail has one row per query token and one column per key token; black is its largest
-    weight.
-    """
-    rows = "".join(
-        f"<tr><td>{html.escape(record.name)}</td><td>{' × '.join(map(str, record.shape))}</td>"
-        f"<td>{_thumbnails(record)}</td></tr>"
-        for record in records
-    )
-    head = "<tr><th>layer</th><th>batch × heads × queries × keys</th><th>weights by head</th></tr>"
-    return f"<table>{head}{rows}</table>"
-
-
-def _thumbnails(record: AttentionRecord) -> str:
-    no_numbers = record.raw_output.is_meta or 0 in record.shape
-    if no_numbers or max(record.shape[-2:]) > MAX_TOKENS:
-        return ""
-    heads = record.weights.detach().flatten(0, -4)[0, :MAX_HEADS]
-    return "".join(
-        f'<img alt="head {number}" title="head {number}" style="{STYLE}" '
-        f'src="data:image/png;base64,{_png(weights)}">'
-        for number, weights in enumerate(heads, start=1)
-    )
-
-
-def _png(weights: Tensor) -> str:
-    from PIL import Image
-
-    shades = 255 - weights / weights.amax().clamp_min(1e-12) * 255
-    file = io.BytesIO()
-    Image.fromarray(shades.round().byte().cpu().numpy()).save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode()

@@ -21,7 +21,7 @@ import uvicorn
 from prometheus_client.multiprocess import mark_process_dead
 from uvicorn.config import LOGGING_CONFIG
 
-from clearhead._processes import ctrl_c_deferred
+from clearhead._processes import ctrl_c_deferred, environment
 from clearhead.errors import ClearheadError, ConfigError
 from clearhead.serve._pool import SECONDS_BETWEEN_STARTS
 from clearhead.serve.app import Application
@@ -103,9 +103,8 @@ def run(
     Of several workers, one that ends by itself is replaced. The limits of `config`, except
     `model_processes`, hold for each worker; /metrics has the sums of all.
 
-    It changes its process: environment variables of child processes, signal handlers, logging. A
-    script calls it under `if __name__ == "__main__":`, for it starts processes of
-    `multiprocessing`.
+    Meanwhile it changes its process: environment variables, signal handlers, logging. A script
+    calls it under `if __name__ == "__main__":`, for it starts processes of `multiprocessing`.
 
     Args:
         make: Makes the application, with `make_app`; pickled, and called in each worker.
@@ -118,8 +117,11 @@ def run(
     Raises:
         ConfigError: The address is not available.
     """
-    with listen(config) as listener, tempfile.TemporaryDirectory("clearhead") as folder:
-        os.environ.update(ENVIRONMENT)
+    with (
+        environment(ENVIRONMENT),
+        listen(config) as listener,
+        tempfile.TemporaryDirectory("clearhead") as folder,
+    ):
         report = partial(on_start, address_of(config, listener))
         if config.workers == 1:
             server = DrainingServer(make(), config, report)
@@ -128,12 +130,9 @@ def run(
             except SystemExit as error:  # uvicorn's, with a code of its own
                 raise ClearheadError(NOT_STARTED) from error
             return server.interrupted
-        os.environ[METRICS_FOLDER] = folder  # inherited; read on import
-        try:
+        with environment({METRICS_FOLDER: folder}):  # read on import
             supervisor = _Supervisor(partial(_serve, make, config, listener), config.workers)
             return supervisor.run(report)
-        finally:
-            del os.environ[METRICS_FOLDER]
 
 
 def address_of(config: ServeConfig, listener: socket.socket) -> str:

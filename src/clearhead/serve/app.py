@@ -21,6 +21,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clearhead.errors import ConfigError
+from clearhead.inference import check_image_model
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.vit import VisionTransformer
 from clearhead.serve import telemetry
@@ -102,7 +103,12 @@ def make_app(
 
     Returns:
         The application, for `run` or another ASGI server.
+
+    Raises:
+        InputError: The model is not one of Clearhead's image classifiers.
+        ConfigError: The engine cannot be used.
     """
+    check_image_model(model, "make_app")
     config = config or ServeConfig()
     service = Service(model, config)
 

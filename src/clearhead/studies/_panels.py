@@ -43,18 +43,18 @@ class _Plot:
     """Options that `Points` and `Curves` share.
 
     Args:
-        measure: what is drawn, from the values of a trial
-        ylabel: label of the y-axis, with the unit
-        xlabel: label of the x-axis
-        title: above the panel
-        group: "condition", or the setting that gives colours and the legend
-        conditions: which trials; all that have the measure by default
-        settings: settings that the trials must have
-        scale: factor of the measure: 100 for per cent
-        xscale: of matplotlib: "linear", "log", or "log2"
-        yscale: the same
-        ylim: limits of the y-axis
-        lines: horizontal lines and their labels
+        measure: What is drawn, from the values of a trial.
+        ylabel: Label of the y-axis, with the unit.
+        xlabel: Label of the x-axis.
+        title: Above the panel.
+        group: "condition", or the setting that gives colours and the legend.
+        conditions: Which trials; all that have the measure by default.
+        settings: Settings that the trials must have.
+        scale: Factor of the measure: 100 for per cent.
+        xscale: Of matplotlib: "linear", "log", or "log2".
+        yscale: The same.
+        ylim: Limits of the y-axis.
+        lines: Horizontal lines and their labels.
     """
 
     measure: Measure
@@ -111,15 +111,21 @@ class Points(_Plot):
     x is a number; they are over the seeds that all x of a group have, if there are such seeds.
 
     Args:
-        x: "condition", or the setting on the x-axis
-        ticks: labels of the values of x
+        x: "condition", or the setting on the x-axis.
+        ticks: Labels of the values of x.
     """
 
     x: str = "condition"
     ticks: Mapping[Any, str] = field(default_factory=dict)
 
     def draw(self, axes: "Axes", study: Study, table: Table) -> None:
-        """Draw the panel."""
+        """Draw the panel.
+
+        Args:
+            axes: Where to draw.
+            study: Whose colours and labels are used.
+            table: The outcomes.
+        """
         rows = self._rows(table)
         groups = rows.groups(self.group) if self.group != self.x else {None: rows}
         xs = list(rows.groups(self.x))
@@ -165,14 +171,20 @@ class Curves(_Plot):
     With `group="measure"`, the measure is a dict of lists, and each of its keys is a group.
 
     Args:
-        x: values of the x-axis, numbers or words; or a measure that gives them; by default 1, 2, …
+        x: Values of the x-axis, numbers or words; or a measure that gives them; by default 1, 2, ….
     """
 
     x: str | Callable[[Values], Sequence[Any]] | tuple[Any, ...] | None = None
     join: bool = True
 
     def draw(self, axes: "Axes", study: Study, table: Table) -> None:
-        """Draw the panel."""
+        """Draw the panel.
+
+        Args:
+            axes: Where to draw.
+            study: Whose colours and labels are used.
+            table: The outcomes.
+        """
         groups = self._curves(self._rows(table))
         for place, (key, (group, values)) in enumerate(groups.items()):
             colour = self._colour(study, key, place)
@@ -217,10 +229,13 @@ def side_by_side(
     """Several measures of a trial as points on one axis, without lines between them.
 
     Args:
-        labels: label of each measure on the x-axis, by measure
-        ylabel: label of the y-axis, with the unit
-        xlabel: label of the x-axis
-        options: other arguments of `Curves`
+        labels: Label of each measure on the x-axis, by measure.
+        ylabel: Label of the y-axis, with the unit.
+        xlabel: Label of the x-axis.
+        options: Other arguments of `Curves`.
+
+    Returns:
+        The panel.
     """
     return Curves([*labels], ylabel, xlabel, x=tuple(labels.values()), join=False, **options)
 
@@ -234,7 +249,13 @@ class Image:
     xlabel: str = "pixels"
 
     def draw(self, axes: "Axes", study: Study, table: Table) -> None:
-        """Draw the panel."""
+        """Draw the mean of the pictures.
+
+        Args:
+            axes: Where to draw.
+            study: Not used.
+            table: The outcomes.
+        """
         pictures = table.rows(self.cell).values(self.cell.measure)
         axes.imshow(np.mean(pictures, axis=0), cmap="cividis", vmin=0)
         axes.set_title(self.title, fontsize=9)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from clearhead.explanation import data_uri
 from clearhead.insight.plots import figure_bytes
 from clearhead.studies import _report_text as text
-from clearhead.studies._panels import draw_findings
+from clearhead.studies._panels import draw_findings, draw_panels
 from clearhead.studies.claims import CLAIMS
 from clearhead.studies.hypotheses import Hypothesis
 from clearhead.studies.published import part_to_dict
@@ -93,7 +93,7 @@ class Section:
             made["small_svg"] = figure_bytes(draw_findings(drawn), "svg") if drawn else b""
             made["lines"] = study.text(outcomes)
             if study.panels:
-                figure = study.figure(outcomes)
+                figure = draw_panels(study, Table(outcomes))
                 made |= {"svg": figure_bytes(figure, "svg"), "alt": _in_words(figure)}
             elif published:  # its design was changed since then
                 alt = f"Figure of {study.claim}, as it was published"
@@ -168,7 +168,11 @@ class Section:
         return [(title, table) for title, table in tables.items() if table]
 
     def to_dict(self) -> dict[str, Any]:
-        """The study, its verdict, the evidence and every trial, as JSON types."""
+        """The study, its verdict, the evidence and every trial, as JSON types.
+
+        Returns:
+            A dictionary for `json.dumps`.
+        """
         study, result = self.study, self.result
         table = Table(result.outcomes if self.verdict else ())  # else sides may not be paired
         words = ("name", "claim", "statement", "question", "conditions", "measure")
@@ -191,7 +195,11 @@ class Section:
         }
 
     def to_csv(self) -> str:
-        """One row for each value of each trial; lists and objects are JSON."""
+        """One row for each value of each trial; lists and objects are JSON.
+
+        Returns:
+            The text of the file.
+        """
         file = StringIO()
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["study", "condition", "seed", "settings", "measure", "value"])

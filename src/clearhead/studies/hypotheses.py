@@ -92,7 +92,17 @@ class Hypothesis(Declared):
         return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
     def sample(self, table: Table) -> Self:
-        """With the measured values, if every side has outcomes; raises `InputError` as `paired`."""
+        """With the measured values, if every side has outcomes.
+
+        Args:
+            table: The outcomes.
+
+        Returns:
+            A new hypothesis; the same without outcomes.
+
+        Raises:
+            InputError: As in `paired`.
+        """
         if not self.cells or not all(map(table.has, self.cells)):
             return self
         if not self.is_comparison:
@@ -103,6 +113,13 @@ class Hypothesis(Declared):
 
     def paired(self, first: Series, second: Series) -> Self:
         """With the values of both sides, by seed.
+
+        Args:
+            first: Values of the first side by seed.
+            second: Values of the second side by seed.
+
+        Returns:
+            A new hypothesis, with the differences.
 
         Raises:
             InputError: The sides have different seeds, or one side is the other one with shifted
@@ -122,13 +139,24 @@ class Hypothesis(Declared):
         return replace(self, values=values, first=first, second=second)
 
     def scaled(self, factor: float) -> Self:
-        """With `factor` times the margin, if it has one."""
+        """With `factor` times the margin, if it has one.
+
+        Args:
+            factor: Such as 0.5 for half the margin.
+
+        Returns:
+            A new hypothesis; the same if it has no margin.
+        """
         if self.kind not in WITH_MARGIN:
             return self
         return replace(self, **_ends(*(factor * x for x in self.region)))
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON types, without cells: None for what is not finite."""
+        """As JSON types, without cells: None for what is not finite.
+
+        Returns:
+            A dictionary for `json.dumps`.
+        """
         found = self.declared() | {"values": self.values and _finite(self.values)}
         if self.first and self.second:
             found["seeds"] = list(self.first)
@@ -140,7 +168,14 @@ class Hypothesis(Declared):
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """From `to_dict`; None becomes NaN in values."""
+        """From `to_dict`; None becomes NaN in values.
+
+        Args:
+            data: From `to_dict`.
+
+        Returns:
+            The hypothesis.
+        """
 
         def numbers(key: str) -> tuple[float, ...]:
             return tuple(nan if x is None else x for x in data[key])
@@ -175,6 +210,9 @@ def difference(
         kind: "difference"; "non-inferiority", which predicts that `first` is less than `margin`
             below `second`; or "equivalence", that they differ by less than `margin`, by two
             one-sided tests (Schuirmann 1987).
+
+    Returns:
+        The hypothesis, without values.
 
     Raises:
         ConfigError: Both sides are the same cell, or the margin is not above 0.
@@ -211,6 +249,9 @@ def bound(
         high: The upper bound; by default none.
         spread: Expected standard deviation between seeds, from pilots.
 
+    Returns:
+        The hypothesis, without values.
+
     Raises:
         ConfigError: There is no bound, or `low` is not below `high`.
     """
@@ -229,6 +270,9 @@ def estimate(name: str, unit: str, first: Cell, second: Cell | float = 0.0) -> H
         first: A side.
         second: The other side, with the same seeds, or a constant.
 
+    Returns:
+        The hypothesis, without values.
+
     Raises:
         ConfigError: Both sides are the same cell.
     """
@@ -246,6 +290,9 @@ def exact(name: str, unit: str, *cells: Cell, low: float = -inf, high: float = i
         cells: Whose values must lie there.
         low: The smallest allowed value; by default without limit.
         high: The largest allowed value; by default without limit.
+
+    Returns:
+        The hypothesis, without values.
     """
     return Hypothesis(kind="exact", name=name, unit=unit, cells=cells, **_ends(low, high))
 

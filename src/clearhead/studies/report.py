@@ -78,7 +78,11 @@ class StudyReport:
         return history()[1] if any(x.is_of_project for x in self.sections) else []
 
     def to_dict(self) -> dict[str, Any]:
-        """Settings, verdicts, evidence, every trial and the log, as JSON types."""
+        """Settings, verdicts, evidence, every trial and the log, as JSON types.
+
+        Returns:
+            A dictionary for `json.dumps`.
+        """
         results = self.results
         return {
             "budget": results.budget,
@@ -102,7 +106,11 @@ class StudyReport:
         }
 
     def to_html(self) -> str:
-        """The report as an HTML page without scripts that includes figures and raw data."""
+        """The report as an HTML page without scripts that includes figures and raw data.
+
+        Returns:
+            The page.
+        """
         return render_page(
             "report.html",
             package=PACKAGE,

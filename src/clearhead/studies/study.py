@@ -22,7 +22,6 @@ from clearhead.studies.table import Budget, Measure, Outcome, Table, Trial, Valu
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -38,11 +37,11 @@ class Grid:
     """Conditions, crossed with settings and seeds, and how their trials are measured.
 
     Args:
-        conditions: names of the conditions, or one name
-        run: measures one trial, in a process with one thread; the same values wherever it runs
-        settings: settings that all trials share
-        vary: settings with several values each; all combinations are measured
-        num_seeds: number of the study's seeds that are used; by default all, 0 for no trial
+        conditions: Names of the conditions, or one name.
+        run: Measures one trial, in a process with one thread; the same values wherever it runs.
+        settings: Settings that all trials share.
+        vary: Settings with several values each; all combinations are measured.
+        num_seeds: Number of the study's seeds that are used; by default all, 0 for no trial.
     """
 
     conditions: Collection[str]
@@ -58,7 +57,16 @@ class Grid:
         return (self.conditions,) if isinstance(self.conditions, str) else tuple(self.conditions)
 
     def trials(self, study: str, budget: Budget, seeds: range) -> tuple[Trial, ...]:
-        """Seed by seed, every condition with every combination of settings."""
+        """Seed by seed, every condition with every combination of settings.
+
+        Args:
+            study: The study's name.
+            budget: Which of two settings, where they differ.
+            seeds: Those of the run; the grid may use the first of them only.
+
+        Returns:
+            The trials.
+        """
         fixed = {name: _resolve(value, budget) for name, value in self.settings.items()}
         levels: list[Any] = [_resolve(values, budget) for values in self.vary.values()]
         num_seeds = _resolve(self.num_seeds, budget)
@@ -80,14 +88,14 @@ class Part:
     """One prediction of a claim, with a verdict of its own.
 
     Args:
-        name: the prediction as a short clause, which is printed after "supported:"
-        hypotheses: what must hold; comparisons, or what follows from a formula (`exact`)
-        premises: without these the part decides nothing
-        variants: the hypotheses with other cut-offs or measures, by name; they show how the
-            verdict depends on them, and decide nothing
+        name: The prediction as a short clause, which is printed after "supported:".
+        hypotheses: What must hold; comparisons, or what follows from a formula (`exact`).
+        premises: Without these the part decides nothing.
+        variants: The hypotheses with other cut-offs or measures, by name; they show how the
+            verdict depends on them, and decide nothing.
 
     Raises:
-        ConfigError: there is no hypothesis, or comparisons are mixed with `exact` ones
+        ConfigError: There is no hypothesis, or comparisons are mixed with `exact` ones.
     """
 
     name: str
@@ -121,10 +129,10 @@ def parts(
     """Make the parts of a study from their hypotheses.
 
     Args:
-        hypotheses: one hypothesis or several, by the name of the part
-        premises: one hypothesis by condition; a part has those of the conditions that its
-            hypotheses compare
-        variants: hypotheses by their own name, by the name of the part
+        hypotheses: One hypothesis or several, by the name of the part.
+        premises: One hypothesis by condition; a part has those of the conditions that its
+            hypotheses compare.
+        variants: Hypotheses by their own name, by the name of the part.
 
     Returns:
         A part for each entry of `hypotheses`, in that order.
@@ -149,10 +157,10 @@ class Paper:
     """What a paper found.
 
     Args:
-        source: authors, year, title, where
-        setting: the models and data in which it was found
-        found: the result, as far as possible in the unit of `beside`
-        beside: the name of one of the study's hypotheses, whose result is printed beside it
+        source: Authors, year, title, where.
+        setting: The models and data in which it was found.
+        found: The result, as far as possible in the unit of `beside`.
+        beside: The name of one of the study's hypotheses, whose result is printed beside it.
     """
 
     source: str
@@ -166,12 +174,12 @@ class Summary:
     """Numbers that are described, not judged: mean and range over trials, by group.
 
     Args:
-        name: what is measured, with its unit
-        measure: a number; a list of numbers, whose means are given one by one; or True and False,
-            which are counted
-        conditions: whose trials; all by default
-        settings: settings that the trials must have
-        by: "condition", or a setting, by which the trials are grouped
+        name: What is measured, with its unit.
+        measure: A number; a list of numbers, whose means are given one by one; or True and False,
+            which are counted.
+        conditions: Whose trials; all by default.
+        settings: Settings that the trials must have.
+        by: "condition", or a setting, by which the trials are grouped.
     """
 
     name: str
@@ -182,7 +190,15 @@ class Summary:
     by: str = "condition"
 
     def text(self, table: Table, labels: Mapping[str, str]) -> str:
-        """Such as "accuracy (%): ViT 93.1 (92 to 94.2, n = 12); CNN …"; empty without values."""
+        """Such as "accuracy (%): ViT 93.1 (92 to 94.2, n = 12); CNN …"; empty without values.
+
+        Args:
+            table: The outcomes.
+            labels: Names of conditions, as people read them.
+
+        Returns:
+            The line.
+        """
         rows = table.where(*self.conditions, **self.settings).having(self.measure)
         if not rows:
             return ""
@@ -206,27 +222,27 @@ class Study:
     """A claim and how it is tested; the module's docstring says how to write one.
 
     Args:
-        name: as on the command line, "score-variance"
-        claim: its number in the list of claims, "C1"
-        statement: the claim, as it is commonly stated
-        question: the research question
-        conditions: what is compared, on which data, with how much training
-        measure: what is measured, with its unit
-        seeds: number of seeds for each budget; by default 2 and 12
-        grid: which trials there are, and how they are measured
-        parts: what decides
-        panels: the figure
-        title: of the figure
-        summaries: numbers described beside the evidence
-        limits: what does not follow, in short sentences
-        labels: words for conditions, in figures and summaries
-        exclusive: whether time is measured, so that nothing else may run beside it
-        literature: what papers found
-        references: further sources
+        name: As on the command line, "score-variance".
+        claim: Its number in the list of claims, "C1".
+        statement: The claim, as it is commonly stated.
+        question: The research question.
+        conditions: What is compared, on which data, with how much training.
+        measure: What is measured, with its unit.
+        seeds: Number of seeds for each budget; by default 2 and 12.
+        grid: Which trials there are, and how they are measured.
+        parts: What decides.
+        panels: The figure.
+        title: Of the figure.
+        summaries: Numbers described beside the evidence.
+        limits: What does not follow, in short sentences.
+        labels: Words for conditions, in figures and summaries.
+        exclusive: Whether time is measured, so that nothing else may run beside it.
+        literature: What papers found.
+        references: Further sources.
 
     Raises:
-        ConfigError: a cell is not in the grid, sides of a comparison have different seeds, or two
-            hypotheses have the same name
+        ConfigError: A cell is not in the grid, sides of a comparison have different seeds, or two
+            hypotheses have the same name.
     """
 
     name: str
@@ -292,20 +308,46 @@ class Study:
         return sum(x.kind not in ("estimate", "exact") for x in tests)
 
     def run(self, trial: Trial) -> Values:
-        """Measure a trial."""
+        """Measure a trial.
+
+        Args:
+            trial: One of `trials`.
+
+        Returns:
+            The values by measure.
+
+        Raises:
+            ConfigError: The grid does not have its condition.
+        """
         run = next((x.run for x in self.grid if trial.condition in x.names), None)
         if run is None:
             raise ConfigError(f"study {self.name}: no condition {trial.condition!r} in its grid")
         return run(trial)
 
     def trials(self, budget: Budget, seeds: range) -> tuple[Trial, ...]:
-        """Every trial for these seeds."""
+        """Every trial for these seeds.
+
+        Args:
+            budget: "quick" or "full".
+            seeds: Those of the run.
+
+        Returns:
+            The trials.
+        """
         return tuple(x for grid in self.grid for x in grid.trials(self.name, budget, seeds))
 
     def seeds_of(self, comparison: Hypothesis, budget: Budget) -> int:
-        """The number of seeds of a comparison; raises `ConfigError` if its sides have not the same.
+        """The number of seeds of a comparison.
 
-        Nor may a side have several trials of a seed.
+        Args:
+            comparison: Of this study.
+            budget: "quick" or "full".
+
+        Returns:
+            The number.
+
+        Raises:
+            ConfigError: The sides have different seeds, or a side has several trials of one seed.
         """
         trials = self.trials(budget, range(self.seeds[budget]))
         table = Table(Outcome(trial=x, values={}) for x in trials)
@@ -323,15 +365,16 @@ class Study:
         return len(sides[0])
 
     def text(self, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
-        """The summaries, one line each."""
+        """The summaries, one line each.
+
+        Args:
+            outcomes: Of this study.
+
+        Returns:
+            The lines; none for a summary without values.
+        """
         table = Table(outcomes)
         return tuple(filter(None, (x.text(table, self.labels) for x in self.summaries)))
-
-    def figure(self, outcomes: Sequence[Outcome]) -> "Figure":
-        """All panels in one figure."""
-        from clearhead.studies._panels import draw_panels
-
-        return draw_panels(self, Table(outcomes))
 
 
 def _resolve(value: Any, budget: Budget) -> Any:

@@ -23,10 +23,10 @@ class Trial:
     """One measurement of one condition with one seed; its values follow from these alone.
 
     Args:
-        study: name of the study
-        condition: name of the condition
-        seed: seed of everything random in the trial
-        settings: sizes, rates, numbers of images and the like, as JSON
+        study: Name of the study.
+        condition: Name of the condition.
+        seed: Seed of everything random in the trial.
+        settings: Sizes, rates, numbers of images and the like, as JSON.
     """
 
     study: str
@@ -42,7 +42,11 @@ class Trial:
         return f"{self.condition}-{self.seed}-{digest}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Condition, seed and settings."""
+        """Condition, seed and settings.
+
+        Returns:
+            A dictionary for `json.dumps`.
+        """
         return {"condition": self.condition, "seed": self.seed, "settings": dict(self.settings)}
 
 
@@ -54,7 +58,18 @@ class Outcome:
     values: Values
 
     def measure(self, measure: Measure) -> Any:
-        """The value of a measure; raises `KeyError` or `IndexError` if there is none."""
+        """The value of a measure.
+
+        Args:
+            measure: The name of a value, or the path into a nested one.
+
+        Returns:
+            The value.
+
+        Raises:
+            KeyError: There is none of that name.
+            IndexError: The path leaves a list.
+        """
         return measured(self.values, measure)
 
 
@@ -75,10 +90,10 @@ class Cell:
     """A measure of one condition, one number per seed.
 
     Args:
-        condition: name of the condition
-        measure: key, path or function, see `Measure`
-        settings: settings that the trials must have, if the condition has several
-        best_of: a setting; taken is its value with the highest mean over seeds
+        condition: Name of the condition.
+        measure: Key, path or function, see `Measure`.
+        settings: Settings that the trials must have, if the condition has several.
+        best_of: A setting; taken is its value with the highest mean over seeds.
     """
 
     condition: str
@@ -93,7 +108,11 @@ class Cell:
 
 
 class Table:
-    """The outcomes of a study, one row per trial."""
+    """The outcomes of a study, one row per trial.
+
+    Args:
+        outcomes: The rows.
+    """
 
     def __init__(self, outcomes: Iterable[Outcome]) -> None:
         self.outcomes = tuple(outcomes)
@@ -102,7 +121,15 @@ class Table:
         return len(self.outcomes)
 
     def where(self, *conditions: str, **settings: Any) -> "Table":
-        """The rows of these conditions (all, if none is named) that have these settings."""
+        """The rows of these conditions that have these settings.
+
+        Args:
+            conditions: Names; by default all.
+            settings: Values by name.
+
+        Returns:
+            A table of these rows.
+        """
         return Table(
             row
             for row in self.outcomes
@@ -111,15 +138,36 @@ class Table:
         )
 
     def values(self, measure: Measure) -> list[Any]:
-        """A measure of every row."""
+        """A measure of every row.
+
+        Args:
+            measure: As in `Outcome.measure`.
+
+        Returns:
+            The values.
+        """
         return [row.measure(measure) for row in self.outcomes]
 
     def having(self, measure: Measure) -> "Table":
-        """The rows that have a measure."""
+        """The rows that have a measure.
+
+        Args:
+            measure: As in `Outcome.measure`.
+
+        Returns:
+            A table of these rows.
+        """
         return Table(row for row in self.outcomes if _has(row, measure))
 
     def groups(self, by: str = "condition") -> dict[Any, "Table"]:
-        """The rows by condition or by a setting: numbers ascending, others as they first occur."""
+        """The rows by condition or by a setting: numbers ascending, others as they first occur.
+
+        Args:
+            by: "condition", or the name of a setting.
+
+        Returns:
+            A table for each value.
+        """
         found: dict[Any, list[Outcome]] = {}
         for row in self.outcomes:
             key = row.trial.condition if by == "condition" else row.trial.settings.get(by)
@@ -128,19 +176,46 @@ class Table:
         return {key: Table(found[key]) for key in (sorted(found) if numbers else found)}
 
     def has(self, cell: Cell) -> bool:
-        """Whether a cell has outcomes, all of them with its measure."""
+        """Whether a cell has outcomes, all of them with its measure.
+
+        Args:
+            cell: Condition, settings and measure.
+
+        Returns:
+            Whether it does.
+        """
         rows = self.where(cell.condition, **cell.settings)
         return bool(rows) and len(rows.having(cell.measure)) == len(rows)
 
     def rows(self, cell: Cell) -> "Table":
-        """The rows of a cell, ordered by seed, possibly several per seed, at least one."""
+        """The rows of a cell, ordered by seed, possibly several per seed.
+
+        Args:
+            cell: Condition and settings.
+
+        Returns:
+            A table of these rows.
+
+        Raises:
+            InputError: There is none.
+        """
         found = self.where(cell.condition, **cell.settings)
         if not found:
             raise InputError(f"expected outcomes of {cell}, got none; run all trials")
         return Table(sorted(found.outcomes, key=lambda row: row.trial.seed))
 
     def series(self, cell: Cell) -> Series:
-        """One number per seed; raises `InputError` for no outcome, or two with the same seed."""
+        """One number per seed.
+
+        Args:
+            cell: Condition, settings and measure.
+
+        Returns:
+            The number by seed.
+
+        Raises:
+            InputError: There is no outcome, or there are two with the same seed.
+        """
         if cell.best_of:
             levels = self.rows(cell).groups(cell.best_of).values()
             single = replace(cell, best_of="")

@@ -119,7 +119,11 @@ class Verdict:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON types."""
+        """The fields as JSON types.
+
+        Returns:
+            A dictionary for `json.dumps`.
+        """
         return asdict(self)
 
 

@@ -4,14 +4,14 @@ import time
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, cast, overload
+from typing import Any, overload
 
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from clearhead.data import ImageDataset
-from clearhead.errors import DivergenceError
+from clearhead.errors import ConfigError, DivergenceError
 from clearhead.inference import Evaluation, check_dataset, predict_probabilities
 from clearhead.models import Model
 from clearhead.models.pretrained import ImageModel
@@ -48,13 +48,26 @@ class Callback:
     """Methods that `fit` calls while it trains; here they do nothing."""
 
     def on_start(self, state: TrainingState[Any]) -> None:
-        """Before the first step, after a checkpoint was loaded."""
+        """Before the first step, after a checkpoint was loaded.
+
+        Args:
+            state: Of the training.
+        """
 
     def on_message(self, text: str) -> None:
-        """A message for the user, one line."""
+        """Called with a message for the user, one line.
+
+        Args:
+            text: The message.
+        """
 
     def on_step(self, state: TrainingState[Any], loss: float) -> None:
-        """After each step, with the loss of its batch."""
+        """Called after each step.
+
+        Args:
+            state: Of the training, after the step.
+            loss: Of its batch.
+        """
 
     def on_epoch(self, state: TrainingState[Any], metrics: dict[str, float]) -> None:
         """After each epoch.
@@ -126,12 +139,16 @@ def fit(
         config = config_with_vocabulary(config)
         texts = data if isinstance(data, TextData) else generate_texts(config)
         batches = TextBatches(texts.to(world.device), config, world)
-    else:
-        dataset = cast(ImageDataset, data)
-        check_dataset(dataset, config.model)
-        dataset = with_generated_images(dataset, config)
+    elif isinstance(config, TrainConfig) and isinstance(data, ImageDataset):
+        check_dataset(data, config.model)
+        dataset = with_generated_images(data, config)
         teachers = Teachers.load(config, world)
         batches = ImageBatches(dataset.to(world.device), config, world, teachers)
+    else:
+        raise ConfigError(
+            "fit needs a TrainConfig and an ImageDataset, or a TextTrainConfig, got "
+            f"{config!r:.80} and {data!r:.80}; for a recipe by name use clearhead.train"
+        )
     initial = initial_model(config, model, callback.on_message)
     freeze(initial, config.freeze)
     initial = initial.to(world.device)

@@ -75,7 +75,11 @@ class Trained:
         return main_score(self.scores).accuracy if self.scores else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Settings and measurements as plain data for JSON."""
+        """Settings and measurements as plain data for JSON.
+
+        Returns:
+            A dictionary for `json.dumps`.
+        """
         return {
             "config": asdict(self.config),
             "out": str(self.out),

@@ -43,6 +43,9 @@ def initial_model(
         start: A model whose weights are copied instead of those of `config.start`.
         message: Called with a line if not all weights fit.
 
+    Returns:
+        The model, in training mode.
+
     Raises:
         ConfigError: If no weights fit, or the start model is a text model with other settings.
     """

@@ -88,13 +88,21 @@ class TrainingState(Generic[ModelT]):
         return averages, current
 
     def update_average(self, decay: float) -> None:
-        """Move the average towards the weights; after the first step it is equal to them."""
+        """Move the average towards the weights; after the first step it is equal to them.
+
+        Args:
+            decay: The share of the average that stays, from 0 to 1.
+        """
         if self.average is not None:
             update = get_ema_multi_avg_fn(decay if self.step else 0.0)
             update(*self._averaged, None)
 
     def checkpoint(self) -> Checkpoint:
-        """The state as named tensors and plain numbers."""
+        """The state as named tensors and plain numbers.
+
+        Returns:
+            A checkpoint to save, or to `restore` from.
+        """
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         if self.average is not None:
             tensors |= {f"average.{k}": tensor for k, tensor in self.average.state_dict().items()}
@@ -102,7 +110,14 @@ class TrainingState(Generic[ModelT]):
         return Checkpoint(tensors, {"step": self.step, "sums": asdict(self.sums)})
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Continue from a checkpoint; raises `CheckpointError` if it is of another model."""
+        """Continue from a checkpoint.
+
+        Args:
+            checkpoint: From `checkpoint`.
+
+        Raises:
+            CheckpointError: It is of another model.
+        """
         for module, prefix in ((self.model, "model."), (self.average, "average.")):
             if module is None:
                 continue

@@ -1,6 +1,7 @@
 // The page's data: one block of JSON, and weights in half precision (IEEE 754 binary16) and base64.
 
 import type { Tensors } from "../engine/encoder";
+import { weightArray } from "../engine/product";
 import type { Stroke } from "../preprocess/strokes";
 
 export interface TensorName {
@@ -46,17 +47,12 @@ function sizeOf(shape: number[]): number {
 /** All tensors by name, from the text of an element of the page. */
 export function readTensors(base64: string, names: TensorName[]): Tensors {
   const bytes = bytesOf(base64);
-  const tensors: Tensors = new Map();
+  const count = countWeights(names);
+  if (2 * count !== bytes.length) throw new Error(`weights: expected ${2 * count} bytes, got ${bytes.length}`);
+  const all = weightArray(count);
+  for (let i = 0; i < count; i++) all[i] = HALVES[bytes[2 * i] + 256 * bytes[2 * i + 1]];
   let place = 0;
-  for (const { name, shape } of names) {
-    const values = new Float64Array(sizeOf(shape));
-    for (let i = 0; i < values.length; i++, place += 2) {
-      values[i] = HALVES[bytes[place] + 256 * bytes[place + 1]];
-    }
-    tensors.set(name, values);
-  }
-  if (place !== bytes.length) throw new Error(`weights: expected ${place} bytes, got ${bytes.length}`);
-  return tensors;
+  return new Map(names.map(({ name, shape }) => [name, all.subarray(place, (place += sizeOf(shape)))]));
 }
 
 /** The value of each of the 65,536 half-precision numbers. */

@@ -34,11 +34,11 @@ export function signedColour(value: number, domain: number): Colour {
   return onRamp(SIGNED, (value / domain + 1) / 2);
 }
 
-/** The next larger of 1, 2, 5, 10, 20, …, as the end of a scale. */
+/** The next larger of 1, 2, 3, 5, 10, 20, …, as the end of a scale. */
 export function roundDomain(largest: number): number {
   if (!(largest > 0) || !Number.isFinite(largest)) return 1;
   const unit = 10 ** Math.floor(Math.log10(largest));
-  return [1, 2, 5, 10].map((step) => step * unit).find((domain) => domain >= largest * (1 - 1e-9)) ?? 10 * unit;
+  return [1, 2, 3, 5, 10].map((step) => step * unit).find((domain) => domain >= largest * (1 - 1e-9)) ?? 10 * unit;
 }
 
 /** The largest absolute value; 0 without finite values. */

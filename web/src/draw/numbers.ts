@@ -41,7 +41,7 @@ export function decimal(value: number, digits = 2): string {
 
 /** A multiple: 6.6×. */
 export function multiple(times: number): string {
-  return `${times.toFixed(times < 0.095 ? 2 : times < 9.95 ? 1 : 0)}×`;
+  return `${times === 0 ? 0 : times.toFixed(times < 0.095 ? 2 : times < 9.95 ? 1 : 0)}×`;
 }
 
 /** With a power of ten: 4.0 × 10⁻¹¹. */

@@ -25,7 +25,7 @@ export function zeros(length: number): Float64Array {
 
 /** x Wᵀ + b for every row of x. */
 export function linear(x: Float64Array, rows: number, { weight, bias }: Linear, outputs: number): Float64Array {
-  const result = products(x, rows, weight, outputs, true);
+  const result = products(x, rows, weight, outputs);
   if (bias !== null) {
     for (let start = 0; start < result.length; start += outputs) {
       for (let i = 0; i < outputs; i++) result[start + i] += bias[i];
@@ -34,11 +34,11 @@ export function linear(x: Float64Array, rows: number, { weight, bias }: Linear, 
   return result;
 }
 
-/** x Yᵀ, for every row of x and of y. The values of a `constant` y must not change. */
-export function products(x: Float64Array, rows: number, y: Float64Array, outputs: number, constant = false): Float64Array {
+/** x Yᵀ, for every row of x and of y. */
+export function products(x: Float64Array, rows: number, y: Float64Array, outputs: number): Float64Array {
   const inputs = x.length / rows;
   const result = zeros(rows * outputs);
-  if (product(x, rows, y, outputs, result, constant)) return result;
+  if (product(x, rows, y, outputs, result)) return result;
   for (let place = 0; place < result.length; place++) {
     const [from, to] = [Math.floor(place / outputs) * inputs, (place % outputs) * inputs];
     let sum = 0;

@@ -68,59 +68,51 @@ function assembled(): Uint8Array<ArrayBuffer> {
   return Uint8Array.from([
     ...[0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
     ...section(1, [0x60, ...sized(new Array(6).fill(I32)), 0]), // type: six integers, no result
+    ...section(2, [...text("of"), ...text("memory"), 2, 0, 0]), // import: a memory of any size
     ...section(3, [0]), // function
-    ...section(5, [0, 1]), // memory: one page at first
-    ...section(7, [...text("memory"), 2, 0], [...text("product"), 0, 0]), // exports
+    ...section(7, [...text("product"), 0, 0]), // export
     ...section(10, sized([2, a - row, I32, locals.length - a, V128, ...body, END])), // code
   ]);
 }
 
-interface Exports {
-  memory: WebAssembly.Memory;
+interface Space {
+  numbers: Float64Array; // the memory: room for factors that are elsewhere and for the result, then weights
   product(x: number, weight: number, result: number, rows: number, outputs: number, width: number): void;
 }
 
-let wasm: Exports | null | undefined; // null in a browser without WebAssembly, or without its SIMD
-let numbers = new Float64Array(0); // the memory
-let kept = 0; // numbers of constant weights at its beginning
-const places = new WeakMap<Float64Array, number>(); // of constant weights in the memory
-
-function instantiated(): Exports | null {
-  try {
-    return new WebAssembly.Instance(new WebAssembly.Module(assembled())).exports as unknown as Exports;
-  } catch {
-    return null;
-  }
-}
-
-/** Grows the memory to at least `length` numbers. */
-function reserve({ memory }: Exports, length: number): void {
-  const missing = 8 * length - memory.buffer.byteLength;
-  if (missing > 0) memory.grow(Math.ceil(missing / 65536));
-  if (numbers.buffer !== memory.buffer) numbers = new Float64Array(memory.buffer);
-}
+const ROOM = 1 << 18; // numbers; a layer of 197 tokens of 192 numbers needs 190,000
+const spaces = new WeakMap<ArrayBufferLike, Space>();
+let compiled: WebAssembly.Module | undefined;
+let spare: Float64Array | undefined;
 
 /**
- * x Wᵀ into `result`. False, with nothing done, without WebAssembly SIMD, for a single output, and for rows of odd length.
- * `constant` weights are copied once.
+ * An array of zeros for weights, in a memory of WebAssembly, where `product` reads them without a copy. The
+ * memory never grows. Any array in a browser without WebAssembly, or its SIMD, or enough memory for it.
  */
-export function product(x: Float64Array, rows: number, weight: Float64Array, outputs: number, result: Float64Array, constant: boolean): boolean {
+export function weightArray(length: number): Float64Array {
+  try {
+    const memory = new WebAssembly.Memory({ initial: Math.ceil((ROOM + length) / 8192) });
+    compiled ??= new WebAssembly.Module(assembled());
+    const { exports } = new WebAssembly.Instance(compiled, { of: { memory } });
+    const numbers = new Float64Array(memory.buffer);
+    spaces.set(memory.buffer, { numbers, product: exports.product as Space["product"] });
+    return numbers.subarray(ROOM, ROOM + length);
+  } catch {
+    return new Float64Array(length);
+  }
+}
+
+/** x Wᵀ into `result`. False, with nothing done, without WebAssembly, for a single output, for rows of odd length, and for too many numbers. */
+export function product(x: Float64Array, rows: number, weight: Float64Array, outputs: number, result: Float64Array): boolean {
   const inputs = x.length / rows;
   if (outputs < 2 || inputs % 2 === 1) return false;
-  if (wasm === undefined) wasm = instantiated();
-  if (wasm === null) return false;
-  const known = places.get(weight);
-  const place = known ?? kept;
-  const from = known === undefined ? kept + weight.length : kept; // x and the result are written there
-  const to = from + x.length;
-  reserve(wasm, to + (rows + 3) * Math.max(inputs, outputs));
-  if (known === undefined) numbers.set(weight, place);
-  if (known === undefined && constant) {
-    places.set(weight, place);
-    kept = from;
-  }
-  numbers.set(x, from);
-  wasm.product(8 * from, 8 * place, 8 * to, rows, outputs, 8 * inputs);
-  result.set(numbers.subarray(to, to + result.length));
+  const own = spaces.get(weight.buffer);
+  const space = own ?? spaces.get((spare ??= weightArray(0)).buffer);
+  const to = x.length + (own ? 0 : weight.length);
+  if (!space || to + (rows + 3) * Math.max(inputs, outputs) > ROOM) return false;
+  space.numbers.set(x);
+  if (!own) space.numbers.set(weight, x.length);
+  space.product(0, own ? weight.byteOffset : 8 * x.length, 8 * to, rows, outputs, 8 * inputs);
+  result.set(space.numbers.subarray(to, to + result.length));
   return true;
 }

@@ -126,7 +126,7 @@ function Influences({ data, ink, chosen, choose }: PartProps) {
     const found = layout && influence[id].values;
     if (!found) return { ...kind, id, values: null };
     const values = id === "masking" ? found.map((fall) => -fall) : found; // as a change, so that a fall is negative
-    const domain = factor && roundDomain(largestSize(values) * factor) / factor;
+    const domain = factor && roundDomain(Math.max(1, largestSize(values) * factor)) / factor; // never finer than one unit
     return { ...kind, id, factor, domain, values: factor ? [...above, ...values] : values };
   });
   const known = measures.filter(({ values }) => values) as Measure[];

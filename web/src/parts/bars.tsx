@@ -5,9 +5,11 @@ import type { ComponentChildren } from "preact";
 import { VectorCanvas } from "../draw/canvas";
 import { css, signedColour } from "../draw/colours";
 import { decimal } from "../draw/numbers";
+import { argmax } from "../engine/arithmetic";
 
 const WIDTH = 40; // of a column
-const TOKEN_WIDTH = 36;
+const [MIN_TOKEN, MAX_TOKEN, ALL_TOKENS] = [36, 90, 480]; // widths of a bar, and of all where they are few
+const LETTER = 7.5;
 const MAX_ZOOM = 1.45; // of bars with few tokens
 const MAX_WIDTH = 800; // of a vector, in pixels
 const MAX_SCALE = 1.1; // of one with few columns
@@ -87,34 +89,38 @@ interface TokenProps {
 export function TokenBars({ names, values, domain, signed = false, ghost, now, mark, height = 120, pick, hover, ...props }: TokenProps) {
   const share = (value: number): string => (value >= 0.03 ? decimal(value * 100, 0) : "");
   const text = props.text ?? (signed ? (value: number) => decimal(value, 1) : share);
-  const wide = names.length * TOKEN_WIDTH;
+  const width = Math.max(MIN_TOKEN, Math.min(MAX_TOKEN, ALL_TOKENS / names.length));
+  const letters = Math.floor(width / LETTER);
+  const wide = names.length * width;
   const zero = signed ? height / 2 : height;
   const bar = (value: number): { y: number; height: number } => {
     const size = Number.isFinite(value) ? Math.min(1, Math.abs(value) / domain) * zero : 0;
     return { y: value > 0 ? zero - size : zero, height: Math.max(size, 0.5) };
   };
   const line = mark && zero - (mark.value / domain) * zero;
+  const isLeftHigh = argmax(values) < names.length / 2; // where the mark's text would be
   return (
     <svg class="token-bars" style={{ maxWidth: `${wide * MAX_ZOOM}px` }} viewBox={`0 -14 ${wide} ${height + 42}`} role="img" aria-label={props.label} onPointerLeave={() => hover?.(null)}>
       <line class="axis" x1={0} x2={wide} y1={zero} y2={zero} />
       {names.map((name, i) => {
-        const { y, height: size } = bar(values[i]);
-        const inner = { x: i * TOKEN_WIDTH + 5, width: TOKEN_WIDTH - 10 };
-        const middle = (i + 0.5) * TOKEN_WIDTH;
+        const shape = bar(values[i]);
+        const outer = bar(ghost && Math.abs(ghost[i]) > Math.abs(values[i]) ? ghost[i] : values[i]);
+        const inner = { x: i * width + 5, width: width - 10 };
+        const middle = (i + 0.5) * width;
         return (
           <g key={i} class={i === now ? "now" : ""} onClick={() => pick?.(i)} onPointerEnter={() => hover?.(i)}>
-            <rect class="target" x={i * TOKEN_WIDTH} width={TOKEN_WIDTH} y={-14} height={height + 42} />
+            <rect class="target" x={i * width} width={width} y={-14} height={height + 42} />
             {ghost && <rect class="ghost" {...inner} {...bar(ghost[i])} />}
-            <rect class="bar" {...inner} y={y} height={size} style={{ fill: signed ? strong(values[i]) : "var(--accent)" }} />
-            <text class="value" x={middle} y={signed && values[i] < 0 ? y + size + 11 : y - 3}>{text(values[i])}</text>
-            <text class="token" x={middle} y={height + 24}>{name}</text>
+            <rect class="bar" {...inner} {...shape} style={{ fill: signed ? strong(values[i]) : "var(--accent)" }} />
+            <text class="value" x={middle} y={signed && values[i] < 0 ? outer.y + outer.height + 11 : outer.y - 3}>{text(values[i])}</text>
+            <text class="token" x={middle} y={height + 24}>{name.length > letters ? `${name.slice(0, letters - 1)}…` : name}</text>
           </g>
         );
       })}
       {mark && (
         <g class="mark">
           <line x1={0} x2={wide} y1={line} y2={line} />
-          <text x={0} y={line! - 4}>{mark.text}</text>
+          <text x={isLeftHigh ? wide : 0} y={line! - 4} text-anchor={isLeftHigh ? "end" : "start"}>{mark.text}</text>
         </g>
       )}
     </svg>

@@ -20,6 +20,7 @@ interface Props {
   key_?: number | null; // the key token that is marked
   weights?: ArrayLike<number> | null; // of the query's row
   lines?: Arc[]; // instead of arcs from the query
+  flows?: number; // a change of this sends a pulse through all lines
   values?: (token: number) => string; // written into the patches
   tint?: (token: number) => Colour; // of a patch below the ink, or of a frame around a patch of a photo
   nameAt?: (token: number) => string; // for assistive technology
@@ -63,7 +64,7 @@ export function DigitMap(props: Props) {
         )}
         {address && <img src={address} alt="" />}
         <svg class="arcs" viewBox={`0 0 ${columns} ${rows}`} aria-hidden="true">
-          <Arcs shown={shown} start={query !== null && weights ? middle(query, config) : null} marked={props.key_} isBright={isPicture} from={dense || props.lines ? Infinity : 1.6 * even} />
+          <Arcs shown={shown} start={query !== null && weights ? middle(query, config) : null} marked={props.key_} isBright={isPicture} flows={props.flows} from={dense || props.lines ? Infinity : 1.6 * even} />
         </svg>
       </div>
       <div
@@ -93,18 +94,20 @@ interface ArcsProps {
   from: number; // weights from here on are written
   marked?: number | null; // a key token
   isBright?: boolean; // whether the background may be bright
+  flows?: number;
 }
 
 /** Lines to key patches, as wide and bright as their weights; units are patches. */
-export function Arcs({ shown, start, from, marked, isBright }: ArcsProps) {
+export function Arcs({ shown, start, from, marked, isBright, flows }: ArcsProps) {
   return (
     <>
       {shown.map(({ token, path, width, weight, end }) => {
         const colour = css(shareColour(Math.max(weight, isBright ? 0.6 : 0.16)));
         return (
-          <g key={`${token} ${path}`} class={token === marked ? "marked" : ""} style={{ opacity: 0.35 + 0.65 * Math.sqrt(weight) }} fill="none" stroke-linecap="round">
+          <g key={`${flows} ${token} ${path}`} class={token === marked ? "marked" : ""} style={{ opacity: 0.35 + 0.65 * Math.sqrt(weight) }} fill="none" stroke-linecap="round">
             {path && isBright && <path d={path} pathLength={1} stroke="#000000" stroke-opacity={0.55} stroke-width={width + 0.04} />}
             {path && <path class="arc" d={path} pathLength={1} stroke={colour} stroke-width={width} />}
+            {path && flows && <path class="pulse" d={path} pathLength={1} />}
             <circle cx={end[0]} cy={end[1]} r={Math.max(0.05, width * 0.72)} fill={colour} />
           </g>
         );

@@ -69,11 +69,11 @@ interface PairProps {
   uniform?: ComponentChildren;
 }
 
-/** "L3 H2 patch 11 attends to patch 15 with 89 %, 14× the uniform weight." */
+/** "L3 H2: patch 11 attends to patch 15 with 89 %, 14× the uniform weight." */
 export function Pair({ head, query, key_, weight, even, verb = "attends to", uniform = "uniform weight" }: PairProps) {
   return (
     <>
-      <b>{head}</b> {query} {verb} {query === key_ ? "itself" : key_} with <b>{percent(weight)}</b>, {multiple(weight / even)} the {uniform}.
+      <b>{head}:</b> {query} {verb} {query === key_ ? "itself" : key_} with <b>{percent(weight)}</b>, {multiple(weight / even)} the {uniform}.
     </>
   );
 }

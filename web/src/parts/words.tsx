@@ -93,8 +93,13 @@ export function TextAttention({ words, queries, heads, note, headIndex, queryInd
         </div>
       </div>
       <p class="revealed" id="sentence" aria-live="polite">
-        <b>{head}</b> “{words[query]}” attends most to “{words[best]}”: <b>{percent(weights[best])}</b>, {multiple(weights[best] / evens[row])} the
-        uniform weight. {children}
+        <b>{head}:</b> “{words[query]}”{" "}
+        {isMasked(row, shown) ? (
+          <>may not attend to “{words[shown]}”.</>
+        ) : (
+          <>attends {shown === best && "most "}to “{words[shown]}” with <b>{percent(weights[shown])}</b>, {multiple(weights[shown] / evens[row])} the uniform weight.</>
+        )}{" "}
+        {children}
       </p>
       <div class="row text-maps">
         <div class="wide-matrix" style={{ "--count": words.length }}>
@@ -118,7 +123,6 @@ export function TextAttention({ words, queries, heads, note, headIndex, queryInd
           />
         </div>
         <div class="aside">
-          <p class="readout">{nameAt(row, shown)}</p>
           <ScaleChoice modes={modes} mode={scale} choose={(mode) => choose({ scale: mode })} />
           <WeightScale mode={scale} even={evens[row]} largest={largest} />
           <TableButton

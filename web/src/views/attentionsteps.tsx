@@ -88,11 +88,11 @@ export function QkvStep() {
           <Formula>{"*v = *W_V LN ( *x ) + *b_V"}</Formula>
         </>
       }
-      readout={<><b>{name}</b>, {token}</>}
+      readout={<><b>{name}:</b> {token} is shown. Choose another one.</>}
       note={
         <>
-          In the formula: <Term name="W">W<sub>Q</sub>, W<sub>K</sub> and W<sub>V</sub></Term> are three matrices of {embedDim} × {headDim} learnt numbers, different in each
-          head; <Term name="LN" />; <Term name="bias">b</Term>. {headDim} numbers each. Lengths: ‖q‖ = {decimal(norm(vectors[0]))}, ‖k‖ = {decimal(norm(vectors[1]))}, ‖v‖ = {decimal(norm(vectors[2]))}
+          In the formula: the matrices <Term name="W">W</Term> of {headDim} × {embedDim} and the vectors <Term name="bias">b</Term> are learnt, different in each head; <Term name="LN" /> normalises.
+          Lengths: {vectors.map((vector, i) => `‖${"qkv"[i]}‖ = ${decimal(norm(vector))}`).join(", ")}
         </>
       }
       table={{
@@ -132,6 +132,7 @@ export function QkvStep() {
 export function ScoresStep() {
   const { config, stages, query, key, name, pairOf, ...now } = currentHead();
   const id = `score ${query} ${name}`;
+  const guess = store.guesses.value[id] ?? -1;
   const isAsking = isOpen(id);
   const isHidden = isAsking && store.hover.value.key === undefined; // the chosen key is the right guess
   const pair = isHidden ? pairOf(now.pair.query, now.pair.query) : now.pair;
@@ -150,7 +151,7 @@ export function ScoresStep() {
         id,
         text: `Which key matches the query of ${tokenName(query, config)} best in ${name}? Point at patches to compare their keys with it.`,
         correct: best,
-        explain: `The best match is ${tokenName(best, config)}, with a score of ${decimal(scores[best])}.`,
+        explain: `The best match is ${tokenName(best, config)}, with a score of ${decimal(scores[best])}.${guess >= 0 && guess !== best ? ` That of ${tokenName(guess, config)} is ${decimal(scores[guess])}.` : ""}`,
         hides: true,
       }}
     >
@@ -171,14 +172,17 @@ export function ScoresStep() {
               ]}
             />
           </div>
-          <TokenBars
-            {...keysOf(pair.key)}
-            label={`Scores of ${pair.queryName} with every key`}
-            values={pair.scores}
-            domain={roundDomain(largestSize(stages.scores))}
-            signed
-            height={64}
-          />
+          <div class="vector-bars">
+            <span class="name" aria-hidden="true">{`s${q}`}</span>
+            <TokenBars
+              {...keysOf(pair.key)}
+              label={`Scores of ${pair.queryName} with every key`}
+              values={pair.scores}
+              domain={roundDomain(largestSize(pair.scores))}
+              signed
+              height={70}
+            />
+          </div>
         </>
       )}
     </Frame>
@@ -188,7 +192,7 @@ export function ScoresStep() {
 const SHRINKING = 10; // steps of the presentation
 
 export function ScaleStep() {
-  const { config, stages, pair, query, temperature, name, names } = currentHead();
+  const { config, layer, pair, query, temperature, name, names } = currentHead();
   const player = usePlayer(SHRINKING, [query, name, temperature], 90);
   const isOff = isUnscaled(store.state.value, config);
   const [q, k] = pair.short;
@@ -218,7 +222,7 @@ export function ScaleStep() {
           {!root && !isOff && ` × ${decimal(trainedScale(config), 3)}`}
           {temperature !== 1 && !isOff && ` ÷ ${decimal(temperature)}`}
           {` = ${decimal(pair.scaled)}`}
-          {isOff && <mtext>, not divided: the switch is off</mtext>}
+          {isOff && <mtext>, not divided{layer > 0 && "; the layers before have changed too"}</mtext>}
         </Formula>
       }
       player={{ player, label: "Shrink the scores", text: `× ${decimal(shrunk)}` }}
@@ -255,7 +259,7 @@ export function ScaleStep() {
             label={`Scores before and after scaling, query ${pair.queryName}`}
             values={shown}
             ghost={pair.scores}
-            domain={roundDomain(largestSize(stages.scores))}
+            domain={roundDomain(largestSize(pair.scores))}
             signed
             height={190}
           />

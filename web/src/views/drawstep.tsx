@@ -65,7 +65,7 @@ function ModelInput() {
     .flatMap((query) =>
       arcs(query, row(mean, query, tokens), config, 1.6 / tokens)
         .filter(({ path }) => path)
-        .slice(-2)
+        .slice(-1)
         .map((arc) => ({ ...arc, query })),
     )
     .sort((a, b) => a.weight - b.weight)
@@ -77,6 +77,7 @@ function ModelInput() {
       {at > 0 ? (
         <DigitRail
           lines={lines}
+          flows={at}
           readout={
             <>
               <b>Layer {at} of {depth}:</b>{" "}
@@ -90,7 +91,7 @@ function ModelInput() {
       {run && <Player player={player} label="Watch the patches exchange information" text={at ? `Layer ${at} of ${depth}` : `Watch all ${depth} layers`} />}
       <p class="small">
         {at > 0 ? (
-          `Two strongest lines of each patch, on average over the ${numHeads} heads of the layer. Beside it: what the model would predict if it ended there.`
+          `The strongest line of each patch, on average over the ${numHeads} heads of the layer. Information flows along it, to the patch that attends. Beside it: what the model would predict if it ended there.`
         ) : (
           <>
             {patches} patches of {patchShape.join(" × ")} pixels. In {depth} <Term name="layer">layers</Term> of {numHeads} <Term name="head">heads</Term> each, they take

@@ -106,10 +106,11 @@ interface RailProps {
   question?: QuestionProps; // before the result is shown; one without options is answered on the digit
   readout?: ComponentChildren; // instead of arcs and what they show
   lines?: Arc[]; // with a readout: other lines
+  flows?: number;
 }
 
 /** The digit with arcs from the query patch, and a readout that follows pointer and keyboard. */
-export function DigitRail({ question, readout, lines }: RailProps) {
+export function DigitRail({ question, readout, lines, flows }: RailProps) {
   const { config, result, state, hover } = store;
   const { query: chosen, attendedBy } = state.value;
   const pair = railPair();
@@ -118,6 +119,7 @@ export function DigitRail({ question, readout, lines }: RailProps) {
   const isHidden = question !== undefined && isOpen(question.id);
   const isAsking = isHidden && !question.options;
   const isShown = head && !isRemoved();
+  const marked = readout && !lines ? chosen : null; // without arcs
   return (
     <>
       <DigitMap
@@ -127,10 +129,11 @@ export function DigitRail({ question, readout, lines }: RailProps) {
         ink={result.value.ink}
         blank={result.value.blank}
         chosen={chosen}
-        query={head && start}
+        query={head ? start : marked}
         key_={isShown && (!isHidden || hover.value.key !== undefined) ? end : null}
         weights={isShown && !isHidden ? (attendedBy ? column : row)(head.weights, start, config.tokens) : null}
         lines={lines}
+        flows={flows}
         nameAt={(token) => patchLabel(token, isAsking)}
         choose={(token) => {
           if (isAsking) store.guess(question.id, token);
@@ -198,14 +201,15 @@ function Readout({ hidden }: { hidden: boolean }) {
   const { query, key } = railPair();
   const head = chosenHead();
   if (!head) return <p class="readout">Lines appear with a picture.</p>;
-  const name = headName(state.value.layer, state.value.head);
+  const { step, layer, head: number } = state.value;
+  const name = step === "draw" ? `Layer ${layer + 1}, head ${number + 1}` : headName(layer, number);
   const names = { head: <Term name="head">{name}</Term>, query: tokenName(query, config), key_: tokenName(key, config) };
   return (
     <p class="readout">
       {isRemoved() ? (
         <><b>{names.head}</b> is removed: its output is not used.</>
       ) : hidden ? (
-        <><b>{names.head}</b> the query is <b>{names.query}</b>.</>
+        <><b>{names.head}:</b> the query is <b>{names.query}</b>.</>
       ) : (
         <Pair {...names} verb={<Term name="attends to" />} uniform={<Term name="uniform weight" />} weight={head.weights[query * config.tokens + key]} even={1 / config.tokens} />
       )}

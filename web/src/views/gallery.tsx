@@ -28,8 +28,9 @@ export function Gallery() {
   return (
     <>
       <div class="step-head">
-        <h2 tabIndex={-1}>{config.readsDigits ? "Gallery: six cases, three things to keep" : "Three things to keep"}</h2>
+        <h2 tabIndex={-1}>{cases.length > 1 ? "Gallery: six cases, three things to keep" : "One case, three things to keep"}</h2>
         <WayOn />
+        {!open && <p class="lead">Choose a case: each brings its picture, and sets up the model.</p>}
       </div>
       <div class={`step-body gallery ${open ? "" : "unchosen"}`}>
         <div class="cards" role="group" aria-label="Cases" ref={cards}>
@@ -48,7 +49,7 @@ export function Gallery() {
           ))}
         </div>
         <div class="content">
-          <p class="lead">{open ? open.text : "Choose a case: each brings its picture, and sets up the model."}</p>
+          {open && <p class="lead">{open.text}</p>}
           {open && (open.maps && result.value.run ? <Maps /> : <Shown />)}
           <ol class="takeaways">
             <li><b>Attention mixes.</b> Every token becomes a weighted sum of values, weighted by how well its query matches the keys.</li>

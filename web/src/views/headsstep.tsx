@@ -90,7 +90,7 @@ export function HeadsStep() {
             correct={now.after && argmax(now.after) !== best ? 1 : 0}
             explain={
               now.after
-                ? `P(${config.classNames[best]}) goes from ${percent(run.probabilities[best])} to ${percent(now.after[best])}. Most heads can be removed one at a time; others do similar work.`
+                ? `${argmax(now.after) === best ? "It stays" : "It changes from"} ${config.classNames[best]}, whose log-odds change by ${signed(now.change!)}. Most heads can be removed one at a time; others do similar work.`
                 : "This is being computed."
             }
           />

@@ -17,7 +17,7 @@ import { gridEvents } from "../parts/grid";
 import { CanvasMatrix } from "../parts/matrix";
 import { toggled } from "../state/state";
 import { current, store } from "../state/store";
-import { Change, Effect, Frame, Try } from "./frame";
+import { Change, Effect, Frame, sentence, Try } from "./frame";
 import { Drawing } from "./pad";
 
 export function PixelsStep() {
@@ -66,25 +66,28 @@ export function PixelsStep() {
       }
     >
       <div class="pixels">
-        <div class="pixel-holder" style={size}>
-          <CanvasMatrix
-            label={`Model input: ${high} by ${wide} pixels. Arrow keys move between them`}
-            rows={new Array(high).fill("")}
-            columns={new Array(wide).fill("")}
-            colourAt={(line, column) => inkColour(ink, line * wide + column, config)}
-            nameAt={nameAt}
-            chosen={chosen}
-            shown={shown}
-            drawn={ink}
-            choose={(...place) => choose(place)}
-            hover={setHover}
-          />
-          {readsDigits && (
-            <svg viewBox={`0 0 ${wide} ${high}`} class="over" aria-hidden="true">
-              <path class="centre" d={`M${x - 1} ${y}h2M${x} ${y - 1}v2`} />
-            </svg>
-          )}
-        </div>
+        <section>
+          <h3>Model input</h3>
+          <div class="pixel-holder" style={size}>
+            <CanvasMatrix
+              label={`Model input: ${high} by ${wide} pixels. Arrow keys move between them`}
+              rows={new Array(high).fill("")}
+              columns={new Array(wide).fill("")}
+              colourAt={(line, column) => inkColour(ink, line * wide + column, config)}
+              nameAt={nameAt}
+              chosen={chosen}
+              shown={shown}
+              drawn={ink}
+              choose={(...place) => choose(place)}
+              hover={setHover}
+            />
+            {readsDigits && (
+              <svg viewBox={`0 0 ${wide} ${high}`} class="over" aria-hidden="true">
+                <path class="centre" d={`M${x - 1} ${y}h2M${x} ${y - 1}v2`} />
+              </svg>
+            )}
+          </div>
+        </section>
         <div class="aside">
           <p class="readout">
             <b>{nameAt(...shown)}</b>{readsDigits ? " (0 is paper, 1 is full ink)" : inChannels === 3 && " (red, green, blue)"}. Point at a pixel, or use the arrow keys in the picture.
@@ -135,7 +138,7 @@ export function PatchesStep() {
       title={`${patches} pieces instead of one picture`}
       text="The picture is cut into patches that do not overlap. From here on this list is the input: a token has no information about other patches until attention mixes them."
       formula={<Formula>{`${config.imageShape.join(" × ")} = ${patches} \u00a0patches × ${patchShape.join(" × ")} \u00a0pixels`}</Formula>}
-      readout={`${tokenName(query, config)}${blank[chosen] ? " is blank." : " is chosen."}`}
+      readout={`${sentence(tokenName(query, config))} is ${blank[chosen] ? "blank" : "chosen"}.`}
       player={{ player, label: "Cut the picture", text: `${player.at} of ${patches}` }}
       question={
         config.readsDigits && {
@@ -212,7 +215,7 @@ export function TokensStep() {
           {`*x_${number} = *W *p_${number} + *b ${hasPositions && positions ? `+ *e_${number}` : ""} ,\u2003 ${length} → ${embedDim} \u00a0numbers`}
         </Formula>
       }
-      readout={`${tokenName(query, config)} is shown. Choose another one.`}
+      readout={`${sentence(tokenName(query, config))} is shown. Choose another one.`}
       domain={domain}
       note={<>Length of the token: ‖x‖ = {decimal(norm(token))}</>}
       table={{

@@ -141,7 +141,7 @@ export function JoinStep() {
           {`*x ← *x + *W_O [ ${contexts.slice(0, 4).map((_, i) => `*z^${i + 1}`).join(" ; ")} ${numHeads > 4 ? "…" : ""} ] ,\u2003 *x ← *x + MLP ( LN ( *x ) )`}
         </Formula>
       }
-      readout={<><b>L{layer + 1}</b>, {tokenName(query, config)}</>}
+      readout={<><b>L{layer + 1}:</b> {tokenName(query, config)} is shown.</>}
       player={{ player, label: "Add the parts", text: `${player.at} of 4` }}
       domain={domain}
       table={{
@@ -189,7 +189,7 @@ export function PredictionStep() {
   const { config, run, prediction, lens } = current();
   const { classNames, depth } = config;
   const { best } = prediction;
-  const bars = { names: classNames.map((one) => (one.length > 5 ? `${one.slice(0, 4)}…` : one)), now: best, height: 130 };
+  const bars = { names: classNames, now: best, height: 130 };
   const bests = lens.map(argmax);
   const first = bests.findLastIndex((one) => one !== bests[depth]) + 1; // from there on the final prediction
   const name = named(classNames[best]);

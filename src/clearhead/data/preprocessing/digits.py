@@ -1,7 +1,7 @@
 """The digits in an image, each as MNIST has it: light ink on 28 × 28 black pixels."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
@@ -70,7 +70,7 @@ class Digit:
             that touch; 0 is the left end, and the largest number the right end.
     """
 
-    pixels: UInt8[ndarray, "28 28"]
+    pixels: UInt8[ndarray, "28 28"] = field(repr=False)
     box: Box = (0, 0, 0, 0)
     warnings: tuple[str, ...] = ()
     parts: tuple["Digit", ...] = ()

@@ -44,7 +44,11 @@ Picture = Tensor
 
 
 def weight_norm() -> Normalize:
-    """From a weight to its place on the scale: √w, fixed from 0 to 1."""
+    """From a weight to its place on the scale: √w, fixed from 0 to 1.
+
+    Returns:
+        The norm for `imshow`.
+    """
     return PowerNorm(0.5, vmin=0.0, vmax=1.0, clip=True)
 
 
@@ -54,13 +58,28 @@ def multiples_norm() -> Normalize:
 
 
 def signed_norm(limit: float) -> Normalize:
-    """From -limit to limit, zero in the middle: the same colour for the same size."""
+    """From -limit to limit, zero in the middle: the same colour for the same size.
+
+    Args:
+        limit: The number at the end of the scale.
+
+    Returns:
+        The norm for `imshow`.
+    """
     limit = abs(limit) or 1.0
     return Normalize(-limit, limit, clip=True)
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of that size in inches, without pyplot and its global state."""
+    """An empty figure, without pyplot and its global state.
+
+    Args:
+        width: In inches.
+        height: In inches.
+
+    Returns:
+        The figure.
+    """
     figure = Figure(figsize=(width, height), dpi=120, layout="compressed")
     FigureCanvasAgg(figure)
     return figure
@@ -84,7 +103,15 @@ def save_figure(figure: Figure, path: str | Path) -> None:
 
 
 def figure_bytes(figure: Figure, kind: str) -> bytes:
-    """The content of a file of that kind ("png" or "svg")."""
+    """The content of a file of that kind.
+
+    Args:
+        figure: The figure.
+        kind: "png" or "svg".
+
+    Returns:
+        The bytes, the same in every run.
+    """
     content = BytesIO()
     with mpl.rc_context({"svg.hashsalt": "clearhead", "svg.fonttype": "none"}):
         figure.savefig(content, format=kind, metadata={"Date": None} if kind == "svg" else None)
@@ -101,8 +128,13 @@ def draw_weights(
 ) -> None:
     """Draw a map or a matrix on the fixed scale of weights.
 
-    With `uniform_weight`, as multiples of that on the signed scale. A grey `picture` is drawn
-    above, and background patches are hatched; `query_cell` (row, column, from 0) gets a frame.
+    Args:
+        axes: Where to draw.
+        weights: From 0 to 1, one for each patch, or for each query and key.
+        picture: The image before normalisation. A grey one is drawn above, and background
+            patches are hatched.
+        query_cell: Row and column, from 0, that get a frame.
+        uniform_weight: If given, weights are drawn as multiples of it, on the signed scale.
     """
     rows, columns = weights.shape
     if uniform_weight is None:
@@ -129,14 +161,26 @@ def draw_signed(
     *,
     picture: Picture | None = None,
 ) -> None:
-    """Draw a map or matrix of signed numbers, from -limit to limit, with the outline of strokes."""
+    """Draw a map or matrix of signed numbers, from -limit to limit.
+
+    Args:
+        axes: Where to draw.
+        numbers: One for each patch, or for each query and key.
+        limit: The number at the end of the scale.
+        picture: The image before normalisation, whose strokes are outlined.
+    """
     _draw_image(axes, numbers, SIGNED_COLOURS, signed_norm(limit))
     if picture is not None:
         _draw_outline(axes, unit_pixels(picture)[0], *numbers.shape)
 
 
 def draw_picture(axes: Axes, picture: Picture) -> None:
-    """Draw the model input, pixel by pixel."""
+    """Draw the model input, pixel by pixel.
+
+    Args:
+        axes: Where to draw.
+        picture: The image before normalisation.
+    """
     pixels = unit_pixels(picture)
     image = pixels[0] if len(pixels) < 3 else pixels[:3].transpose(1, 2, 0)
     axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
@@ -172,7 +216,17 @@ def write_weights(
 def weight_bar(
     figure: Figure, axes: Sequence[Axes], uniform_weight: float | None, *, horizontal: bool = False
 ) -> Colorbar:
-    """The scale of weights, always from 0 to 100 %, with the uniform weight marked."""
+    """The scale of weights, always from 0 to 100 %, with the uniform weight marked.
+
+    Args:
+        figure: The figure.
+        axes: Those that the scale is for.
+        uniform_weight: Marked on the scale; None if rows differ.
+        horizontal: Whether the scale is below, not at the side.
+
+    Returns:
+        The colour bar.
+    """
     scale = ScalarMappable(norm=weight_norm(), cmap=WEIGHT_COLOURS)
     ticks = {tick: f"{100 * tick:.0f} %" for tick in WEIGHT_TICKS}
     label = "share of attention, square-root scale"
@@ -195,7 +249,16 @@ def weight_bar(
 
 
 def multiples_bar(figure: Figure, axes: Sequence[Axes], uniform_weight: float | None) -> Colorbar:
-    """The scale of multiples of the uniform weight, 1/16 to 16; beyond, the colour of the end."""
+    """The scale of multiples of the uniform weight, 1/16 to 16; beyond, the colour of the end.
+
+    Args:
+        figure: The figure.
+        axes: Those that the scale is for.
+        uniform_weight: Written into the label; None if rows differ.
+
+    Returns:
+        The colour bar.
+    """
     scale = ScalarMappable(norm=multiples_norm(), cmap=SIGNED_COLOURS)
     ticks = {x: f"1/{1 / x:.0f}" if x < 1 else f"{x:.0f} ×" for x in MULTIPLE_TICKS}
     share = "" if uniform_weight is None else f" of {100 * uniform_weight:.3g} %"
@@ -228,7 +291,11 @@ def _bar(
 
 
 def bare(axes: Axes) -> None:
-    """No ticks, and square cells."""
+    """No ticks, and square cells.
+
+    Args:
+        axes: Changed.
+    """
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_aspect("equal")

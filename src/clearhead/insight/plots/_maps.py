@@ -36,11 +36,14 @@ def matrices_figure(matrices: Sequence[WeightMatrix]) -> Figure:
     Args:
         matrices: One for each layer, from `weight_matrix`.
 
+    Returns:
+        The figure.
+
     Raises:
-        InputError: If layers have different numbers of heads.
+        InputError: If there is no layer, or layers have different numbers of heads.
     """
-    layers = [(x.layer, len(x.weights)) for x in matrices]
-    figure, panels = _thumbnails(layers, 1.0 / matrices[0].weights.shape[-1])
+    layers = [(x.layer, len(x.weights), x.weights.shape[-1]) for x in matrices]
+    figure, panels = _thumbnails(layers)
     for axes, weights in zip(panels, (w for x in matrices for w in x.weights), strict=True):
         draw_weights(axes, weights)
     figure.suptitle("Every head of every layer: rows are queries, columns are keys", fontsize=10)
@@ -56,11 +59,14 @@ def maps_figure(maps: Sequence[QueryMap], *, picture: Picture | None = None) -> 
         maps: One for each layer, from `query_map`.
         picture: The image before normalisation; a grey one is drawn above the maps.
 
+    Returns:
+        The figure.
+
     Raises:
-        InputError: If layers have different numbers of heads.
+        InputError: If there is no layer, or layers have different numbers of heads.
     """
-    layers = [(x.layer, len(x.patches)) for x in maps]
-    figure, panels = _thumbnails(layers, 1.0 / maps[0].grid.num_tokens)
+    layers = [(x.layer, len(x.patches), x.grid.num_tokens) for x in maps]
+    figure, panels = _thumbnails(layers)
     heads = ((x, head) for x in maps for head in range(len(x.patches)))
     for axes, (query_map, head) in zip(panels, heads, strict=True):
         _draw_head(axes, query_map, head, picture, fontsize=5.5)
@@ -75,6 +81,9 @@ def query_figure(query_map: QueryMap, *, picture: Picture | None = None) -> Figu
     Args:
         query_map: The map, from `query_map`.
         picture: The image before normalisation; a grey one is drawn above the maps.
+
+    Returns:
+        The figure.
     """
     heads, grid = query_map.patches, query_map.grid
     figure, panels, heads_axes = _row(len(heads), picture, 2.6, 3.4)
@@ -107,8 +116,11 @@ def tokens_figure(
         grid: The tokens.
         picture: The image before normalisation; a grey one is drawn above the maps.
 
+    Returns:
+        The figure.
+
     Raises:
-        InputError: If a map has negative numbers or other tokens.
+        InputError: If there is no map, or one has negative numbers or other tokens.
     """
     figure, panels, map_axes = _row(len(maps), picture, 2.9, 3.7)
     for axes, (title, numbers) in zip(map_axes, maps.items(), strict=True):
@@ -136,6 +148,18 @@ def words_figure(
 
     NaN, where the row's token cannot attend to the column's, is hatched and does not count in the
     uniform weight.
+
+    Args:
+        panels: A title and a matrix each.
+        rows: Names of the query tokens.
+        columns: Names of the key tokens.
+        title: Of the figure.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InputError: There is no panel, or one of another size.
     """
     if not panels or any(tuple(x.shape) != (len(rows), len(columns)) for _, x in panels):
         raise InputError(f"each panel must have {len(rows)} rows and {len(columns)} columns")
@@ -166,6 +190,8 @@ def _row(
     count: int, picture: Picture | None, side: float, height: float
 ) -> tuple[Figure, list[Axes], list[Axes]]:
     """A figure of one row, all its axes, and those behind the picture, if there is one."""
+    if not count:
+        raise InputError("expected at least one map, got none")
     pictures = 1 if picture is not None else 0
     figure = new_figure(side * (count + pictures) + 1.2, height)
     panels = list(figure.subplots(1, count + pictures, squeeze=False)[0])
@@ -175,14 +201,12 @@ def _row(
     return figure, panels, panels[pictures:]
 
 
-def _thumbnails(
-    layers: Sequence[tuple[str, int]], uniform_weight: float
-) -> tuple[Figure, list[Axes]]:
-    """A figure of one row for each layer, from its name and number of heads, and its axes.
+def _thumbnails(layers: Sequence[tuple[str, int, int]]) -> tuple[Figure, list[Axes]]:
+    """A figure of one row for each layer, and its axes; from names, numbers of heads and of keys.
 
     The scale is beside the rows, or below a single one, which leaves no height for its labels.
     """
-    counts = [heads for _, heads in layers]
+    counts = [heads for _, heads, _ in layers]
     if len(set(counts)) != 1:
         raise InputError(f"expected layers with equally many heads, got {counts}; choose layers")
     is_row = len(layers) == 1 < counts[0]
@@ -190,11 +214,11 @@ def _thumbnails(
     height = side * len(layers) + (1.7 if is_row else 0.8)
     figure = new_figure(max(side * counts[0] + 2.4, MIN_WIDTH), height)
     panels = figure.subplots(len(layers), counts[0], squeeze=False)
-    for row, (layer, _) in zip(panels, layers, strict=True):
+    for row, (layer, *_) in zip(panels, layers, strict=True):
         row[0].set_ylabel(layer, fontsize=7)
     for head, axes in enumerate(panels[0]):
         axes.set_title(f"head {head + 1}", fontsize=8)
-    weight_bar(figure, list(panels.flat), uniform_weight, horizontal=is_row)
+    weight_bar(figure, list(panels.flat), 1.0 / layers[0][2], horizontal=is_row)
     return figure, list(panels.flat)
 
 

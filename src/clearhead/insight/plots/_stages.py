@@ -49,6 +49,9 @@ def stages_figure(stages: HeadStages) -> Figure:
 
     Args:
         stages: From `head_stages`.
+
+    Returns:
+        The figure.
     """
     diagram = _Diagram()
     title = f"head {stages.head + 1} of {len(stages.all_weights)}, stage by stage; then all heads"

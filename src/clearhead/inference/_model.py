@@ -1,0 +1,114 @@
+"""What computes a forward pass: a model in evaluation mode, or an engine with a copy of it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from jaxtyping import Float
+from safetensors.torch import save as write_tensors
+from torch import Tensor, nn
+
+from clearhead._atomic import sha256
+from clearhead.inference._names import EngineName
+from clearhead.models.config import ImageModelConfig
+from clearhead.models.pretrained import ImageModel
+
+
+class Engine(Protocol):
+    """Computes logits; any callable with these arguments and this result can be used."""
+
+    def __call__(
+        self, images: Float[Tensor, "batch channels height width"], /
+    ) -> Float[Tensor, "batch classes"]:
+        """Logits of normalised images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineModel:
+    """An image classifier whose forward pass an engine computes.
+
+    `predict`, `evaluate` and the other functions of `inference` take it in place of the model. Its
+    attention cannot be captured; use `model` for that.
+
+    Attributes:
+        model: The model. The engine has a copy of its weights: later changes have no effect.
+        name: The engine's name.
+        run: The engine.
+        speedup: Images per second relative to torch, if "auto" has measured it.
+        unused: Engines that "auto" did not use, each with the reason.
+    """
+
+    model: ImageModel = field(repr=False)
+    name: EngineName
+    run: Engine = field(repr=False)
+    speedup: float | None = None
+    unused: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def config(self) -> ImageModelConfig:
+        """The model's configuration."""
+        return self.model.config
+
+    def choice(self) -> str:
+        """What "auto" has chosen and why, in one line.
+
+        Returns:
+            The line.
+        """
+        others = "; ".join(f"{name}: {reason}" for name, reason in self.unused.items())
+        return f"engine {self.name}, {self.speedup or 1:.2f} × torch ({others})"
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """The model's parameters, which have the device and number type of the images.
+
+        Returns:
+            An iterator over them.
+        """
+        return self.model.parameters()
+
+    def __call__(
+        self, images: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch classes"]:
+        """Logits of normalised images.
+
+        Raises:
+            InputError: Their shape is not the model's.
+        """
+        self.model.check_images(images)
+        return self.run(images)
+
+
+ModelLike = ImageModel | EngineModel
+
+
+@contextmanager
+def evaluation_mode(model: object) -> Iterator[None]:
+    """Put a module into evaluation mode, and restore each submodule's own mode afterwards.
+
+    Anything that is not a module is left alone.
+
+    Args:
+        model: The module.
+    """
+    # Setting the mode takes longer than some forward passes: only modules in training are touched.
+    modules = model.modules() if isinstance(model, nn.Module) else ()
+    training = [module for module in modules if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def weights_of(model: ImageModel) -> bytes:
+    """The state of a model as the content of a safetensors file."""
+    tensors = model.state_dict().items()
+    return write_tensors({name: tensor.contiguous() for name, tensor in tensors})
+
+
+def digest_of(model: ImageModel, weights: bytes) -> str:
+    """A SHA-256 that is the same for models that give the same results."""
+    return sha256(repr((type(model), model.config)).encode() + weights)
