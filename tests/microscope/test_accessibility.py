@@ -47,6 +47,25 @@ def test_axe_finds_a_button_without_a_name(microscope: Microscope) -> None:
     microscope.evaluate("() => document.body.lastChild.remove()")
 
 
+def test_what_an_answer_or_an_experiment_shows_is_spoken_and_the_focus_stays_near(
+    microscope: Microscope,
+) -> None:
+    focused = "() => document.activeElement.textContent"
+    microscope.show("scale", reveal=False)
+    microscope.page.locator(".options button").first.focus()
+    microscope.press("Enter")
+    assert microscope.message() == microscope.text(".revealed")
+    assert microscope.evaluate(focused) == "Predict again"
+    microscope.press("Enter")
+    assert microscope.evaluate(focused) == "the prediction stays"
+    microscope.page.locator(".try .toggle").focus()
+    microscope.press("Space")
+    assert microscope.message() == microscope.text(".effect") != ""
+    microscope.show("draw")
+    microscope.click("Example 4")
+    assert microscope.message() == microscope.text(".prediction-words")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_theme_follows_the_system_unless_it_is_chosen(
     scheme: str, microscope: Microscope
