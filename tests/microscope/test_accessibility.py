@@ -16,6 +16,7 @@ STATES: dict[str, dict[str, Any]] = {
     "unknown word": {"step": "text", "sentence": "The+zebra+slept."},
 }
 DARK = ("draw", "softmax", "changed", "question")
+LIKE_OTHERS = ("scale", "stretched", "join", "pixels")  # their parts are in other states too
 BACKGROUND = "() => getComputedStyle(document.documentElement).backgroundColor"
 LIGHT_PAPER, DARK_PAPER = "rgb(246, 245, 241)", "rgb(18, 22, 29)"
 
@@ -23,9 +24,10 @@ LIGHT_PAPER, DARK_PAPER = "rgb(246, 245, 241)", "rgb(18, 22, 29)"
 @pytest.mark.parametrize(
     ("name", "theme"),
     [
-        pytest.param(name, theme, marks=[pytest.mark.slow] * ((theme == "dark") != (name in DARK)))
+        pytest.param(name, theme, marks=[] if quick else pytest.mark.slow)
         for name in STATES
         for theme in ("light", "dark")
+        for quick in [(theme == "dark") == (name in DARK) and name not in LIKE_OTHERS]
     ],
 )
 def test_axe_finds_nothing(name: str, theme: str, microscope: Microscope) -> None:
@@ -43,6 +45,25 @@ def test_axe_finds_a_button_without_a_name(microscope: Microscope) -> None:
     microscope.evaluate("() => document.body.append(document.createElement('button'))")
     assert any(found.startswith("button-name") for found in violations(microscope.page))
     microscope.evaluate("() => document.body.lastChild.remove()")
+
+
+def test_what_an_answer_or_an_experiment_shows_is_spoken_and_the_focus_stays_near(
+    microscope: Microscope,
+) -> None:
+    focused = "() => document.activeElement.textContent"
+    microscope.show("scale", reveal=False)
+    microscope.page.locator(".options button").first.focus()
+    microscope.press("Enter")
+    assert microscope.message() == microscope.text(".revealed")
+    assert microscope.evaluate(focused) == "Predict again"
+    microscope.press("Enter")
+    assert microscope.evaluate(focused) == "the prediction stays"
+    microscope.page.locator(".try .toggle").focus()
+    microscope.press("Space")
+    assert microscope.message() == microscope.text(".effect") != ""
+    microscope.show("draw")
+    microscope.click("Example 4")
+    assert microscope.message() == microscope.text(".prediction-words")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -52,6 +52,7 @@ def test_a_seven_is_drawn_with_the_keyboard_alone(microscope: Microscope) -> Non
         microscope.press("ArrowDown", "ArrowDown", "ArrowDown", "ArrowLeft")
     microscope.press("Space")
     assert microscope.text(".prediction-label")[0] == "7"
+    assert microscope.message() == f"Pen up. {microscope.text('.prediction-words')}"
     microscope.press("Escape")
     assert microscope.evaluate("() => document.activeElement.textContent") == "Undo"
 

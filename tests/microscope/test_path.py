@@ -14,7 +14,9 @@ VISIBLE = """(selector) => {
 }"""
 
 
-@pytest.mark.parametrize("size", slow_after(1, [(1024, 768), (1440, 900), (1920, 1080)]))
+@pytest.mark.parametrize(
+    "size", slow_after(1, [(1024, 768), (1366, 768), (1440, 900), (1920, 1080)])
+)
 def test_every_step_and_case_fits_the_screen(size: tuple[int, int], microscope: Microscope) -> None:
     microscope.size(*size)
     states: list[dict[str, Any]] = [
@@ -156,7 +158,7 @@ def test_the_exchange_runs_through_all_layers_until_the_picture_changes(
     microscope.click("Play: Watch the patches exchange information")
     microscope.page.wait_for_function("() => clearhead.store.flow.value === 2")
     microscope.click("Example 4")
-    microscope.page.wait_for_timeout(800)
+    microscope.page.wait_for_timeout(1100)
     assert slider.input_value() == "0"
 
 

@@ -115,7 +115,7 @@ def test_a_picture_is_opened_and_its_digits_are_read(
     assert "2 digits: 21" in microscope.text(".several")
     assert microscope.text(".prediction-label") == "21"
     assert microscope.page.locator(".pad image").is_visible()
-    assert microscope.message() == "Picture opened."
+    assert microscope.message() == "Picture opened. 2 digits: 21."
     link = microscope.evaluate("() => clearhead.store.hash()")
     microscope.show()
     microscope.evaluate("(hash) => clearhead.store.restore(hash)", link)

@@ -140,7 +140,7 @@ function Masked({ data, head, token }: { data: Props["data"]; head: Head; token:
   return (
     <>
       {" "}
-      When no token may attend to {head.keyName(token)}, in any layer, the probability of {name} goes from {percent(before)} to {percent(before + change)}.
+      When no token may attend to {head.keyName(token)}, in any layer, the probability of {name} {percent(before) === percent(before + change) ? "stays" : `goes from ${percent(before)} to`} {percent(before + change)}.
     </>
   );
 }

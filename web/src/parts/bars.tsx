@@ -120,7 +120,7 @@ export function TokenBars({ names, values, domain, signed = false, ghost, now, m
       {mark && (
         <g class="mark">
           <line x1={0} x2={wide} y1={line} y2={line} />
-          <text x={isLeftHigh ? wide : 0} y={line! - 4} text-anchor={isLeftHigh ? "end" : "start"}>{mark.text}</text>
+          <text x={isLeftHigh ? wide : 0} y={line! - 4} style={{ textAnchor: isLeftHigh ? "end" : "start" }}>{mark.text}</text>
         </g>
       )}
     </svg>

@@ -39,7 +39,12 @@ function createStore(payload: Payload, model: Model, textModel: TextModel, hash:
   const result = computed(() => resultOf(state.value));
   const blank = new Uint8Array(config.inChannels * config.imageShape[0] * config.imageShape[1]);
   const example = { strokes: first.strokes, images: first.strokes.length + first.images.length ? first.images : [blank], digit: 0 };
-  const message = signal(""); // of the live region
+  const message = signal(""); // in the header
+  const spoken = signal(""); // in the live region
+  const say = (text: string, isShown = true): void => {
+    message.value = isShown ? text : "";
+    spoken.value = text;
+  };
   const hover = signal<{ query?: number; key?: number }>({}); // tokens under the pointer or the keyboard's focus
   const guesses = signal<Record<string, number>>({}); // answers to the questions of the path; -1 is skipped
   const drawn = signal<Stroke[] | null>(null); // the strokes while one is being drawn
@@ -55,7 +60,7 @@ function createStore(payload: Payload, model: Model, textModel: TextModel, hash:
   const set = (changes: Partial<State>): void => {
     batch(() => {
       hover.value = {};
-      if (changes.step || changes.strokes) message.value = ""; // of the last action
+      if (changes.step || changes.strokes) say(""); // what the last action said
       state.value = { ...state.value, ...changes };
     });
   };
@@ -94,6 +99,7 @@ function createStore(payload: Payload, model: Model, textModel: TextModel, hash:
       }),
     pinned: signal<{ name: string; run: Run } | null>(null), // a result that others are compared with
     message,
+    spoken,
     guesses,
     guess: (id: string, guess: number | undefined): void => {
       const { [id]: _, ...others } = guesses.value;
@@ -122,9 +128,7 @@ function createStore(payload: Payload, model: Model, textModel: TextModel, hash:
     },
     resultOf,
     hash: (): string => stateToHash(state.value, first, parts, cases),
-    say: (text: string): void => {
-      message.value = text;
-    },
+    say,
   };
 }
 

@@ -1,7 +1,7 @@
 // The page: header, the model in one strip, and the part of it that is open.
 
 import type { ComponentType } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 
 import { percent } from "../draw/numbers";
 import { argmax } from "../engine/arithmetic";
@@ -40,13 +40,12 @@ const VIEWS: Record<Step, ComponentType> = {
 const WITHOUT_PICTURE: Step[] = ["draw", "gallery", "text", "about"];
 
 export function App() {
-  const { calm, message, turned } = store;
+  const { calm, spoken, turned } = store;
   const { state: { step }, result } = calm.value;
   const View = VIEWS[step];
   const hasPicture = WITHOUT_PICTURE.includes(step) || result.run !== null;
   const main = useRef<HTMLElement>(null);
   const isFirst = useRef(true);
-  const [title, setTitle] = useState(""); // of the open step, for the live region
   useEffect(() => {
     const heading = main.current?.querySelector<HTMLElement>("h2");
     if (isFirst.current || !heading) {
@@ -55,7 +54,7 @@ export function App() {
     }
     const button = turned.by === 0 ? null : main.current?.querySelector<HTMLElement>(turned.by > 0 ? ".way .primary" : ".way .back");
     (button ?? heading).focus({ preventScroll: innerWidth >= 720 });
-    setTitle(button ? (heading.textContent ?? "") : "");
+    if (button) store.say(heading.textContent ?? "", false);
   }, [step]);
   useEffect(() => {
     const until = new AbortController();
@@ -72,9 +71,7 @@ export function App() {
       <main ref={main} id="open" class="stage" data-step={step}>
         <View key={`${step} ${hasPicture}`} />
       </main>
-      <div class="hidden" role="status" aria-live="polite">
-        {message.value || title}
-      </div>
+      <div class="hidden" role="status" aria-live="polite">{spoken.value}</div>
       <Meanings />
     </>
   );

@@ -16,7 +16,7 @@ import type { Box } from "../preprocess/pixels";
 import { CANVAS } from "../preprocess/strokes";
 import { openedInWorker } from "../preprocess/worker";
 import { earlyShares, store } from "../state/store";
-import { DigitRail, WayOn } from "./frame";
+import { DigitRail, sayPrediction, WayOn } from "./frame";
 import { Pad } from "./pad";
 
 export function DrawStep() {
@@ -44,7 +44,7 @@ export function DrawStep() {
   );
 }
 
-const PER_LAYER = 650; // milliseconds
+const PER_LAYER = 900; // milliseconds
 const MAX_LINES = 48; // of a layer
 
 /** The model input with the lines of the chosen patch or, played, the strongest lines of one layer after the other. */
@@ -74,24 +74,22 @@ function ModelInput() {
   return (
     <section class="model-input" aria-label="Model input">
       <h3>Model input</h3>
-      {at > 0 ? (
-        <DigitRail
-          lines={lines}
-          flows={at}
-          readout={
+      <DigitRail
+        lines={at > 0 ? lines : undefined}
+        flows={at}
+        readout={
+          at > 0 ? (
             <>
               <b>Layer {at} of {depth}:</b>{" "}
               {top ? `the largest weight, ${percent(top.weight)}, is that of ${tokenName(top.query, config)} on ${tokenName(top.token, config)}.` : "all weights are about equal."}
             </>
-          }
-        />
-      ) : (
-        <DigitRail />
-      )}
+          ) : undefined
+        }
+      />
       {run && <Player player={player} label="Watch the patches exchange information" text={at ? `Layer ${at} of ${depth}` : `Watch all ${depth} layers`} />}
       <p class="small">
         {at > 0 ? (
-          `The strongest line of each patch, on average over the ${numHeads} heads of the layer. Information flows along it, to the patch that attends. Beside it: what the model would predict if it ended there.`
+          `The strongest line of each patch, as a mean of ${numHeads} heads: along it, information flows to that patch. Beside it: the prediction if the model ended here.`
         ) : (
           <>
             {patches} patches of {patchShape.join(" × ")} pixels. In {depth} <Term name="layer">layers</Term> of {numHeads} <Term name="head">heads</Term> each, they take
@@ -130,7 +128,7 @@ function Examples() {
   return (
     <div class={`examples ${config.readsDigits ? "" : "pictures"}`} role="group" aria-label="Examples">
       {examples.map(({ label, image, isShown, open }, i) => (
-        <button type="button" key={i} aria-pressed={isShown} aria-label={image ? undefined : `Example ${label}`} onClick={open}>
+        <button type="button" key={i} aria-pressed={isShown} aria-label={image ? undefined : `Example ${label}`} onClick={() => { open(); sayPrediction(); }}>
           {image && <InkCanvas ink={Float64Array.from(image, (byte) => byte / 255)} config={config} />}
           {label}
         </button>
@@ -184,7 +182,7 @@ function usePictures(): { isOver: boolean; error: string; read: (file: Blob) => 
       const boxes = images.length > 1 ? onPad(await createImageBitmap(file), inputs.map(({ box }) => box)) : [];
       store.photo.value = { images, address, boxes };
       store.set({ images, doubts, digit: 0, strokes: [] });
-      store.say("Picture opened.");
+      sayPrediction("Picture opened. ");
     } catch {
       if (file !== newest.current) return;
       setError("This file is not a picture that the browser can open.");

@@ -1,13 +1,15 @@
 // The frame of a step: title, one or two sentences, the way on, the digit, and the step's content.
 
 import type { ComponentChildren, ComponentProps } from "preact";
+import { useEffect, useRef } from "preact/hooks";
 
 import { headName, tokenName, type Arc } from "../draw/geometry";
 import { percent } from "../draw/numbers";
 import { argmax, row } from "../engine/arithmetic";
-import type { Prediction } from "../engine/predict";
+import { labelOf, type Prediction } from "../engine/predict";
 import { Choice, Player, TableButton, type TableData } from "../parts/controls";
 import { DigitMap } from "../parts/digitmap";
+import { sentenceOf } from "../parts/prediction";
 import { Pair, SignedScale } from "../parts/scale";
 import { Term } from "../parts/term";
 import { STEP_NAMES, STEPS } from "../state/state";
@@ -231,12 +233,35 @@ interface QuestionProps {
   hides?: boolean; // the result of the step, until it is answered
 }
 
+/** An element whose text is spoken after each change of `on`, but not at first. */
+function useSpoken(on: unknown[]) {
+  const element = useRef<any>(null);
+  const isFirst = useRef(true);
+  useEffect(() => {
+    if (!isFirst.current) store.say(element.current?.textContent ?? "", false);
+    isFirst.current = false;
+  }, on);
+  return element;
+}
+
+/** Speaks the prediction, or that there is none. */
+export function sayPrediction(before = ""): void {
+  const { classNames, readsDigits } = store.config;
+  const { predictions, prediction } = store.result.value;
+  const several = predictions.length > 1 ? `${predictions.length} digits: ${labelOf(predictions, classNames, true)}.` : "";
+  store.say(before + (several || (prediction ? sentenceOf(prediction, classNames, readsDigits) : "No prediction.")), false);
+}
+
 /** Predict, then reveal: a question that is answered or skipped before the result is shown. */
 export function Question({ id, text, options, correct, explain }: QuestionProps) {
   const guess = store.guesses.value[id];
+  const holder = useSpoken([guess === undefined]);
+  useEffect(() => {
+    if (document.activeElement === document.body) holder.current?.querySelector("button")?.focus({ preventScroll: true }); // the chosen button is gone
+  }, [guess === undefined]);
   if (isOpen(id)) {
     return (
-      <div class="question">
+      <div class="question" ref={holder}>
         <p>
           <span class="tag">Predict</span> {text}
         </p>
@@ -252,7 +277,7 @@ export function Question({ id, text, options, correct, explain }: QuestionProps)
   }
   const isRight = guess === correct;
   return (
-    <p class={`revealed ${guess < 0 ? "" : isRight ? "right" : "wrong"}`}>
+    <p class={`revealed ${guess < 0 ? "" : isRight ? "right" : "wrong"}`} ref={holder}>
       {guess >= 0 && <b>{isRight ? "Yes. " : "Not quite. "}</b>}
       {explain}{" "}
       <button type="button" class="quiet" onClick={() => store.guess(id, undefined)}>Predict again</button>
@@ -273,8 +298,9 @@ export function Try({ children }: { children: ComponentChildren }) {
 export function Effect() {
   const { result, trained, changes } = store;
   const [now, before] = [result.value.prediction, trained.value.prediction];
+  const line = useSpoken([now, changes.value.join()]);
   if (!now || !before || changes.value.length === 0) return null;
-  return <p class="effect"><Change before={before} now={now} /></p>;
+  return <p class="effect" ref={line}><Change before={before} now={now} /></p>;
 }
 
 /** "The prediction changes from 7 to 4, 35 %, which is too uncertain to be recognised." */

@@ -7,6 +7,7 @@ import { labelOf } from "../engine/predict";
 import { around, type Box } from "../preprocess/pixels";
 import { boxOf, CANVAS, digitsOf, PEN, extended, onCanvas, type Point, type Stroke } from "../preprocess/strokes";
 import { store } from "../state/store";
+import { sayPrediction } from "./frame";
 
 const STEP = CANVAS / 28; // an arrow key moves the pen by one pixel of the model input
 const LOW = 20; // units; above a box that begins higher, there is no room for its label
@@ -69,6 +70,7 @@ export function Pad() {
     } else if (event.key === " ") {
       if (!pen.down) begin(pen.at);
       move({ at: pen.at, down: !pen.down });
+      if (pen.down) sayPrediction("Pen up. ");
     } else if (event.key === "Backspace") undo();
     else if (event.key === "Escape") {
       setCursor(null);
