@@ -13,7 +13,7 @@ import os
 import platform
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
@@ -520,7 +520,7 @@ def hf_model(name: str) -> Any:
     return getattr(hf, f"{name.removesuffix('Model')}Model")
 
 
-def hf_cases() -> Iterator[Case]:
+def hf_cases(names: Iterable[str] = HF) -> Iterator[Case]:
     """Each model with sdpa, where it supports it, and eager."""
 
     def build(name: str, implementation: str) -> nn.Module:
@@ -529,7 +529,8 @@ def hf_cases() -> Iterator[Case]:
         model: nn.Module = hf_model(name)(config)
         return model
 
-    for name, (kind, _) in HF.items():
+    for name in names:
+        kind, _ = HF[name]
         fused = getattr(hf_model(name), "_supports_sdpa", False)
         single = name in WITHOUT or name in EAGER_BACKBONE
         for implementation in ("sdpa", "eager") if fused and not single else ("eager",):

@@ -5,7 +5,9 @@ model, or that passes wrong shapes on purpose to see the error, carries the mark
 """
 
 import inspect
+import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from typing import Any, Self
 from weakref import WeakKeyDictionary
@@ -23,7 +25,22 @@ enabled = True
 
 
 def check(function: Callable[..., Any]) -> Callable[..., Any]:
-    return beartype(conf=CONF)(function)
+    checked: Callable[..., Any] = beartype(conf=CONF)(function)
+    if inspect.isclass(function):
+        return checked
+
+    @wraps(checked)
+    def unseen(*args: Any, **kwargs: Any) -> Any:  # jaxtyping's function, which does nothing else
+        with without_interception():
+            return checked(*args, **kwargs)
+
+    return unseen
+
+
+def without_interception() -> AbstractContextManager[Any]:
+    """Attributes of tensors are read directly: a recording would intercept each, and is slow."""
+    torch = sys.modules.get("torch")
+    return torch._C.DisableTorchFunction() if torch else nullcontext()
 
 
 def enable(on: bool) -> None:
@@ -51,7 +68,9 @@ def jaxtyped(*, typechecker: Any) -> Callable[[Any], Any]:
                 return function(*args, **kwargs)
             owner, others = (args[0], args[1:]) if args and is_module(args[0]) else (check, args)
             kinds = known.setdefault(owner, set())
-            kind = (*map(kind_of, others), *((name, kind_of(x)) for name, x in kwargs.items()))
+            with without_interception():
+                named = ((name, kind_of(x)) for name, x in kwargs.items())
+                kind = (*map(kind_of, others), *named)
             if kind in kinds:
                 return function(*args, **kwargs)
             result = checked(*args, **kwargs)

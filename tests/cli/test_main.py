@@ -275,7 +275,13 @@ def test_unexpected_exceptions_are_raised(code: str) -> None:
     [
         ("study list >&-", 0, "", ""),
         ("predict 2>&-", 2, "", ""),
-        ("predict - <&-", 1, "", "clearhead: -: this file is empty; give an image file\n"),
+        pytest.param(
+            "predict - <&-",
+            1,
+            "",
+            "clearhead: -: this file is empty; give an image file\n",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_streams_may_be_closed_from_the_start(line: str, code: int, out: str, err: str) -> None:

@@ -3,6 +3,7 @@
 import re
 from base64 import b64decode
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -410,30 +411,57 @@ def test_all_controls_are_reached_with_the_tab_key_and_the_theme_can_be_switched
         page.get_by_role("button", name="Theme").click()
 
 
-@pytest.mark.parametrize(
+@contextmanager
+def shown(page: "Page", scheme: Any, width: int) -> Iterator[None]:
+    """The page in this scheme and width, inside the block."""
+    usual = page.viewport_size
+    assert usual is not None
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 900})
+    try:
+        yield
+    finally:
+        page.emulate_media(color_scheme="null")
+        page.set_viewport_size(usual)
+
+
+in_both_schemes = pytest.mark.parametrize(
     ("scheme", "width"), [pytest.param("light", 1280, marks=pytest.mark.slow), ("dark", 320)]
 )
+
+
+@in_both_schemes
 def test_axe_finds_nothing_and_nothing_is_wider_than_the_screen(
-    open_page: Open, nine: Explanation, scheme: str, width: int
+    page: "Page", scheme: str, width: int
 ) -> None:
-    page = open_page(nine, viewport={"width": width, "height": 900}, color_scheme=scheme)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert violations(page) == []
+    with shown(page, scheme, width):
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert violations(page) == []
 
 
-@pytest.mark.parametrize(
-    ("scheme", "width"), [pytest.param("light", 1280, marks=pytest.mark.slow), ("dark", 320)]
-)
-def test_axe_finds_nothing_in_a_text(open_page: Open, scheme: str, width: int) -> None:
+@pytest.fixture(scope="module")
+def sentence() -> TextExplanation:
     explanation = explain("sentences-causal", "The cat sat.", heads="each")
-    page = open_page(explanation, viewport={"width": width, "height": 900}, color_scheme=scheme)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert violations(page) == []
+    assert isinstance(explanation, TextExplanation)
+    return explanation
 
 
-def test_a_text_shows_the_selected_query_layer_and_head(open_page: Open) -> None:
-    explanation = explain("sentences-causal", "The cat sat.", heads="each")
-    page = open_page(explanation)
+@pytest.fixture(scope="module")
+def text_page(open_page: Open, sentence: TextExplanation) -> "Page":
+    return open_page(sentence)
+
+
+@in_both_schemes
+def test_axe_finds_nothing_in_a_text(text_page: "Page", scheme: str, width: int) -> None:
+    with shown(text_page, scheme, width):
+        assert text_page.evaluate("document.documentElement.scrollWidth") <= width
+        assert violations(text_page) == []
+
+
+def test_a_text_shows_the_selected_query_layer_and_head(
+    text_page: "Page", sentence: TextExplanation
+) -> None:
+    page, explanation = text_page, sentence
     page.get_by_role("radio", name="L1").click()
     page.get_by_role("radio", name="H2").click()
     page.get_by_role("radio", name="cat").click()

@@ -28,9 +28,9 @@ from clearhead.models.config import CNNConfig, ViTConfig
 from tests.insight.reference import plain_probabilities
 
 
-def small() -> ImageModel:
+def small(depth: int = 2) -> ImageModel:
     torch.manual_seed(0)
-    return build(ViTConfig(depth=2, embed_dim=12, num_heads=2, patch_size=14))
+    return build(ViTConfig(depth=depth, embed_dim=12, num_heads=2, patch_size=14))
 
 
 def classifier(model: nn.Module, *shape: int) -> ImageClassifier:
@@ -121,23 +121,25 @@ def test_each_digit_of_a_picture_is_explained_as_predict_finds_it(
     assert sorted(tmp_path.iterdir()) == sorted(files)
 
 
-def test_the_measures_are_those_of_insight(nine: Explanation) -> None:
-    model = ch.load()
-    images = normalize(nine.pixels[None], model.config)
+def test_the_measures_are_those_of_insight(digits: list[Path]) -> None:
+    model = small()
+    explained = explain(model, digits[9])
+    images = normalize(explained.pixels[None], model.config)
+    label = int(explained.prediction.label or "")
     with torch.no_grad(), ch.capture() as recording:
         model(images)
     exact = insight.shapley(model, images)
     assert exact.is_exact
-    options: Any = {"method": "mask", "grid": nine.grid}
-    masked = insight.ablate(model, images, torch.tensor([9]), "patch", **options)
+    options: Any = {"method": "mask", "grid": explained.grid}
+    masked = insight.ablate(model, images, torch.tensor([label]), "patch", **options)
     expected = {
         "rollout": insight.rollout(recording)[0].mean(0),
-        "relevance": insight.class_relevance(model, images, 9).tokens[0],
+        "relevance": insight.class_relevance(model, images, label).tokens[0],
         "shapley": exact.values[0],
         "masking": torch.tensor([x.probability_drop for x in masked], dtype=torch.float64),
     }
-    assert list(nine.influences) == list(expected)
-    for name, influence in nine.influences.items():
+    assert list(explained.influences) == list(expected)
+    for name, influence in explained.influences.items():
         torch.testing.assert_close(influence.values, expected[name], atol=1e-5, rtol=0, msg=name)
 
 
@@ -162,17 +164,19 @@ def test_the_model_is_unchanged_afterwards(digits: list[Path]) -> None:
     assert all(torch.equal(x, before[name]) for name, x in model.state_dict().items())
 
 
-def test_chosen_layers_are_kept_and_all_are_verified(nine: Explanation, digits: list[Path]) -> None:
-    explanation = explain("digits", digits[9], layers=[0, "blocks.4.*", -1])
+def test_chosen_layers_are_kept_and_all_are_verified(digits: list[Path]) -> None:
+    model = small(depth=6)
+    whole = explain(model, digits[9])
+    explanation = explain(model, digits[9], layers=[0, "blocks.4.*", -1])
     kept = ["blocks.0.attn", "blocks.4.attn", "blocks.5.attn"]
     assert [layer.name for layer in explanation.layers] == kept
     omitted = ["blocks.1.attn", "blocks.2.attn", "blocks.3.attn"]
     assert explanation.to_dict()["omitted_layers"] == omitted
     assert len(explanation.proofs) == 6
-    assert torch.equal(explanation.layers[1].weights, nine.layers[4].weights)
+    assert torch.equal(explanation.layers[1].weights, whole.layers[4].weights)
     assert explanation.rollout.values is not None
-    assert nine.rollout.values is not None
-    assert torch.equal(explanation.rollout.values, nine.rollout.values)
+    assert whole.rollout.values is not None
+    assert torch.equal(explanation.rollout.values, whole.rollout.values)
 
 
 def test_an_empty_picture_has_no_prediction() -> None:

@@ -22,10 +22,10 @@ from tests.marks import slow_after
 
 pytestmark = pytest.mark.unchecked
 
-SMALL = ViTConfig(image_size=(6, 9), patch_size=3, embed_dim=8, depth=2, num_heads=2, num_classes=3)
+SMALL = ViTConfig(image_size=(6, 9), patch_size=3, embed_dim=8, depth=1, num_heads=2, num_classes=3)
 OTHERS = (
     ViTConfig(
-        image_size=(6, 9), patch_size=3, in_channels=2, mean=(0.1, 0.3), embed_dim=8, depth=1,
+        image_size=(6, 9), patch_size=3, in_channels=2, mean=(0.1, 0.3), embed_dim=8, depth=2,
         num_heads=2, pool="class", num_registers=1, patch_overlap=1, attention_scale="learned",
     ),
     ViTConfig(image_size=(66, 3), patch_size=(1, 3), embed_dim=4, depth=1, num_heads=1),

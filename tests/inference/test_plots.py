@@ -123,9 +123,10 @@ def test_a_perfect_model_has_an_empty_grid_of_mistakes() -> None:
 
 
 def test_another_data_set_and_a_plot_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
-    evaluation, dataset = random_case(DIGITS)
-    for other in (random_case(DIGITS, count=61)[1], random_case(DIGITS[::-1])[1]):
-        with pytest.raises(InputError, match="the evaluation is of 67 images of 10 classes"):
+    names = DIGITS[:2]
+    evaluation, dataset = random_case(names)
+    for other in (random_case(names, count=61)[1], random_case(names[::-1])[1]):
+        with pytest.raises(InputError, match="the evaluation is of 67 images of 2 classes"):
             save_evaluation_plot(evaluation, other, tmp_path / "digits.png")
     assert not list(tmp_path.iterdir())
     (tmp_path / "digits.png").mkdir()

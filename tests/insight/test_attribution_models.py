@@ -15,6 +15,7 @@ from clearhead.errors import InputError
 from clearhead.insight import METHODS, Baseline, Grid, attribute
 from clearhead.insight.attribution import RAW, RELEVANCE, ROLLOUT, VALUES
 from clearhead.insight.relevance import class_relevance
+from tests.marks import slow_after
 
 from .reference import oblong_images, oblong_model, timm_vit
 
@@ -64,17 +65,23 @@ def parallel() -> nn.Module:
     return model.double().eval()
 
 
+NOT_IN_SEQUENCE = [
+    (lambda: Passes(oblong_model()), r"attn#2 is not computed from the output of .*2\.attn,"),
+    (lambda: Passes(with_layers(1)), r"0\.attn#2 is not computed from the output of .*0\.attn"),
+    (lambda: Passes(oblong_model(), with_layers(2)), r"1\.blocks\.0\.attn is not computed"),
+    (parallel, r"attns\.1\.attn is not computed from the output of blocks\.0\.attns\.0\.attn"),
+    (lambda: Passes(oblong_model(), joined=True), "has a batch of 4 for 2 images"),
+]
+
+
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("method", "make", "message"),
     [
-        (lambda: Passes(oblong_model()), r"attn#2 is not computed from the output of .*2\.attn,"),
-        (lambda: Passes(with_layers(1)), r"0\.attn#2 is not computed from the output of .*0\.attn"),
-        (lambda: Passes(oblong_model(), with_layers(2)), r"1\.blocks\.0\.attn is not computed"),
-        (parallel, r"attns\.1\.attn is not computed from the output of blocks\.0\.attns\.0\.attn"),
-        (lambda: Passes(oblong_model(), joined=True), "has a batch of 4 for 2 images"),
+        pytest.param(method, *case, marks=[pytest.mark.slow] * (method != RELEVANCE and number > 0))
+        for method in OF_LAYERS
+        for number, case in enumerate(NOT_IN_SEQUENCE)
     ],
 )
-@pytest.mark.parametrize("method", OF_LAYERS)
 def test_layers_that_do_not_follow_one_another_are_refused(
     method: str, make: Callable[[], nn.Module], message: str
 ) -> None:
@@ -141,7 +148,7 @@ class Spoilt(nn.Module):
         return logits
 
 
-@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("value", slow_after(1, [torch.nan, torch.inf]))
 @pytest.mark.parametrize("method", [*METHODS[:-2], "class_relevance"])
 def test_logits_and_pixels_that_are_not_finite_are_refused(method: str, value: float) -> None:
     images = oblong_images(2)
@@ -225,7 +232,14 @@ class Held(TorchDispatchMode):
 @pytest.mark.unchecked
 @pytest.mark.parametrize(
     ("method", "bound"),
-    [(RAW, 1.1), (ROLLOUT, 1.1), (RELEVANCE, 1.1), ("max-flow", 1.1), ("legrad", 1.2)],
+    [
+        (RELEVANCE, 1.1),
+        ("legrad", 1.2),
+        *(
+            pytest.param(method, 1.1, marks=pytest.mark.slow)
+            for method in (RAW, ROLLOUT, "max-flow")
+        ),
+    ],
 )
 def test_maps_hold_little_more_than_a_forward_and_a_backward_pass(
     method: str, bound: float

@@ -1,23 +1,28 @@
 """The table of architectures. (The frozen tests record the architectures themselves.)"""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from benchmarks import architectures
-from benchmarks.architectures import Case, Row
-
-CASES = architectures.cases()
 PAGE = Path(__file__).parents[2] / "docs" / "architectures.md"
 
 
-def case(name: str) -> Case:
-    return next(case for case in CASES if case.name == name)
+@pytest.fixture(scope="module")
+def architectures() -> Any:
+    """The benchmark; it imports all of transformers that it measures."""
+    from benchmarks import architectures
+
+    return architectures
 
 
-def test_a_verified_architecture_has_its_figures() -> None:
-    row = architectures.measure(case("T5"))
+def measured(architectures: Any, name: str) -> Any:
+    return architectures.measure(next(architectures.hf_cases([name])))
+
+
+def test_a_verified_architecture_has_its_figures(architectures: Any) -> None:
+    row = measured(architectures, "T5")
     assert row.proved, row.why
     assert row.attentions == 6
     assert row.first == (3, 11, 11)
@@ -26,13 +31,13 @@ def test_a_verified_architecture_has_its_figures() -> None:
 
 
 @pytest.mark.parametrize("name", ["Longformer", "ConvNext"])
-def test_an_architecture_without_attention_has_a_reason(name: str) -> None:
-    row = architectures.measure(case(name))
+def test_an_architecture_without_attention_has_a_reason(architectures: Any, name: str) -> None:
+    row = measured(architectures, name)
     assert not row.proved
     assert row.why == architectures.WITHOUT[name]
 
 
-def test_matrices_keep_the_variance_of_their_input() -> None:
+def test_matrices_keep_the_variance_of_their_input(architectures: Any) -> None:
     layer = torch.nn.Linear(64, 400, bias=False)
     torch.nn.init.normal_(layer.weight, std=1e-3)
     architectures.spread(layer)
@@ -40,18 +45,24 @@ def test_matrices_keep_the_variance_of_their_input() -> None:
     assert layer(x).std().item() == pytest.approx(1.0, rel=0.05)
 
 
-def test_the_page_lists_exactly_the_architectures() -> None:
+@pytest.mark.slow
+def test_the_page_lists_exactly_the_architectures(architectures: Any) -> None:
     listed = [
         tuple(cell.strip() for cell in line.split("|")[1:4])
         for line in PAGE.read_text(encoding="utf-8").splitlines()
         if line.startswith("| ") and not line.startswith("| library")
     ]
-    assert listed == [(case.library, case.name, case.implementation) for case in CASES]
+    assert listed == [
+        (case.library, case.name, case.implementation) for case in architectures.cases()
+    ]
 
 
-def test_the_page_counts_verified_runs() -> None:
-    proved = Row(case=CASES[0], attentions=2, first=(3, 5, 7), error=1e-7, tolerance=2e-6)
-    failed = Row(case=CASES[1], why="no attention")
+def test_the_page_counts_verified_runs(architectures: Any) -> None:
+    first, *_, second = architectures.hf_cases(["T5", "ConvNext"])
+    proved = architectures.Row(
+        case=first, attentions=2, first=(3, 5, 7), error=1e-7, tolerance=2e-6
+    )
+    failed = architectures.Row(case=second, why="no attention")
     page = architectures.page([proved, failed])
     assert "In 1 of 2 runs" in page
     assert "| 2 | 3 × 5 × 7 | 1.0e-07 | 2.0e-06 | proved |" in page

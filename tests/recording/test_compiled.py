@@ -163,7 +163,7 @@ def assert_same(recording: Recording, expected: Recording) -> None:
             torch.testing.assert_close(getattr(one, name), getattr(other, name))
 
 
-@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+@pytest.mark.parametrize("backend", slow_after(1, ["aot_eager", "eager"]))
 @pytest.mark.parametrize("fullgraph", [False, True])
 @pytest.mark.parametrize("ran_before", slow_after(1, [True, False]))
 def test_a_compiled_model_is_recorded(backend: str, fullgraph: bool, ran_before: bool) -> None:
@@ -490,7 +490,7 @@ SEPARATE: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-@pytest.mark.parametrize("code", SEPARATE.values(), ids=SEPARATE)
+@pytest.mark.parametrize("code", slow_after(4, SEPARATE.values()), ids=SEPARATE)
 def test_other_attention_beside_a_fused_one_is_rejected(code: Callable[[Tensor], Tensor]) -> None:
     def run(x: Tensor) -> Tensor:
         return 2.0 * code(F.scaled_dot_product_attention(x, x, x))

@@ -20,6 +20,7 @@ from clearhead.studies.registration import fingerprint, plan_study, registered
 from clearhead.studies.table import Outcome, Table, Trial, Values, measured
 from clearhead.studies.verdict import MIN_SEEDS
 from tests.frozen.test_frozen import assert_same
+from tests.marks import slow_after
 
 TRIALS = Path(__file__).parents[2] / "docs" / "results" / "trials.json.gz"
 of_each_claim = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
@@ -60,10 +61,15 @@ def test_summaries_are_numbers_and_figures_have_labelled_axes(entry: Entry) -> N
     assert bool(lines) == bool(study.summaries)
     assert not any("nan" in line for line in lines)
     figure = draw_panels(study, Table(outcomes))
-    figure.draw_without_rendering()
     assert len(figure.axes) == len(study.panels)
     assert all(axes.get_xlabel() or axes.get_ylabel() for axes in figure.axes)
     assert all(axes.lines or axes.images for axes in figure.axes)
+
+
+@pytest.mark.parametrize("entry", slow_after(1, ENTRIES))
+def test_a_figure_can_be_drawn(entry: Entry) -> None:
+    table = Table(outcomes_of(entry.name))
+    draw_panels(load_study(entry.source), table).draw_without_rendering()
 
 
 MODELS = ("causal", "asked at it", "asked afterwards", "untrained", "untrained causal")

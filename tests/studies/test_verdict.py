@@ -14,6 +14,7 @@ from clearhead.studies.stats import holm, inside_p, outside_p
 from clearhead.studies.study import Grid, Part, Study
 from clearhead.studies.table import Cell, Outcome, Table, Trial
 from clearhead.studies.verdict import LEVEL, Finding, Verdict, judge_samples, judge_study
+from tests.marks import slow_after
 
 FIRST, SECOND = Cell("first", "score"), Cell("second", "score")
 SIDES: dict[str, Any] = {"unit": "1", "first": FIRST, "second": SECOND, "margin": 1.0}
@@ -289,7 +290,7 @@ def false_shares(rows: np.ndarray, low: Any, high: Any) -> tuple[float, float]:
     return float(supported.any(axis=-1).mean()), float(against.any(axis=-1).mean())
 
 
-@pytest.mark.parametrize("shape", ["normal", "uniform"])
+@pytest.mark.parametrize("shape", slow_after(1, ["normal", "uniform"]))
 def test_simulated_claims_at_their_margins_are_rarely_decided(shape: str) -> None:
     generator = np.random.default_rng(1)
     size, margins = (REPORTS, 3, 12), np.array([1.0, 0.5, 2.0])

@@ -22,7 +22,7 @@ FORMATS = ("html", "png", "svg", "json", "csv")
 
 @overload
 def explain(
-    model: ImageClassifier | ImageModel | Literal["digits"],
+    model: ImageClassifier | ImageModel | Literal["digits", "digits-rollout"],
     picture_or_text: ImageSource,
     *,
     layers: Layers = None,

@@ -16,7 +16,7 @@ Model = ImageModel | TextTransformer
 ModelT = TypeVar("ModelT", bound=Pretrained)
 
 MODELS: tuple[type[Model], ...] = (VisionTransformer, PatchMLP, ConvNet, TextTransformer)
-SHIPPED = ("digits",)
+SHIPPED = ("digits", "digits-rollout")
 SHIPPED_TEXT = ("sentences", "sentences-causal")
 
 
@@ -39,7 +39,9 @@ def build(config: ImageModelConfig | TextConfig) -> Model:
 
 
 @overload
-def load(source: Literal["digits"] = ..., **download: Any) -> VisionTransformer: ...
+def load(
+    source: Literal["digits", "digits-rollout"] = ..., **download: Any
+) -> VisionTransformer: ...
 @overload
 def load(source: Literal["sentences", "sentences-causal"], **download: Any) -> TextTransformer: ...
 @overload
@@ -52,9 +54,10 @@ def load(
     """Load a trained model, in evaluation mode.
 
     Args:
-        source: A model that ships with the package ("digits", "sentences", "sentences-causal"), a
-            folder, OWNER/NAME on the Hugging Face hub, or "timm:NAME" or "timm:FOLDER" for a plain
-            Vision Transformer of timm, which becomes a `VisionTransformer`.
+        source: A model that ships with the package ("digits", "digits-rollout", "sentences",
+            "sentences-causal"), a folder, OWNER/NAME on the Hugging Face hub, or "timm:NAME" or
+            "timm:FOLDER" for a plain Vision Transformer of timm, which becomes a
+            `VisionTransformer`.
         expected: The class, or base class, that the model must have, such as `ImageModel`.
         **download: Options of the hub (`revision`, `token`, `cache_dir`, `local_files_only`).
 

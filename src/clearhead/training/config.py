@@ -15,6 +15,7 @@ from clearhead._validate import (
     validate,
 )
 from clearhead.data import AugmentConfig
+from clearhead.errors import ConfigError
 from clearhead.models.config import CNNConfig, MLPConfig, TextConfig, ViTConfig
 
 Optimizer = Literal["adamw", "muon"]
@@ -92,6 +93,17 @@ class TrainConfig(BaseTrainConfig):
     """Saved models (teachers) whose probabilities replace the labels, without smoothing."""
     distill_temperature: Positive = 1.0
     """Temperature that divides the logits of the model and of the teacher."""
+    rollout_weight: Annotated[float, at_least(0)] = 0.0
+    """Weight of a loss that trains attention rollout of a Vision Transformer to agree with the
+    effects of its patches on the prediction, for a sixteenth of the images."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rollout_weight and not isinstance(self.model, ViTConfig):
+            raise ConfigError(
+                f"rollout_weight needs a Vision Transformer, got {type(self.model).__name__}; "
+                "leave it at 0"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

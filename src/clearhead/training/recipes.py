@@ -154,6 +154,28 @@ def digits_distil(start: str) -> TrainConfig:
     )
 
 
+def digits_rollout(start: str) -> TrainConfig:
+    """A digit classifier whose attention rollout agrees with the effects of the patches.
+
+    It starts from the shipped classifier, which is also its teacher.
+
+    Command: `clearhead train digits_rollout --start digits --out runs/digits_rollout`
+    Hardware: one of two cores of a machine with other work (AMD EPYC without bfloat16), no GPU.
+    Time: 35 minutes.
+    Accuracy: 99.51 %, one seed.
+    """
+    return replace(
+        digits_distil(start),
+        teachers=(start,),
+        epochs=20,
+        matrix_learning_rate=4e-3,
+        learning_rate=1.5e-3,
+        augment=AugmentConfig(rotate=9, scale=0.09, shear=8, shift=1.2, elastic=0.65, style=0.3),
+        non_digits=0.15,
+        rollout_weight=2.0,
+    )
+
+
 def sharp() -> TrainConfig:
     """A digit classifier with two convolutions before its patches: 304,474 parameters, 16 tokens.
 
@@ -214,6 +236,7 @@ RECIPES: Mapping[str, Callable[..., TrainConfig | TextTrainConfig]] = {
         digits,
         digits_finish,
         digits_distil,
+        digits_rollout,
         sharp,
         sentences_causal,
         sentences,

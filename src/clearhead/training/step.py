@@ -19,12 +19,15 @@ from clearhead.errors import DivergenceError
 from clearhead.models import Model
 from clearhead.models.pretrained import ImageModel, load_tensors
 from clearhead.models.vit import VisionTransformer
-from clearhead.training.batches import seed_of
+from clearhead.training.attribution import rollout_loss
+from clearhead.training.batches import generator_for, seed_of
 from clearhead.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizers
 from clearhead.training.config import BaseTrainConfig, TrainConfig
 from clearhead.training.distributed import World
 from clearhead.training.optim import set_learning_rate, warmup_cosine
 from clearhead.training.texts import NO_LABEL
+
+ROLLOUT_EVERY = 16  # one image of so many has a rollout loss
 
 ModelT = TypeVar("ModelT", bound=Model, default=ImageModel)
 
@@ -166,7 +169,7 @@ def train_step(
             label_smoothing=config.label_smoothing,
             ignore_index=NO_LABEL,
         )
-    loss.backward()
+    (loss + _rollout_term(state, inputs, config, world)).backward()
     norm = nn.utils.clip_grad_norm_(state.parameters, config.clip_norm)
     sums = _sums(loss.detach(), logits, labels, world)
     if not math.isfinite(sums.loss) or not torch.isfinite(norm):
@@ -184,6 +187,17 @@ def train_step(
     state.step += 1
     state.sums = state.sums + sums
     return sums.loss / sums.labels
+
+
+def _rollout_term(
+    state: TrainingState[Any], inputs: Any, config: BaseTrainConfig, world: World
+) -> Tensor | float:
+    weight = getattr(config, "rollout_weight", 0.0)
+    if not weight:
+        return 0.0
+    generator = generator_for("rollout", config.seed, state.step, world.rank)
+    term: Tensor = weight * rollout_loss(state.model, inputs[::ROLLOUT_EVERY], generator)
+    return term
 
 
 @contextmanager
