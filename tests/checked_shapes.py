@@ -30,7 +30,7 @@ def check(function: Callable[..., Any]) -> Callable[..., Any]:
         return checked
 
     @wraps(checked)
-    def unseen(*args: Any, **kwargs: Any) -> Any:  # jaxtyping's function, which does nothing else
+    def unseen(*args: Any, **kwargs: Any) -> Any:  # jaxtyping calls it only to check arguments
         with without_interception():
             return checked(*args, **kwargs)
 
@@ -38,7 +38,7 @@ def check(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def without_interception() -> AbstractContextManager[Any]:
-    """Attributes of tensors are read directly: a recording would intercept each, and is slow."""
+    """A context in which a recording does not intercept attributes of tensors, which is slow."""
     torch = sys.modules.get("torch")
     return torch._C.DisableTorchFunction() if torch else nullcontext()
 

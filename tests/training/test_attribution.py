@@ -37,7 +37,7 @@ def random_model(**changes: Any) -> VisionTransformer:
 
 
 def pictures(count: int = 4) -> Tensor:
-    """Pictures of 2 × 5 patches, of which three are black; the last picture has an odd number."""
+    """Pictures of 2 × 5 patches, of which three are black, and five in the last picture."""
     images = torch.rand(count, 1, 6, 10, dtype=torch.float64) + BLACK + 0.05
     images[:, :, :3, :2] = images[:, :, 3:, 4:8] = BLACK
     images[-1, :, :3, 4:8] = BLACK
