@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from clearhead.models.pretrained import ImageModel
 
 STDIN = "-"
-MODEL_HELP = '"digits", a folder with a saved model, or OWNER/NAME on the Hugging Face hub'
+MODEL_HELP = (
+    '"digits", "digits-rollout", a folder with a saved model, or OWNER/NAME on the Hugging Face hub'
+)
 CLASSIFIER_HELP = (
     f'{MODEL_HELP}; "timm:NAME" or "timm:FOLDER", "hf:FOLDER" or "hf:OWNER/NAME" for models of '
     "timm and transformers"
