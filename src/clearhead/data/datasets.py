@@ -83,6 +83,10 @@ def open_dataset(
 
     Returns:
         Train and test, and val where the source has it; of a named data set, those needed.
+
+    Raises:
+        DataError: As in `load_dataset`.
+        ConfigError: As in `load_dataset`.
     """
     splits: dict[Split, LabelledImages]
     match source:

@@ -78,7 +78,10 @@ def explain(
 
     Raises:
         ImageError: The picture cannot be decoded.
-        InputError: The text is empty or too long, or has no such word.
+        InputError: The text is empty or too long, or has no such word; or it is no text, or the
+            model is of another kind.
+        ConfigError: A library is not installed, or `layers`, `heads` or `word` is invalid or not
+            for this model.
         CaptureError: The model's attention cannot be recorded or verified, or `layers` fits none.
         CheckpointError: The model cannot be loaded.
     """

@@ -119,6 +119,7 @@ def export(
     Raises:
         ConfigError: A package is not installed, an option does not fit the format, or the result
             differs from torch's by more than 1e-5 in float32. Nothing is written.
+        InputError: The model is not one of Clearhead's image models.
         StorageError: A file cannot be written.
     """
     check_image_model(model, "export")

@@ -143,6 +143,9 @@ def prepare_each(
         num_workers: Processes that read and preprocess files, while pictures in memory are
             preprocessed in this process. By default, once this has taken a second, one for each
             core of the CPU.
+
+    Raises:
+        ConfigError: `num_workers` is out of range.
     """
     check("num_workers", num_workers, NUM_WORKERS_RULE)
     prepared = partial(_prepared, config=config, single=single)

@@ -49,6 +49,7 @@ def save_evaluation_plot(evaluation: Evaluation, dataset: ImageDataset, path: st
 
     Raises:
         InputError: `dataset` is not the one that was evaluated.
+        StorageError: The file cannot be written.
     """
     content = BytesIO()
     figure = plot_evaluation(evaluation, dataset)

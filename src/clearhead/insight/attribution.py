@@ -189,7 +189,7 @@ class _Task:
         return _Trace(records, gradients, readout_tokens(gradients[-1]))
 
     def calls_of(self, modules: Iterable[nn.Module]) -> Calls:
-        """The calls of modules in the forward pass of `trace`, which is made anew."""
+        """The calls of modules in a new forward pass, of which `trace` is then the result."""
         vars(self).pop("trace", None)
         with calls_observed(modules) as calls:
             _ = self.trace

@@ -100,6 +100,9 @@ class Pretrained(nn.Module, PyTorchModelHubMixin):
         Args:
             folder: The folder of the saved model.
             measured: What was measured, such as an accuracy with its interval.
+
+        Raises:
+            StorageError: The file cannot be written.
         """
         path = folder / CARD
         if not path.exists() or MARK in path.read_text(encoding="utf-8", errors="replace"):

@@ -14,7 +14,7 @@ STYLE = "width:64px;image-rendering:pixelated;border:1px solid #888;margin-right
 
 
 class Row(NamedTuple):
-    """Name and shape of a record, and its weights, unless these are only shapes or too large."""
+    """Name, shape and weights of a record; None for meta tensors and for too many tokens."""
 
     name: str
     shape: Size

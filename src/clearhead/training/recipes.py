@@ -252,6 +252,9 @@ def configured(
 
     Returns:
         The settings; and those of the model that are given if the others follow from the images.
+
+    Raises:
+        ConfigError: There is no such recipe or setting, or a required setting is missing.
     """
     changed = dict(settings)
     if isinstance(recipe, str):

@@ -48,6 +48,7 @@ def initial_model(
 
     Raises:
         ConfigError: If no weights fit, or the start model is a text model with other settings.
+        CheckpointError: If the model of `config.start` is missing or damaged.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)

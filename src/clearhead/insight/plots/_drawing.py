@@ -94,6 +94,7 @@ def save_figure(figure: Figure, path: str | Path) -> None:
 
     Raises:
         InputError: For another ending.
+        StorageError: The file cannot be written.
     """
     path = Path(path)
     kind = path.suffix.lower().lstrip(".")
