@@ -2,9 +2,9 @@
 
     python benchmarks/legibility.py digits digits-rollout [--split test] [--count 200]
 
-Spearman's correlation over the patches with ink, mean over the digits, with 95 % t
-intervals; the same less that of the ink itself, the mean brightness of each patch; and the share
-of queries whose most attended patch is the same one, by layer.
+The agreement is Spearman's correlation over the patches with ink, mean over the digits, with its
+95 % t interval. A second column has it less that of ink, the mean brightness of each patch. Below
+the table is, for each layer, the share of queries whose most attended patch is the same one.
 """
 
 import argparse
@@ -24,7 +24,7 @@ CHUNK = 20  # digits
 
 
 def correlations(model: ch.VisionTransformer, images: Tensor) -> dict[str, Tensor]:
-    """The correlation of each map with the exact values, one number for each digit."""
+    """The correlation of each map with the exact values, by name: one number for each digit."""
     grid, found = grid_of(model), []
     for some in images.split(CHUNK):
         exact = shapley(model, some)
@@ -40,7 +40,10 @@ def correlations(model: ch.VisionTransformer, images: Tensor) -> dict[str, Tenso
 
 @torch.no_grad()
 def agreement_of_queries(model: ch.VisionTransformer, images: Tensor) -> list[float]:
-    """Share of queries, mean over digits, whose most attended patch is the most frequent one."""
+    """Share of queries whose most attended patch is the most frequent one, for each layer.
+
+    Mean over digits, from the mean weights of the heads, for models without prefix tokens.
+    """
     with ch.capture() as recording:
         model(images)
     patches = grid_of(model).num_patches
@@ -50,7 +53,7 @@ def agreement_of_queries(model: ch.VisionTransformer, images: Tensor) -> list[fl
 
 
 def cell(values: Tensor, sign: str = "") -> str:
-    """Mean and interval."""
+    """Mean and 95 % interval as text."""
     low, high = mean_interval(values) or (float("nan"), float("nan"))
     return f"{float(values.mean()):{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from clearhead.data import ImageDataset
 
 
-# Pages that each window renders for its address bar; and what Playwright disables, as well.
+# Pages that each window renders for its address bar; then what Playwright disables, since Chromium
+# takes only one such list.
 NO_FEATURES = (
     *("WebUIOmniboxPopup", "WebUIOmniboxAimPopup", "WebUIOmniboxFullPopup"),
     *("AvoidUnnecessaryBeforeUnloadCheckSync", "DestroyProfileOnBrowserClose", "LensOverlay"),

@@ -40,11 +40,11 @@ def scores(
     """The dot product of each query with each key: Q Kᵀ.
 
     Args:
-        query: Queries.
-        key: Keys.
+        query: Of shape (*batch, queries, head_dim).
+        key: Of shape (*batch, keys, head_dim); the batch axes are broadcast.
 
     Returns:
-        The scores.
+        Scores of shape (*batch, queries, keys).
     """
     return query @ key.transpose(-2, -1)
 
@@ -57,11 +57,11 @@ def scaled(
     With inputs of variance 1, q·k has variance head_dim; the factor brings it back to 1.
 
     Args:
-        scores: Scores.
-        scale: 1/√head_dim, or one factor for each matrix.
+        scores: Of shape (*batch, queries, keys).
+        scale: 1/√head_dim, or a tensor with one factor for each matrix.
 
     Returns:
-        Scaled scores.
+        Scaled scores of the same shape.
     """
     return scores * scale
 
@@ -77,8 +77,9 @@ def masked(
     """Scaled scores with -inf where a boolean mask is False, or plus a float mask.
 
     Args:
-        scaled: Scaled scores.
-        attn_mask: Boolean (True = attend) or floating point; None changes nothing.
+        scaled: Scaled scores of shape (*batch, queries, keys).
+        attn_mask: Boolean (True = attend) or floating point, of a shape that broadcasts to that of
+            the scores; None changes nothing.
 
     Returns:
         Masked scores.
@@ -98,10 +99,10 @@ def weights(
     The zeros follow PyTorch since 2.5; a plain softmax would give NaN there.
 
     Args:
-        masked: Masked scores.
+        masked: Masked scores of shape (*batch, queries, keys).
 
     Returns:
-        The weights.
+        Weights of the same shape; each row sums to 1, or to 0 where every key is masked.
     """
     fully_masked = (masked == -math.inf).all(dim=-1, keepdim=True)
     # filled before as well as after: a NaN inside the softmax would come back in the gradients
@@ -116,11 +117,11 @@ def context(
     """The weighted sum of the values: weights · V.
 
     Args:
-        weights: Weights, a row for each query.
-        value: Values.
+        weights: Of shape (*batch, queries, keys).
+        value: Of shape (*batch, keys, value_dim); the batch axes are broadcast.
 
     Returns:
-        The sums.
+        One vector for each query, of shape (*batch, queries, value_dim).
     """
     return weights @ value
 

@@ -52,10 +52,10 @@ class PictureRef(NamedTuple):
         """The inverse of `to_line`.
 
         Args:
-            line: From `to_line`.
+            line: From `to_line`, with or without its line break.
 
         Returns:
-            The reference.
+            A reference equal to the one that was written.
         """
         return cls(*json.loads(line))
 
@@ -109,7 +109,9 @@ def _list(
 
 
 class PictureReader:
-    """Reads the pictures of references; Parquet files are read on from the last row.
+    """Reads the pictures of references.
+
+    A Parquet file stays open: rows in ascending order are read in one pass.
 
     Args:
         image_column: Of Parquet files; by default the only one with pictures.

@@ -68,10 +68,10 @@ class ParquetImages:
         """All values of a column.
 
         Args:
-            column: Its name.
+            column: Name of the column.
 
         Returns:
-            The values.
+            One value for each row, in their order.
 
         Raises:
             DataError: They cannot be read.

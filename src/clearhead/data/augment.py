@@ -65,10 +65,10 @@ def to_float(images: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Bytes 0 … 255 as float32 in [0, 1].
 
     Args:
-        images: Pixels.
+        images: Pixels from 0 to 255.
 
     Returns:
-        Numbers of the same shape.
+        A new tensor of the same shape.
     """
     return images.to(torch.float32).div_(255)
 

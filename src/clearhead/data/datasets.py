@@ -187,13 +187,13 @@ def fetch_dataset(
 
 
 def is_cached(name: str) -> bool:
-    """Whether the cache has all files of a named data set in their size (content is not read).
+    """Whether all files of a named data set are in the cache, without reading them.
 
     Args:
         name: A key of `DATASETS`.
 
     Returns:
-        Whether it has.
+        True if every file is there and has the right size.
     """
     paths = {file: cache_folder() / name / file.name for file in DATASETS[name].files}
     return all(path.is_file() and path.stat().st_size == file.size for file, path in paths.items())

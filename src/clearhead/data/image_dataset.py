@@ -81,7 +81,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
             device: As in `torch.Tensor.to`.
 
         Returns:
-            A new data set.
+            A new data set with images and labels on that device.
         """
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 

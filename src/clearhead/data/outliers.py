@@ -62,7 +62,7 @@ def non_digits(count: int, digits: ImageDataset, seed: int = 0) -> UInt8[Tensor,
         seed: Another seed gives other images.
 
     Returns:
-        Images, from 0 to 255.
+        `count` images in random order, with pixels from 0 (black) to 255.
     """
     generator = torch.Generator().manual_seed(seed)
     shares = [count * (n + 1) // len(KINDS) - count * n // len(KINDS) for n in range(len(KINDS))]

@@ -124,11 +124,11 @@ class PronounSentence:
         """The sentence, a cloze question and an answer.
 
         Args:
-            question: Whether the answer is a noun or its position.
+            question: "noun" for "which one?", or "place" for "first or second?".
             answer: A word, or [mask].
 
         Returns:
-            The text.
+            The text, with a space between all tokens.
         """
         return f"{self.text} {QUESTIONS[question]} {answer} ."
 
@@ -137,10 +137,10 @@ class PronounSentence:
 
         Args:
             noun: One of the two nouns.
-            question: Whether the answer is a noun or its position.
+            question: "noun" or "place".
 
         Returns:
-            The word.
+            The noun itself, or "first" or "second".
         """
         return noun if question == "noun" else POSITIONS[noun == self.object]
 

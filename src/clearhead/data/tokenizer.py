@@ -97,13 +97,13 @@ class WordTokenizer:
         )
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of these token ids, with closing punctuation attached to the word before it.
+        """The text of these token ids.
 
         Args:
-            ids: Token ids.
+            ids: Token ids, as in `Encoding.ids`.
 
         Returns:
-            The text.
+            The tokens, joined by spaces except before closing punctuation.
         """
         text = " ".join(self.vocabulary[index] for index in ids)
         return _BEFORE_CLOSING.sub("", text)

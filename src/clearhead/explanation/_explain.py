@@ -121,10 +121,10 @@ def open_classifier(source: str | Path = "digits") -> ImageClassifier | TextMode
     """Load a model by name, with its preprocessing or its tokenizer.
 
     Args:
-        source: One of Clearhead's models ("digits", "sentences", "sentences-causal", a saved
-            folder, or OWNER/NAME on the Hugging Face hub); "timm:NAME" or "timm:FOLDER" for a model
-            of timm; "hf:OWNER/NAME" or "hf:FOLDER" for an image classifier or a text model of
-            transformers.
+        source: One of Clearhead's models ("digits", "digits-rollout", "sentences",
+            "sentences-causal", a saved folder, or OWNER/NAME on the Hugging Face hub); "timm:NAME"
+            or "timm:FOLDER" for a model of timm; "hf:OWNER/NAME" or "hf:FOLDER" for an image
+            classifier or a text model of transformers.
 
     Returns:
         An `ImageClassifier` or a `TextModel`, in evaluation mode.

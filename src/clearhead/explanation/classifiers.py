@@ -68,10 +68,10 @@ class ImageClassifier:
         """The grid of patches for pictures of this size; None if undeclared by the model.
 
         Args:
-            model_input: A preprocessed picture.
+            model_input: A preprocessed picture; only its height and width matter.
 
         Returns:
-            The grid, or None.
+            Rows and columns of patches, and the tokens before them.
         """
         height, width = model_input.inputs.shape[-2:]
         try:

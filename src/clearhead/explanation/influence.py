@@ -44,7 +44,7 @@ class Influence:
         """The values as shares of their sum; unchanged where the sum is not positive.
 
         Returns:
-            A new one, or the same.
+            An `Influence` whose values sum to 1, or this one.
         """
         if self.values is None or not float(self.values.sum()) > 0:
             return self

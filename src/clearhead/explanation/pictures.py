@@ -52,10 +52,10 @@ class LayerWeights:
         """The place in `queries` of the kept query nearest to this one.
 
         Args:
-            query: Index of a query token.
+            query: Index of a query token, from 0.
 
         Returns:
-            The place, from 0.
+            An index into `queries`, and into the third axis of `weights`.
         """
         return min(range(len(self.queries)), key=lambda i: abs(self.queries[i] - query))
 

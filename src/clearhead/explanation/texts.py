@@ -101,7 +101,7 @@ class TextExplanation:
         The uniform weight is one of that many.
 
         Returns:
-            The numbers.
+            Such as (4,), or (1, 2, 3, 4) for all words of a causal model.
         """
         counts = {int(n) for weights in self.attention for n in weights.visible.sum(dim=-1)}
         return tuple(sorted(counts - {0}))

@@ -92,14 +92,15 @@ class Evaluation:
 
         Args:
             probabilities: Predicted, a row for each image.
-            labels: Class numbers.
+            labels: Index of the true class of each image.
             class_names: In the order of the columns.
 
         Returns:
             The measures.
 
         Raises:
-            InputError: Not one row per label, or a label without a column.
+            InputError: There is no image, not one row per label, a label without a column, or a
+                probability outside of 0 to 1.
         """
         probabilities, labels = probabilities.cpu(), labels.cpu()
         confidences, predictions = probabilities.max(dim=1)
@@ -215,10 +216,14 @@ def load_dataset_for(
         source: As in `load_dataset`.
         split: "train", "val" or "test".
         root: Folder with files of a named data set.
-        report: Called while files are downloaded.
+        report: Called during a download with the name of the file and the bytes received.
 
     Returns:
-        The data set, in the model's image size and channels. Errors are those of `load_dataset`.
+        The data set, with the height, width and channels of the model's input.
+
+    Raises:
+        DataError: As in `load_dataset`.
+        ConfigError: As in `load_dataset`.
     """
     shape: dict[str, Any] = {"image_size": config.image_shape, "in_channels": config.in_channels}
     return load_dataset(source, split, root=root, progress=report, **shape)
@@ -232,7 +237,7 @@ def check_dataset(dataset: ImageDataset, config: ImageModelConfig) -> None:
         config: The model's configuration.
 
     Raises:
-        ConfigError: They are not.
+        ConfigError: Image size, number of channels or classes differ.
     """
     advice = "choose another data set or train a model for this one"
     expected, shape = (config.in_channels, *config.image_shape), tuple(dataset.images.shape[1:])

@@ -51,10 +51,10 @@ class EngineModel:
         return self.model.config
 
     def choice(self) -> str:
-        """What "auto" has chosen and why, in one line.
+        """The engine that "auto" has chosen, and why, in one line.
 
         Returns:
-            The line.
+            Such as `engine onnxruntime, 1.80 × torch (compile: not compiled yet; …)`.
         """
         others = "; ".join(f"{name}: {reason}" for name, reason in self.unused.items())
         return f"engine {self.name}, {self.speedup or 1:.2f} × torch ({others})"
@@ -89,7 +89,7 @@ def evaluation_mode(model: object) -> Iterator[None]:
     Anything that is not a module is left alone.
 
     Args:
-        model: The module.
+        model: A module, or anything else.
     """
     # Setting the mode takes longer than some forward passes: only modules in training are touched.
     modules = model.modules() if isinstance(model, nn.Module) else ()
@@ -110,5 +110,5 @@ def weights_of(model: ImageModel) -> bytes:
 
 
 def digest_of(model: ImageModel, weights: bytes) -> str:
-    """A SHA-256 that is the same for models that give the same results."""
+    """SHA-256 of a model's class, configuration and weights, in hexadecimal."""
     return sha256(repr((type(model), model.config)).encode() + weights)

@@ -131,10 +131,10 @@ def check_image_model(model: object, function: str) -> None:
 
     Args:
         model: The model.
-        function: The name of the caller, for the message.
+        function: Name of the function that needs the model, for the message.
 
     Raises:
-        InputError: It is not.
+        InputError: It is a name, a text model, or a model of another library.
     """
     config = getattr(model, "config", None)
     if isinstance(config, ImageModelConfig):
@@ -159,8 +159,8 @@ def predict_inputs(model: ModelLike, inputs: Sequence[ModelInput]) -> list[Predi
     """Classify preprocessed pictures in one batch.
 
     Args:
-        model: The model.
-        inputs: From `prepare`.
+        model: As in `predict`.
+        inputs: From `prepare`, for the configuration of this model.
 
     Returns:
         One prediction for each picture, which may have several digits.
@@ -224,6 +224,7 @@ def predict_probabilities(
 
     Raises:
         InputError: The model returns NaN or infinite logits.
+        ConfigError: `batch_size` is not an integer of at least 1.
     """
     check("batch_size", batch_size, integer(1))
     like = next(model.parameters())

@@ -127,17 +127,17 @@ def prediction_of(
     """The prediction with these probabilities; without any, one that is rejected.
 
     Args:
-        probabilities: Of the classes; empty if the picture is rejected.
+        probabilities: One for each class; none for a picture without a digit.
         names: Class names.
-        warnings: Sentences about the picture.
+        warnings: Reasons to doubt or to reject the prediction.
         pixels: The model input, from 0 to 255.
         doubtful_below: Certainty below which the prediction is doubtful.
-        rejected_below: Certainty below which there is none.
-        certainty: By default the label's probability.
-        box: Where the digit is in the picture.
+        rejected_below: Certainty below which the prediction is rejected: it has no label.
+        certainty: From 0 to 1; by default the label's probability.
+        box: Left, top, right and bottom of the digit, in pixels of the picture.
 
     Returns:
-        The prediction.
+        The prediction, with further warnings where a threshold is not reached.
     """
     step = ceil(max(pixels.shape[1:]) / THUMBNAIL_SIZE)
     image = pixels if step == 1 else pixels[:, ::step, ::step].clone()

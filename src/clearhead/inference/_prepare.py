@@ -219,7 +219,7 @@ def uses_digit_preprocessing(config: ImageModelConfig) -> bool:
         config: The model's configuration.
 
     Returns:
-        Whether it does.
+        True if it does; False if the whole picture becomes the input.
     """
     shape = (config.in_channels, config.image_shape, config.num_classes)
     return shape == (1, (SIDE, SIDE), 10) and not config.class_names

@@ -59,8 +59,8 @@ def pronoun_scores(
     """Scores on new sentences: both questions, with seen pairs, unseen pairs and unseen nouns.
 
     Args:
-        model: A bidirectional or a causal one.
-        num_sets: Counterbalanced sets of four sentences.
+        model: A bidirectional or a causal model.
+        num_sets: Counterbalanced sets, of four sentences each, for each kind of noun pairs.
         seed: Another seed draws other sentences.
 
     Returns:

@@ -40,7 +40,7 @@ class ModelCopy:
 
     Args:
         model: The model.
-        engine: What computes its forward pass where it is loaded.
+        engine: The engine that `load` prepares.
     """
 
     def __init__(self, model: ImageModel, engine: EngineChoice = "torch") -> None:
@@ -50,7 +50,7 @@ class ModelCopy:
         self.device: torch.device = next(model.parameters()).device
         self.weights = weights_of(model)
         self.digest = digest_of(model, self.weights)
-        """The same for models that give the same results"""
+        """SHA-256 of class, configuration and weights, in hexadecimal"""
 
     def load(self) -> ModelLike:
         """A new model, in evaluation mode, with the engine.
@@ -71,17 +71,17 @@ def predict_listed(
     single: bool = False,
     num_workers: int | None = None,
 ) -> Iterator[Prediction | ImageError]:
-    """As `predict_each`, for listed pictures: those that `read` cannot read give its error.
+    """As `predict_each`, for listed pictures: one that `read` cannot read gives its `ImageError`.
 
     Args:
-        model: The model.
+        model: As in `predict_each`.
         refs: From `list_pictures`.
         read: Reads a listed picture, such as a `PictureReader`.
         single: As in `predict_each`.
         num_workers: As in `predict_each`.
 
     Returns:
-        A prediction or an error for each picture, in order.
+        An iterator over a prediction or an error for each picture, in order.
     """
 
     def source(ref: PictureRef) -> ImageSource | ImageError:

@@ -93,10 +93,10 @@ def confusion_matrix(
         num_classes: Number of rows and columns.
 
     Returns:
-        The matrix of numbers.
+        Counts of shape (classes, classes), which sum to n.
 
     Raises:
-        InputError: The lengths differ, or there is a class outside of the matrix.
+        InputError: The lengths differ, or a class is not in 0 … `num_classes` - 1.
     """
     if labels.dim() != 1 or labels.shape != predictions.shape:
         raise InputError(
@@ -119,7 +119,7 @@ def class_scores(
         class_names: In the order of its rows.
 
     Returns:
-        One for each class; None where a score is undefined.
+        One for each class; an undefined score, such as the recall without images, is None.
 
     Raises:
         InputError: The matrix has another size.
@@ -160,10 +160,12 @@ def reliability(
         bins: Number of bins.
 
     Returns:
-        The bins, from 0 to 1; None where one is empty.
+        `bins` bins from 0 to 1, in ascending order; in an empty one, confidence and accuracy are
+        None.
 
     Raises:
-        InputError: Not one row per label, a label without a column, or no bin.
+        InputError: Not one row per label, a label without a column, a probability outside of 0 to
+            1, or no bin.
     """
     _check_probabilities(probabilities, labels)
     if bins < 1:
@@ -229,7 +231,8 @@ def negative_log_likelihood(
         The mean, at least 0.
 
     Raises:
-        InputError: Not one row per label, or a label without a column.
+        InputError: Not one row per label, a label without a column, or a probability outside of 0
+            to 1.
     """
     _check_probabilities(probabilities, labels)
     of_label = probabilities.double().gather(1, labels.long()[:, None])
@@ -266,7 +269,7 @@ def fit_temperature(probabilities: Float[Tensor, "n classes"], labels: Int[Tenso
         A number between 0.05 and 20; below 1, the probabilities become more confident.
 
     Raises:
-        InputError: Not one row per label, or a label without a column.
+        InputError: As in `negative_log_likelihood`.
     """
     _check_probabilities(probabilities, labels)
     logits = probabilities.double().clamp_min(torch.finfo(torch.float64).tiny).log()

@@ -74,7 +74,7 @@ class Shapley:
         """All fields as plain data.
 
         Returns:
-            Tensors as nested lists, the rest as it is.
+            All fields by name; tensors become nested lists.
         """
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {k: x.tolist() if isinstance(x, Tensor) else x for k, x in fields.items()}

@@ -100,7 +100,8 @@ class Baseline:
             The images, with the baseline in place of the other patches.
 
         Raises:
-            InputError: As in `of`.
+            InputError: The number of values is not that of the channels, or the images do not
+                divide evenly into patches.
         """
         pixels = grid.to_pixels(kept, images).to(images.device)
         if self.kind != "linear":
@@ -121,7 +122,7 @@ class Baseline:
             images: Normalised images.
 
         Returns:
-            An image for each.
+            For each image, what is left of it when every patch is removed.
 
         Raises:
             InputError: The number of values is not that of the channels.
@@ -154,7 +155,11 @@ class Baseline:
             grid: The patches.
 
         Returns:
-            A number for each patch, at least 0.
+            A number for each patch, at least 0, in units of the normalised images.
+
+        Raises:
+            InputError: As in `fill`.
+            ConfigError: As in `of`.
         """
         return grid.patch_means((images - self.of(images)).abs()).flatten(1)
 

@@ -142,7 +142,7 @@ class Grid:
         """Height and width of a patch in pixels.
 
         Args:
-            images: Images of which the patches are parts.
+            images: Images of any size that the rows and columns of patches divide.
 
         Returns:
             Height and width.
@@ -184,7 +184,7 @@ class Grid:
         """Mean of each patch over its channels and pixels.
 
         Args:
-            images: Images.
+            images: Images, as in `patch_shape`.
 
         Returns:
             A mean for each patch.

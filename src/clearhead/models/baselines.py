@@ -94,7 +94,7 @@ class PatchMLP(ImageModel):
             A logit for each class.
 
         Raises:
-            InputError: The images have another shape.
+            InputError: The images have another shape than the configuration, or are integers.
         """
         self.check_images(images)
         tokens = self.blocks(self.patch_embed(images) + self.pos_embed)
@@ -135,7 +135,7 @@ class ConvNet(ImageModel):
             A logit for each class.
 
         Raises:
-            InputError: The images have another shape.
+            InputError: The images have another shape than the configuration, or are integers.
         """
         self.check_images(images)
         x = self.stages[0](images.to(memory_format=torch.channels_last))  # twice as fast on a CPU

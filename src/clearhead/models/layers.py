@@ -175,7 +175,7 @@ class Block(nn.Module):
             is_causal: As in `scaled_dot_product_attention`.
 
         Returns:
-            Tokens.
+            Tokens of the same shape.
         """
         x = x + self.attn(self.norm1(x), attn_mask=attn_mask, is_causal=is_causal)
         output: Tensor = x + self.mlp(self.norm2(x))
@@ -196,10 +196,10 @@ class Encoder(nn.Sequential):
         """The encoder of a model, with new blocks.
 
         Args:
-            config: Of the model.
+            config: The model's configuration.
 
         Returns:
-            The encoder.
+            An encoder with `depth` blocks and random weights.
         """
         encoder = cls(
             *(

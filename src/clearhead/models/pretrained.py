@@ -159,7 +159,7 @@ class ImageModel(Pretrained):
             images: Normalised images.
 
         Raises:
-            InputError: They have not, or are no floating-point numbers.
+            InputError: Their shape is another one, or they are integers.
         """
         expected = (self.config.in_channels, *self.config.image_shape)
         if images.dim() != 4 or tuple(images.shape[1:]) != expected:

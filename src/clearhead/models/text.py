@@ -81,7 +81,7 @@ class TextTransformer(Pretrained):
             ids: Token ids.
 
         Returns:
-            Tokens.
+            A vector for each token.
         """
         tokens: Tensor = self.token_embed(ids)
         return tokens if self.pos_embed is None else tokens + self.pos_embed[:, : ids.shape[1]]

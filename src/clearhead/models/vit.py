@@ -91,7 +91,7 @@ class VisionTransformer(ImageModel):
             images: Normalised images.
 
         Returns:
-            Tokens.
+            A vector for each token.
         """
         if self.stem is not None:
             images = self.stem(images.to(memory_format=torch.channels_last))
@@ -107,10 +107,10 @@ class VisionTransformer(ImageModel):
         """One vector per image: the mean of the patch tokens, or the class token.
 
         Args:
-            tokens: Of the last layer.
+            tokens: Of the last layer, after the norm.
 
         Returns:
-            The vectors.
+            The vectors that the head classifies.
         """
         patches = tokens[:, self.num_prefix_tokens :]
         return tokens[:, 0] if self.cls_token is not None else patches.mean(dim=1)

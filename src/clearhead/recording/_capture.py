@@ -196,11 +196,11 @@ def select_layers(names: Iterable[str], layers: Layers) -> list[str]:
         layers: As in `capture`.
 
     Returns:
-        Some of the names.
+        The chosen names; all of them for None.
 
     Raises:
         ConfigError: `layers` is invalid.
-        CaptureError: A part of `layers` matches no name.
+        CaptureError: A name, a pattern or an index of `layers` fits none.
     """
     layer_filter = LayerFilter(layers)
     for name in names:

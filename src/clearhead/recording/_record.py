@@ -183,7 +183,7 @@ class AttentionRecord:
         """`stages` without key columns that are not tokens, such as attention sinks.
 
         Rows of weights then sum to less than 1 where a model has sinks; otherwise the stages are
-        the same. Errors are those of `stages`.
+        the same.
 
         Args:
             batch: Batch entries, as in `stages`.
@@ -192,6 +192,10 @@ class AttentionRecord:
 
         Returns:
             The stages; `masked` and `weights` have a column for each token.
+
+        Raises:
+            ChoiceError: As in `stages`.
+            UnfaithfulCaptureError: As in `stages`.
         """
         stages = self.stages(batch=batch, heads=heads, queries=queries)
         if stages.weights.shape[-1] == self.value.shape[-2]:
@@ -205,13 +209,13 @@ class AttentionRecord:
     def on_tokens(
         self, x: Float[Tensor, "*batch heads queries keys"]
     ) -> Float[Tensor, "*batch heads queries tokens"]:
-        """Weights, or numbers like them, without the columns that the model leaves out later.
+        """Weights, or other numbers per key column, without columns that are not tokens.
 
         Args:
             x: A number for each query and each key column.
 
         Returns:
-            The columns of tokens.
+            The same numbers, with one column for each token.
         """
         steps = [step for step in self.post_softmax if step.is_layout_only or step.is_selection]
         if x.shape[-1] == self.value.shape[-2] or not steps:
@@ -230,7 +234,10 @@ class AttentionRecord:
             queries: Query tokens, counted from 0.
 
         Returns:
-            A record of its own, without a layout in the model's output.
+            A new record, whose `raw_output` has the axes of `output`.
+
+        Raises:
+            ChoiceError: As in `stages`.
         """
         mask, (key, value), scale = self.full_mask(), self.expanded_heads(), self.scale
         choose = partial(self._select, batch=batch, heads=heads)

@@ -103,8 +103,9 @@ def run(
     Of several workers, one that ends by itself is replaced. The limits of `config`, except
     `model_processes`, hold for each worker; /metrics has the sums of all.
 
-    Meanwhile it changes its process: environment variables, signal handlers, logging. A script
-    calls it under `if __name__ == "__main__":`, for it starts processes of `multiprocessing`.
+    While it runs, environment variables and signal handlers of its process are changed; loggers
+    keep the configuration of the server. A script calls it under `if __name__ == "__main__":`, for
+    it starts processes of `multiprocessing`.
 
     Args:
         make: Makes the application, with `make_app`; pickled, and called in each worker.
@@ -116,6 +117,7 @@ def run(
 
     Raises:
         ConfigError: The address is not available.
+        ClearheadError: The server, or one of its workers, does not start.
     """
     with (
         environment(ENVIRONMENT),

@@ -51,8 +51,8 @@ class _Plot:
         conditions: Which trials; all that have the measure by default.
         settings: Settings that the trials must have.
         scale: Factor of the measure: 100 for per cent.
-        xscale: Of matplotlib: "linear", "log", or "log2".
-        yscale: The same.
+        xscale: Scale of the x-axis: "linear", "log" or "log2".
+        yscale: Scale of the y-axis, as `xscale`.
         ylim: Limits of the y-axis.
         lines: Horizontal lines and their labels.
     """
@@ -171,7 +171,8 @@ class Curves(_Plot):
     With `group="measure"`, the measure is a dict of lists, and each of its keys is a group.
 
     Args:
-        x: Values of the x-axis, numbers or words; or a measure that gives them; by default 1, 2, ….
+        x: Values of the x-axis, numbers or words; or a measure that gives them; by default 1, 2, 3
+            and so on.
     """
 
     x: str | Callable[[Values], Sequence[Any]] | tuple[Any, ...] | None = None

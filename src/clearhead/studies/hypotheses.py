@@ -98,10 +98,10 @@ class Hypothesis(Declared):
             table: The outcomes.
 
         Returns:
-            A new hypothesis; the same without outcomes.
+            A new hypothesis; this one if a side has no outcomes.
 
         Raises:
-            InputError: As in `paired`.
+            InputError: As in `paired`, or a side has two outcomes with the same seed.
         """
         if not self.cells or not all(map(table.has, self.cells)):
             return self
@@ -145,7 +145,7 @@ class Hypothesis(Declared):
             factor: Such as 0.5 for half the margin.
 
         Returns:
-            A new hypothesis; the same if it has no margin.
+            A new hypothesis; this one if it has no margin.
         """
         if self.kind not in WITH_MARGIN:
             return self

@@ -61,11 +61,11 @@ class Grid:
 
         Args:
             study: The study's name.
-            budget: Which of two settings, where they differ.
-            seeds: Those of the run; the grid may use the first of them only.
+            budget: "quick" or "full": which value of a `PerBudget` is used.
+            seeds: The seeds of the run, of which the first `num_seeds` are used.
 
         Returns:
-            The trials.
+            One trial for each combination.
         """
         fixed = {name: _resolve(value, budget) for name, value in self.settings.items()}
         levels: list[Any] = [_resolve(values, budget) for values in self.vary.values()]
@@ -329,10 +329,10 @@ class Study:
 
         Args:
             budget: "quick" or "full".
-            seeds: Those of the run.
+            seeds: The seeds of the run.
 
         Returns:
-            The trials.
+            The trials, grid by grid.
         """
         return tuple(x for grid in self.grid for x in grid.trials(self.name, budget, seeds))
 
@@ -340,11 +340,11 @@ class Study:
         """The number of seeds of a comparison.
 
         Args:
-            comparison: Of this study.
+            comparison: A hypothesis of this study.
             budget: "quick" or "full".
 
         Returns:
-            The number.
+            The number of seeds of each side.
 
         Raises:
             ConfigError: The sides have different seeds, or a side has several trials of one seed.

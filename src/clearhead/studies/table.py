@@ -61,14 +61,14 @@ class Outcome:
         """The value of a measure.
 
         Args:
-            measure: The name of a value, or the path into a nested one.
+            measure: A key, a path, a function or a list of these, see `Measure`.
 
         Returns:
-            The value.
+            The value; for a list, a list of values.
 
         Raises:
-            KeyError: There is none of that name.
-            IndexError: The path leaves a list.
+            KeyError: A key is missing.
+            IndexError: An index of a path is beyond the end of a list.
         """
         return measured(self.values, measure)
 
@@ -182,7 +182,7 @@ class Table:
             cell: Condition, settings and measure.
 
         Returns:
-            Whether it does.
+            False if there is no outcome, or one without the measure.
         """
         rows = self.where(cell.condition, **cell.settings)
         return bool(rows) and len(rows.having(cell.measure)) == len(rows)
@@ -197,7 +197,7 @@ class Table:
             A table of these rows.
 
         Raises:
-            InputError: There is none.
+            InputError: There is no such row.
         """
         found = self.where(cell.condition, **cell.settings)
         if not found:

@@ -19,22 +19,25 @@ def rollout_loss(
     images: Float[Tensor, "batch channels height width"],
     generator: torch.Generator,
 ) -> Float[Tensor, ""]:
-    """1 - the mean cosine between differences of rollout and of log-odds, over pairs of halves.
+    """1 - the cosine similarity of differences in rollout and in log-odds, mean over images.
 
-    The patches of an image that are not black are split at random into two halves of equal size.
-    One difference is that of the sums of rollout over both halves; the other one is that of the
-    log-odds of the predicted class, each half kept alone, the other patches black. With
-    contributions that add up, the loss is 0 if rollout is a linear function of them. (Regression on
-    scores of random coalitions: Lundberg and Lee 2017, "A Unified Approach to Interpreting Model
-    Predictions", arXiv 1705.07874, where complete regressions give Shapley values.)
+    The patches of an image that are not black are split at random into two halves of equal size,
+    four times. Each split gives two numbers: the difference of the sums of rollout over the halves,
+    and the difference of the log-odds of the predicted class when only one half is kept and all
+    other patches are black. The similarity is that of the two vectors of four numbers. If the
+    log-odds are a sum of contributions of the patches, the loss is 0 where rollout is an increasing
+    linear function of these. (Regression on scores of random coalitions: Lundberg and Lee 2017, "A
+    Unified Approach to Interpreting Model Predictions", arXiv 1705.07874; regression on all
+    coalitions gives Shapley values.)
 
     Args:
-        model: The model. It is run in evaluation mode, and not compiled.
+        model: Runs in evaluation mode, not compiled; its mode is restored.
         images: Normalised images.
-        generator: Draws the halves.
+        generator: Of the CPU; draws the halves.
 
     Returns:
-        The loss; its gradient reaches the model through rollout, not through the log-odds.
+        The loss, from 0 to 2; a blank image counts as 1. Its gradient flows through rollout, not
+        through the log-odds.
     """
     grid, baseline = grid_of(model), Baseline.black(model.config)
     training = model.training
@@ -62,7 +65,10 @@ def rollout_loss(
 def halves(
     among: Bool[Tensor, "batch patches"], generator: torch.Generator
 ) -> tuple[Bool[Tensor, "batch pairs patches"], Bool[Tensor, "batch pairs patches"]]:
-    """Random pairs of equally large disjoint subsets; of an odd number, one patch is left out."""
+    """Random pairs of disjoint halves of the patches in `among`.
+
+    Both halves have the same size; of an odd number of patches, one is in neither.
+    """
     keys = torch.rand(len(among), PAIRS, among.shape[1], generator=generator)
     order = keys.to(among.device).masked_fill(~among[:, None], torch.inf).argsort(-1).argsort(-1)
     size = (among.sum(1) // 2)[:, None, None]

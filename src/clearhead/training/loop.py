@@ -48,10 +48,10 @@ class Callback:
     """Methods that `fit` calls while it trains; here they do nothing."""
 
     def on_start(self, state: TrainingState[Any]) -> None:
-        """Before the first step, after a checkpoint was loaded.
+        """Called before the first step, after a checkpoint was loaded.
 
         Args:
-            state: Of the training.
+            state: The state of the training.
         """
 
     def on_message(self, text: str) -> None:
@@ -65,8 +65,8 @@ class Callback:
         """Called after each step.
 
         Args:
-            state: Of the training, after the step.
-            loss: Of its batch.
+            state: The state of the training, after the step.
+            loss: Mean over its batch, without the term of `rollout_weight`.
         """
 
     def on_epoch(self, state: TrainingState[Any], metrics: dict[str, float]) -> None:

@@ -119,7 +119,7 @@ class TrainingState(Generic[ModelT]):
             checkpoint: From `checkpoint`.
 
         Raises:
-            CheckpointError: It is of another model.
+            CheckpointError: Its names or shapes are not those of this model.
         """
         for module, prefix in ((self.model, "model."), (self.average, "average.")):
             if module is None:

@@ -87,7 +87,7 @@ let spare: Float64Array | undefined;
 
 /**
  * An array of zeros for weights, in a memory of WebAssembly, where `product` reads them without a copy. The
- * memory never grows. Any array in a browser without WebAssembly, or its SIMD, or enough memory for it.
+ * memory never grows. An ordinary array in a browser without WebAssembly, or its SIMD, or enough memory for it.
  */
 export function weightArray(length: number): Float64Array {
   try {

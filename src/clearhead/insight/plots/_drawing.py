@@ -133,7 +133,7 @@ def draw_weights(
         weights: From 0 to 1, one for each patch, or for each query and key.
         picture: The image before normalisation. A grey one is drawn above, and background
             patches are hatched.
-        query_cell: Row and column, from 0, that get a frame.
+        query_cell: Row and column, from 0, of the cell that gets a frame.
         uniform_weight: If given, weights are drawn as multiples of it, on the signed scale.
     """
     rows, columns = weights.shape
@@ -220,9 +220,9 @@ def weight_bar(
 
     Args:
         figure: The figure.
-        axes: Those that the scale is for.
+        axes: The axes of the figure that the scale belongs to.
         uniform_weight: Marked on the scale; None if rows differ.
-        horizontal: Whether the scale is below, not at the side.
+        horizontal: Whether the scale is below the axes instead of beside them.
 
     Returns:
         The colour bar.
@@ -253,7 +253,7 @@ def multiples_bar(figure: Figure, axes: Sequence[Axes], uniform_weight: float | 
 
     Args:
         figure: The figure.
-        axes: Those that the scale is for.
+        axes: The axes of the figure that the scale belongs to.
         uniform_weight: Written into the label; None if rows differ.
 
     Returns:
@@ -294,7 +294,7 @@ def bare(axes: Axes) -> None:
     """No ticks, and square cells.
 
     Args:
-        axes: Changed.
+        axes: The axes to change.
     """
     axes.set_xticks([])
     axes.set_yticks([])

@@ -159,7 +159,7 @@ def words_figure(
         The figure.
 
     Raises:
-        InputError: There is no panel, or one of another size.
+        InputError: There is no panel, or a matrix does not have these rows and columns.
     """
     if not panels or any(tuple(x.shape) != (len(rows), len(columns)) for _, x in panels):
         raise InputError(f"each panel must have {len(rows)} rows and {len(columns)} columns")
