@@ -72,7 +72,6 @@ def test_an_onnx_file_returns_logits_and_attention_for_any_batch_size(tmp_path: 
     assert str(Path.cwd()).encode() not in result.paths[0].read_bytes()
 
 
-@pytest.mark.slow
 def test_an_openvino_file_returns_the_logits_and_has_the_constants(tmp_path: Path) -> None:
     import openvino
 

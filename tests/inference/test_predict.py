@@ -574,7 +574,7 @@ def test_thresholds_apply_to_the_softened_probability_of_the_label() -> None:
     )
 
 
-def test_the_certainty_is_a_logistic_regression_on_logits_and_numbers_of_strokes() -> None:
+def test_the_certainty_is_a_logistic_regression_and_at_most_the_probability() -> None:
     logits = torch.tensor([[6.0, 1.0, -2.0], [0.0, 0.5, 0.0]], dtype=torch.float64)
     image = torch.zeros(2, 1, 7, 5, dtype=torch.uint8)
     image[0, 0, 2] = 255  # one stroke across all 5 columns, and across 1 of 7 rows
@@ -588,7 +588,13 @@ def test_the_certainty_is_a_logistic_regression_on_logits_and_numbers_of_strokes
     torch.testing.assert_close(features, expected, atol=1e-7, rtol=0)
     weights = torch.linspace(-1, 1, 11, dtype=torch.float64)
     found = certainty_of(logits.softmax(1), image, 4, tuple(weights.tolist()))
-    torch.testing.assert_close(found, (weights[0] + expected @ weights[1:]).sigmoid())
+    regression = (weights[0] + expected @ weights[1:]).sigmoid()
+    label = logits.softmax(1).amax(1)
+    assert regression[0] < label[0]
+    torch.testing.assert_close(found[0], regression[0])
+    higher = certainty_of(logits.softmax(1), image, 4, (9.0, *weights[1:].tolist()))
+    assert (9 + expected @ weights[1:]).sigmoid()[1] > label[1]
+    torch.testing.assert_close(higher[1], label[1])
 
 
 def test_weights_of_the_certainty_equal_those_of_scikit_learn() -> None:

@@ -24,8 +24,8 @@ def certainty_of(
         probabilities: Of the classes.
         images: The model inputs, from 0 to 255.
         temperature: Divides the logits for the softened probability of the label.
-        weights: Of a logistic regression on `certainty_features`, the intercept first. Without any,
-            the certainty is the softened probability.
+        weights: Of a logistic regression on `certainty_features`, the intercept first, whose result
+            is at most the label's probability. Without any, the certainty is the softened one.
 
     Returns:
         From 0 to 1, one for each image.
@@ -35,7 +35,7 @@ def certainty_of(
     intercept, *others = torch.tensor(weights, dtype=torch.float64)
     features = certainty_features(probabilities, images, temperature)
     log_odds: Tensor = intercept + features @ torch.stack(others)
-    return log_odds.sigmoid()
+    return log_odds.sigmoid().minimum(probabilities.double().amax(dim=1))
 
 
 def certainty_features(

@@ -36,7 +36,7 @@ export function certaintyOf(logits: number[], ink: Float64Array, { thresholdTemp
   const features = [Math.log(softened), spread, ...counts, ...counts.map((count) => count ** 2)];
   const [intercept, ...weights] = certaintyWeights;
   const logOdds = features.reduce((sum, feature, i) => sum + weights[i] * feature, intercept);
-  return 1 / (1 + Math.exp(-logOdds));
+  return Math.min(1 / (1 + Math.exp(-logOdds)), Math.max(...softmax(logits)));
 }
 
 /** Mean and maximum over the columns, or the rows, of half of the total variation of the ink. */
