@@ -24,11 +24,11 @@ def certainty_of(
         probabilities: Of the classes.
         images: The model inputs, from 0 to 255.
         temperature: Divides the logits for the softened probability of the label.
-        weights: Of a logistic regression on `certainty_features`, the intercept first, whose result
-            is at most the label's probability. Without any, the certainty is the softened one.
+        weights: Of a logistic regression on `certainty_features`, the intercept first. Without any,
+            the certainty is the softened probability.
 
     Returns:
-        From 0 to 1, one for each image.
+        From 0 to 1, one for each image; with weights, at most the probability of the label.
     """
     if not weights:
         return soften(probabilities, temperature).amax(dim=1)
