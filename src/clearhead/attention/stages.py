@@ -82,7 +82,7 @@ def masked(
             the scores; None changes nothing.
 
     Returns:
-        Masked scores.
+        Masked scores, of the shape to which both broadcast.
     """
     if attn_mask is None:
         return scaled

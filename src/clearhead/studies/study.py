@@ -197,7 +197,7 @@ class Summary:
             labels: Names of conditions, as people read them.
 
         Returns:
-            The line.
+            One line of text.
         """
         rows = table.where(*self.conditions, **self.settings).having(self.measure)
         if not rows:

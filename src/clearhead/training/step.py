@@ -27,7 +27,7 @@ from clearhead.training.distributed import World
 from clearhead.training.optim import set_learning_rate, warmup_cosine
 from clearhead.training.texts import NO_LABEL
 
-ROLLOUT_EVERY = 16  # one image of so many has a rollout loss
+ROLLOUT_EVERY = 16  # every 16th image of a batch has a rollout loss
 
 ModelT = TypeVar("ModelT", bound=Model, default=ImageModel)
 
@@ -144,11 +144,21 @@ def train_step(
     *,
     bfloat16: bool,
 ) -> float:
-    """Update model and state once; returns the mean loss of the whole batch, over all processes.
+    """Update model and state once.
 
-    `network` is the model or its distributed wrapper, `batch` this process's inputs, and its labels
-    or, to distil, the probabilities to learn. If the loss or the gradient is not finite, the
-    weights are left unchanged, and `DivergenceError` is raised.
+    Args:
+        network: The model of `state`, or its distributed wrapper.
+        state: The state of the training, which is changed.
+        batch: Inputs of this process, and their labels or, to distil, the probabilities to learn.
+        config: The settings.
+        world: The processes that take part.
+        bfloat16: Whether the forward pass runs under autocast to bfloat16.
+
+    Returns:
+        The mean loss of the batches of all processes, without the term of `rollout_weight`.
+
+    Raises:
+        DivergenceError: The loss or the gradient is not finite; the weights are unchanged.
     """
     inputs, labels = batch
     with (
