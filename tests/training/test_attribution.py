@@ -37,10 +37,10 @@ def random_model(**changes: Any) -> VisionTransformer:
 
 
 def pictures(count: int = 4) -> Tensor:
-    """Pictures of 2 × 5 patches, of which three are black, and five in the last picture."""
+    """Pictures of 2 × 5 patches, of which three are black, and four in the last picture."""
     images = torch.rand(count, 1, 6, 10, dtype=torch.float64) + BLACK + 0.05
     images[:, :, :3, :2] = images[:, :, 3:, 4:8] = BLACK
-    images[-1, :, :3, 4:8] = BLACK
+    images[-1, :, :3, 4:6] = BLACK
     return images
 
 
@@ -92,8 +92,11 @@ def cosines(model: VisionTransformer, images: Tensor, seed: int) -> Iterator[Ten
 @pytest.mark.parametrize("changes", [{}, {"pool": "class", "num_registers": 2}, {"dropout": 0.5}])
 def test_loss_and_gradient_are_those_of_the_definition(changes: dict[str, Any]) -> None:
     model, images = random_model(**changes).train(), pictures()
+    model.head.eval()
     loss = rollout_loss(model, images, torch.Generator().manual_seed(5))
     assert model.training
+    assert model.blocks.training
+    assert not model.head.training
     loss.backward()
     found = [parameter.grad for parameter in model.parameters()]
     model.eval().zero_grad()

@@ -249,7 +249,7 @@ class LayerFilter:
             else:
                 is_known, layer = any(_name_matches(x, item) for x in self.names), repr(item)
             if not is_known:
-                known = ", ".join(self.names)
+                known = ", ".join(self.names) or "none"
                 raise CaptureError(f"there is no layer {layer} among the {count}: {known}")
 
     def _matches(self, name: str, *indices: int) -> bool:

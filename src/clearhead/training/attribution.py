@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from clearhead.inference import evaluation_mode
 from clearhead.insight import Baseline, grid_of, rollout
 from clearhead.insight.perturbation import kept_scores
 from clearhead.insight.propagation import read_out
@@ -31,7 +32,7 @@ def rollout_loss(
     coalitions gives Shapley values.)
 
     Args:
-        model: Runs in evaluation mode, not compiled; its mode is restored.
+        model: Runs in evaluation mode, not compiled; the mode of each module is restored.
         images: Normalised images.
         generator: Of the CPU; draws the halves.
 
@@ -40,18 +41,13 @@ def rollout_loss(
         through the log-odds.
     """
     grid, baseline = grid_of(model), Baseline.black(model.config)
-    training = model.training
-    model.eval()
-    try:
-        with torch.compiler.set_stance("force_eager"):
-            with capture(gradients=True) as recording:
-                classes = model(images).argmax(1)
-            half, other = halves(baseline.difference(images, grid) > 0, generator)
-            with torch.no_grad():
-                kept = torch.cat([half, other], dim=1)
-                scores = kept_scores(model, images, kept, classes, grid=grid, baseline=baseline)
-    finally:
-        model.train(training)
+    with evaluation_mode(model), torch.compiler.set_stance("force_eager"):
+        with capture(gradients=True) as recording:
+            classes = model(images).argmax(1)
+        half, other = halves(baseline.difference(images, grid) > 0, generator)
+        with torch.no_grad():
+            kept = torch.cat([half, other], dim=1)
+            scores = kept_scores(model, images, kept, classes, grid=grid, baseline=baseline)
     prefix = grid.num_tokens - grid.num_patches
     readout = 0 if model.cls_token is not None else range(prefix, grid.num_tokens)
     shares = read_out(rollout(recording), readout)[:, prefix:]

@@ -89,7 +89,7 @@ function ModelInput() {
       {run && <Player player={player} label="Watch the patches exchange information" text={at ? `Layer ${at} of ${depth}` : `Watch all ${depth} layers`} />}
       <p class="small">
         {at > 0 ? (
-          `The strongest line of each patch, as a mean of ${numHeads} heads: along it, information flows to that patch. Beside it: the prediction if the model ended here.`
+          `Each patch has one line, to the patch that it attends to most (mean of ${numHeads} heads). Beside it: the prediction if the model ended here.`
         ) : (
           <>
             {patches} patches of {patchShape.join(" × ")} pixels. In {depth} <Term name="layer">layers</Term> of {numHeads} <Term name="head">heads</Term> each, they take
