@@ -1,4 +1,4 @@
-"""Running studies: every trial measured once, by joblib on this machine or on a Ray cluster.
+"""Running studies: every trial measured once, by loky on this machine or on a Ray cluster.
 
 `run_studies` measures the trials that a folder does not hold yet and records each in a file of its
 own, so that a run that was stopped or killed continues where it ended. The driver writes the
@@ -11,6 +11,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -18,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from joblib import Parallel, cpu_count, delayed, parallel_config
+from joblib import cpu_count
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from rich.console import Console
@@ -50,6 +51,8 @@ from clearhead.studies.table import Budget
 
 EngineName = Literal["local", "ray"]
 MAX_ATTEMPTS = 3
+IDLE_SECONDS = 300  # until a worker process without a trial ends
+ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")}
 """Maximum number of attempts if a trial's process dies; errors of its own code are not retried."""
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -192,29 +195,38 @@ def _run_on_ray(tasks: Sequence[Task], workers: int) -> Iterator[Measured]:
 
 
 def _run(tasks: Sequence[Task], workers: int) -> Iterator[Measured]:
-    """Trials in parallel. If a worker process dies, those that may have been running are repeated.
-
-    Trials are dispatched in order and a limited number at a time, so the first ones without a
-    result are repeated, each alone.
-    """
-    pending = {f"{task.trial.study}/{task.trial.name}": task for task in tasks}
-    while pending:
-        try:
-            for result in _parallel(list(pending.values()), workers):
-                del pending[f"{result.task.trial.study}/{result.task.trial.name}"]
-                yield result
-        except TerminatedWorkerError:
-            suspects = list(pending)[:workers]
-        else:
+    """Trials in parallel. If a worker process dies, those that ran are repeated, each alone."""
+    left = iter(tasks)
+    running: dict[Future[Measured], Task] = {}
+    while True:
+        # Trials are submitted by this thread alone. As a callback of another one, `submit` would
+        # wait for the lock that `get_reusable_executor` holds while it waits for that thread.
+        for task in islice(left, workers - len(running)):
+            running[_submit(task, workers)] = task
+        if not running:
             return
-        for name in suspects:
-            yield _run_alone(pending.pop(name))
+        done = wait(running, return_when=FIRST_COMPLETED).done
+        if any(map(_has_lost_worker, done)):
+            done = wait(running).done  # the other processes are ended, too
+        suspects = []
+        for future in done:
+            task = running.pop(future)
+            if _has_lost_worker(future):
+                suspects.append(task)
+            else:
+                yield future.result()
+        for task in suspects:
+            yield _run_alone(task)
+
+
+def _has_lost_worker(future: Future[Measured]) -> bool:
+    return isinstance(future.exception(), TerminatedWorkerError)
 
 
 def _run_alone(task: Task) -> Measured:
     for _ in range(MAX_ATTEMPTS - 1):
         try:
-            return next(_parallel([task], 1))
+            return _submit(task, 1).result()
         except TerminatedWorkerError as error:
             reason = error
     return _died(task, reason)
@@ -225,15 +237,16 @@ def _died(task: Task, error: Exception) -> Measured:
     return Measured(task=task, error=f"its process died {MAX_ATTEMPTS} times: {reason}")
 
 
-def _parallel(tasks: Sequence[Task], workers: int) -> Iterator[Measured]:
-    paths = _python_paths()
-    jobs = max(workers, 2)  # with one job, joblib would run the trial in this process
-    parallel = Parallel(
-        n_jobs=jobs, batch_size=1, pre_dispatch=workers, return_as="generator_unordered"
-    )
+def _submit(task: Task, workers: int) -> Future[Measured]:
+    """Start a trial in one of so many worker processes."""
     with ctrl_c_deferred():
-        results = parallel(delayed(measure)(task, paths) for task in tasks)
-    yield from results
+        while True:
+            executor = get_reusable_executor(workers, timeout=IDLE_SECONDS, env=ONE_THREAD)
+            try:
+                future: Future[Measured] = executor.submit(measure, task, _python_paths())
+            except TerminatedWorkerError:  # a process died meanwhile: the next executor is new
+                continue
+            return future
 
 
 def _python_paths() -> list[str]:
@@ -242,15 +255,15 @@ def _python_paths() -> list[str]:
 
 @contextmanager
 def _loky() -> Iterator[None]:
-    """Worker processes of this machine with one thread each, ended with the run."""
-    with parallel_config("loky", inner_max_num_threads=1), warnings.catch_warnings():
+    """Worker processes of this machine, ended with the run."""
+    with warnings.catch_warnings():
         # Loky replaces a worker between two trials if its memory has grown, as by a data set that
         # is kept; it warns of that, but no trial is lost or measured twice.
         warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
         try:
             yield
         finally:
-            get_reusable_executor().shutdown(wait=True, kill_workers=True)
+            get_reusable_executor(kill_workers=True).shutdown(wait=True, kill_workers=True)
 
 
 class _Progress:
