@@ -54,7 +54,7 @@ class EngineModel:
         """The engine that "auto" has chosen, and why, in one line.
 
         Returns:
-            Such as `engine onnxruntime, 1.80 × torch (compile: not compiled yet; …)`.
+            The engine's name, its speed relative to torch, and why each other engine is not used.
         """
         others = "; ".join(f"{name}: {reason}" for name, reason in self.unused.items())
         return f"engine {self.name}, {self.speedup or 1:.2f} × torch ({others})"
