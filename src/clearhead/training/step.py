@@ -19,12 +19,12 @@ from clearhead.errors import DivergenceError
 from clearhead.models import Model
 from clearhead.models.pretrained import ImageModel, load_tensors
 from clearhead.models.vit import VisionTransformer
-from clearhead.training.attribution import rollout_loss
 from clearhead.training.batches import generator_for, seed_of
 from clearhead.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizers
 from clearhead.training.config import BaseTrainConfig, TrainConfig
 from clearhead.training.distributed import World
 from clearhead.training.optim import set_learning_rate, warmup_cosine
+from clearhead.training.rollout_loss import rollout_loss
 from clearhead.training.texts import NO_LABEL
 
 ROLLOUT_EVERY = 16  # every 16th image of a batch has a rollout loss

@@ -11,9 +11,9 @@ from clearhead.errors import ConfigError
 from clearhead.insight import Baseline
 from clearhead.models import CNNConfig, VisionTransformer, ViTConfig
 from clearhead.training import TrainConfig
-from clearhead.training.attribution import PAIRS, halves, rollout_loss
 from clearhead.training.batches import generator_for
 from clearhead.training.distributed import ALONE
+from clearhead.training.rollout_loss import PAIRS, halves, rollout_loss
 from clearhead.training.step import TrainingState, train_step
 
 BLACK = Baseline.black(ViTConfig()).value[0]  # a number of float32
