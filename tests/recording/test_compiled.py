@@ -502,6 +502,19 @@ def test_other_attention_beside_a_fused_one_is_rejected(code: Callable[[Tensor],
     torch.testing.assert_close(compiled(X), expected)
 
 
+def test_an_opaque_kernel_beside_a_fused_one_is_rejected() -> None:
+    flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+
+    def run(x: Tensor) -> Tensor:
+        heads = x[:, None]
+        context: Tensor = flash(heads, heads, heads)[0]
+        return context + F.scaled_dot_product_attention(heads, heads, heads)
+
+    compiled = torch.compile(run, backend="eager")
+    with pytest.raises(CaptureError, match="compiled"), ch.capture():
+        compiled(X)
+
+
 def test_attention_in_a_branch_is_rejected_in_eager_mode_too() -> None:
     def run() -> None:
         F.scaled_dot_product_attention(X, X, X)
@@ -548,6 +561,13 @@ def test_an_exported_program_is_recorded(fused: bool) -> None:
         compiled, _ = recorded(torch.compile(exported, backend="eager"))
         assert_same(compiled, expected)
         assert compiled.names == expected.names
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_the_export_of_attention_beside_a_recorded_one_is_rejected(fused: bool) -> None:
+    with pytest.raises(CaptureError, match="torch.export"), torch.no_grad(), ch.capture():
+        F.scaled_dot_product_attention(X, X, X)
+        torch.export.export(Attend(fused=fused), (X,))
 
 
 @pytest.mark.parametrize(
