@@ -420,7 +420,7 @@ def test_every_change_is_named_and_reset_undoes_all(microscope: Microscope) -> N
         "1 patch masked in every layer",
         "noise on 2 patches",
         "not centred",
-        "not the trained model",
+        "Not the trained model",
     ):
         assert change in named
     microscope.click("Reset")
@@ -444,7 +444,7 @@ def test_shuffled_patches_change_logits_only_with_positions(microscope: Microsco
     assert number(shown.split("at most")[1]) > 0.01
     assert "×" not in shown
     assert re.match("The prediction changes from 7 to ", shown)
-    assert "the model is unchanged" in microscope.text(".changes")
+    assert "The model is unchanged" in microscope.text(".changes")
 
 
 def test_the_gallery_shows_each_case_and_what_to_keep(microscope: Microscope) -> None:
@@ -561,3 +561,31 @@ def test_a_failed_self_check_is_shown_at_once(microscope: Microscope) -> None:
         )
         count = microscope.frames().page.locator(".failed").count()
         assert count == (failed == "true")
+
+
+def test_a_stroke_ends_when_another_step_is_opened_in_the_middle_of_it(
+    microscope: Microscope,
+) -> None:
+    microscope.show(strokes="")
+    pad = microscope.page.locator(".pad").bounding_box()
+    assert pad is not None
+    microscope.page.mouse.move(pad["x"] + 80, pad["y"] + 60)
+    microscope.page.mouse.down()
+    microscope.page.mouse.move(pad["x"] + 200, pad["y"] + 300, steps=5)
+    microscope.evaluate("() => clearhead.store.go('softmax')")
+    microscope.page.wait_for_selector("[data-step=softmax]")
+    microscope.page.mouse.up()
+    assert microscope.frames().evaluate("() => clearhead.store.drawn.value") is None
+    assert len(microscope.state("strokes")) == 1
+
+
+def test_the_browsers_back_leads_to_the_last_step(microscope: Microscope) -> None:
+    written = "() => location.hash.includes('step=scores')"
+    microscope.show("pixels", layer=2)
+    microscope.page.wait_for_function("() => location.hash.includes('step=pixels')")
+    microscope.show("scores", layer=2)
+    microscope.page.wait_for_function(written)
+    microscope.page.go_back()
+    assert microscope.frames().state("step") == "pixels"
+    microscope.page.go_forward()
+    assert microscope.frames().state("step") == "scores"

@@ -212,6 +212,37 @@ def test_a_picture_is_dropped_or_pasted(
     assert microscope.frames().text(".prediction-label")[0] == "4"
 
 
+def test_a_picture_dropped_on_any_step_is_shown_there(
+    microscope: Microscope, mnist_test: "ImageDataset"
+) -> None:
+    """Else the browser would leave the page, and open the file."""
+    microscope.show("softmax")
+    drop = """([name, bytes]) => {
+      const dataTransfer = new DataTransfer();
+      const type = "image/png";
+      dataTransfer.items.add(new File([new Uint8Array(bytes)], name, { type }));
+      const event = new DragEvent("drop", { dataTransfer, cancelable: true });
+      dispatchEvent(event);
+      return event.defaultPrevented;
+    }"""
+    assert microscope.evaluate(drop, ["x.png", list(png(scene(mnist_test, (4, 40, 50, 130))))])
+    microscope.page.wait_for_function("() => clearhead.store.state.value.images.length === 1")
+    assert microscope.frames().state("step") == "softmax"
+    assert microscope.text(".prediction-thumb") == "4"
+    assert microscope.evaluate(drop, ["x.png", [0]])
+    microscope.page.wait_for_function("() => clearhead.store.spoken.value.startsWith('This file')")
+    assert microscope.state("images")
+
+
+def test_why_no_picture_was_opened_is_shown_until_another_one_is(microscope: Microscope) -> None:
+    microscope.page.locator("input[type=file]").set_input_files(
+        {"name": "x.png", "mimeType": "image/png", "buffer": b"no picture"}
+    )
+    microscope.page.wait_for_selector(".upload .error")
+    microscope.click("Example 3")
+    assert microscope.page.locator(".upload .error").count() == 0
+
+
 def test_of_two_pictures_that_are_opened_at_once_the_later_one_is_shown(
     microscope: Microscope, mnist_test: "ImageDataset"
 ) -> None:

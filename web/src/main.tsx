@@ -26,11 +26,14 @@ function start(): void {
   openStore(payload, model, textModel, location.hash);
   let timer = 0;
   let written = store.hash();
+  let { step } = store.state.peek();
   const write = (): void => {
     const hash = store.hash();
     if (hash === written || store.drawn.peek()) return; // after a stroke, the state changes again
     written = hash;
-    history.replaceState(null, "", `#${hash}`);
+    const isSameStep = store.state.peek().step === step; // else the browser's Back leads to the last one
+    ({ step } = store.state.peek());
+    history[isSameStep ? "replaceState" : "pushState"](null, "", `#${hash}`);
   };
   store.state.subscribe(() => {
     clearTimeout(timer);
@@ -39,6 +42,7 @@ function start(): void {
   addEventListener("hashchange", () => {
     written = location.hash.slice(1);
     store.restore(location.hash);
+    ({ step } = store.state.peek());
   });
   effect(() => applyTheme(store.state.value.theme));
   effect(() => {

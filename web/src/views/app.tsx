@@ -11,7 +11,7 @@ import { isModelChanged, PAGES, STEP_NAMES, themeAfter, type Step } from "../sta
 import { earlyShares, neighbour, store } from "../state/store";
 import { About } from "./about";
 import { QkvStep, ScaleStep, ScoresStep, SoftmaxStep } from "./attentionsteps";
-import { DrawStep } from "./drawstep";
+import { DrawStep, useDroppedPictures } from "./drawstep";
 import { Gallery } from "./gallery";
 import { HeadsStep } from "./headsstep";
 import { PatchesStep, PixelsStep, TokensStep } from "./inputsteps";
@@ -46,6 +46,7 @@ export function App() {
   const hasPicture = WITHOUT_PICTURE.includes(step) || result.run !== null;
   const main = useRef<HTMLElement>(null);
   const isFirst = useRef(true);
+  useDroppedPictures();
   useEffect(() => {
     const heading = main.current?.querySelector<HTMLElement>("h2");
     if (isFirst.current || !heading) {
@@ -168,9 +169,8 @@ function Changes() {
   if (changes.length === 0) return null;
   return (
     <div class="changes">
-      <span>
-        <b>Changed:</b> {changes.join(", ")}
-        {isModelChanged(store.calm.value.state) ? " – not the trained model" : " – the model is unchanged"}
+      <span title={changes.join(", ")}>
+        <b>{isModelChanged(store.calm.value.state) ? "Not the trained model" : "The model is unchanged"}:</b> {changes.join(", ")}
       </span>
       <button
         type="button"

@@ -1,6 +1,7 @@
 // The opening: one sentence, a large pad or picture, and the prediction in words and bars.
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { signal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
 
 import { InkCanvas } from "../draw/canvas";
 import { arcs, tokenName } from "../draw/geometry";
@@ -19,9 +20,11 @@ import { earlyShares, store } from "../state/store";
 import { DigitRail, sayPrediction, WayOn } from "./frame";
 import { Pad } from "./pad";
 
+const isOver = signal(false); // whether a file is held over the page
+const failure = signal<{ text: string; images: unknown; strokes: unknown } | null>(null); // why no picture was opened, and what is shown instead
+
 export function DrawStep() {
   const { config } = store;
-  const drop = usePictures();
   return (
     <>
       <div class="opening">
@@ -32,10 +35,10 @@ export function DrawStep() {
         <WayOn />
       </div>
       <div class="opening-body">
-        <section class={`source ${drop.isOver ? "over" : ""}`} aria-label="Picture">
+        <section class={`source ${isOver.value ? "over" : ""}`} aria-label="Picture">
           {config.readsDigits ? <Pad /> : <PictureField />}
           <Examples />
-          <PictureButton read={drop.read} error={drop.error} />
+          <PictureButton />
         </section>
         <ModelInput />
         <Predicted />
@@ -137,7 +140,10 @@ function Examples() {
   );
 }
 
-function PictureButton({ read, error }: { read: (file: Blob) => void; error: string }) {
+function PictureButton() {
+  const { images, strokes } = store.state.value;
+  const isCurrent = failure.value?.images === images && failure.value.strokes === strokes;
+  const error = isCurrent ? failure.value!.text : "";
   return (
     <p class="upload">
       <label class="button">
@@ -147,7 +153,7 @@ function PictureButton({ read, error }: { read: (file: Blob) => void; error: str
           accept="image/*"
           onChange={(event) => {
             const file = event.currentTarget.files?.[0];
-            if (file) read(file);
+            if (file) void read(file);
             event.currentTarget.value = "";
           }}
         />
@@ -164,31 +170,35 @@ function onPad({ width, height }: ImageBitmap, boxes: Box[]): Box[] {
   return boxes.map((box) => box.map((at, i) => margins[i % 2] + scale * at) as Box);
 }
 
-/** Pictures that are dropped on the page, pasted or chosen. */
-function usePictures(): { isOver: boolean; error: string; read: (file: Blob) => void } {
-  const [isOver, setOver] = useState(false);
-  const [error, setError] = useState("");
-  const newest = useRef<Blob | null>(null);
-  const read = async (file: Blob): Promise<void> => {
-    newest.current = file;
-    try {
-      const { inputs, address } = await openedInWorker(file, store.model);
-      if (file !== newest.current) return; // a picture that was chosen later may be ready earlier
-      const problem = inputs.length === 0 ? "No digit was found in this picture." : "";
-      setError(problem);
-      if (problem) return store.say(problem);
-      const doubts = inputs.flatMap(({ warnings }, i) => warnings.map((warning) => i * WARNINGS.length + warning));
-      const images = inputs.map((input) => input.pixels);
-      const boxes = images.length > 1 ? onPad(await createImageBitmap(file), inputs.map(({ box }) => box)) : [];
-      store.photo.value = { images, address, boxes };
-      store.set({ images, doubts, digit: 0, strokes: [] });
-      sayPrediction("Picture opened. ");
-    } catch {
-      if (file !== newest.current) return;
-      setError("This file is not a picture that the browser can open.");
-      store.say("");
-    }
-  };
+let newest: Blob | null = null;
+
+async function read(file: Blob): Promise<void> {
+  newest = file;
+  try {
+    const { inputs, address } = await openedInWorker(file, store.model);
+    if (file !== newest) return; // a picture that was chosen later may be ready earlier
+    if (inputs.length === 0) return fail("No digit was found in this picture.");
+    const doubts = inputs.flatMap(({ warnings }, i) => warnings.map((warning) => i * WARNINGS.length + warning));
+    const images = inputs.map((input) => input.pixels);
+    const boxes = images.length > 1 ? onPad(await createImageBitmap(file), inputs.map(({ box }) => box)) : [];
+    store.photo.value = { images, address, boxes };
+    failure.value = null;
+    store.set({ images, doubts, digit: 0, strokes: [] });
+    sayPrediction("Picture opened. ");
+  } catch {
+    if (file === newest) fail("This file is not a picture that the browser can open.");
+  }
+}
+
+/** Says it in the header, or, on the opening, beside the button. */
+function fail(text: string): void {
+  const { images, strokes, step } = store.state.peek();
+  failure.value = { text, images, strokes };
+  store.say(step === "draw" ? "" : text);
+}
+
+/** Opens pictures that are dropped on the page or pasted, in any step; else the browser would leave the page for them. */
+export function useDroppedPictures(): void {
   useEffect(() => {
     const until = new AbortController();
     const readFrom = (data: DataTransfer | null): void => {
@@ -197,16 +207,17 @@ function usePictures(): { isOver: boolean; error: string; read: (file: Blob) => 
     };
     const onDrag = (event: DragEvent): void => {
       event.preventDefault();
-      setOver(event.type === "dragover");
+      isOver.value = event.type === "dragover";
       if (event.type === "drop") readFrom(event.dataTransfer);
     };
     addEventListener("dragover", onDrag, until);
     addEventListener("drop", onDrag, until);
-    addEventListener("dragleave", (event) => event.relatedTarget === null && setOver(false), until);
+    addEventListener("dragleave", (event) => {
+      if (event.relatedTarget === null) isOver.value = false;
+    }, until);
     addEventListener("paste", (event) => readFrom(event.clipboardData), until);
     return () => until.abort();
   }, []);
-  return { isOver, error, read: (file) => void read(file) };
 }
 
 const MAX_BARS = 10;

@@ -1,6 +1,6 @@
 // The pad: drawing by pointer, by tapping points, or by keyboard.
 
-import { useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 
 import { InkCanvas } from "../draw/canvas";
 import { labelOf } from "../engine/predict";
@@ -54,6 +54,9 @@ export function Pad() {
     const events = event.getCoalescedEvents?.() ?? [];
     for (const one of events.length ? events : [event]) draw(pointOf(one));
   };
+  useEffect(() => () => { // a stroke ends when the pad is closed in the middle of it
+    if (store.drawn.peek()) store.draw(now());
+  }, []);
   const lift = (event: PointerEvent): void => {
     if (event.pointerId !== tool.pointer) return;
     tool.pointer = -1;
