@@ -119,6 +119,7 @@ def test_maps_and_metrics_of_an_image_do_not_depend_on_the_batch(
     model, images = pooled_by_maximum(), some_images()
     expected = of_method(method, model, images, 100)
     check(expected, of_method(method, model, images, 2), slice(None))  # batches of 2 and 1
+    check(expected, of_method(method, model, images[:1], 1), slice(1))
     # the random map of an image is that of its place
     given = expected["map"][ORDER] if method == RANDOM else None
     check(expected, of_method(method, model, images[ORDER], 3, given), ORDER)
@@ -128,4 +129,5 @@ def test_baselines_and_estimates_do_not_depend_on_the_batch() -> None:
     model, images = pooled_by_maximum(), some_images()
     expected = of_baselines(model, images, 100)
     check(expected, of_baselines(model, images, 7), slice(None))
+    check(expected, of_baselines(model, images[:2], 1), slice(2))
     check(expected, of_baselines(model, images[ORDER], 30), ORDER)

@@ -502,6 +502,19 @@ def test_other_attention_beside_a_fused_one_is_rejected(code: Callable[[Tensor],
     torch.testing.assert_close(compiled(X), expected)
 
 
+def test_an_opaque_kernel_beside_a_fused_one_is_rejected() -> None:
+    flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+
+    def run(x: Tensor) -> Tensor:
+        heads = x[:, None]
+        context: Tensor = flash(heads, heads, heads)[0]
+        return context + F.scaled_dot_product_attention(heads, heads, heads)
+
+    compiled = torch.compile(run, backend="eager")
+    with pytest.raises(CaptureError, match="compiled"), ch.capture():
+        compiled(X)
+
+
 def test_attention_in_a_branch_is_rejected_in_eager_mode_too() -> None:
     def run() -> None:
         F.scaled_dot_product_attention(X, X, X)
@@ -550,6 +563,15 @@ def test_an_exported_program_is_recorded(fused: bool) -> None:
         assert compiled.names == expected.names
 
 
+@pytest.mark.parametrize("fused", [True, False])
+def test_the_export_of_attention_beside_a_recorded_one_is_rejected(fused: bool) -> None:
+    def run() -> None:
+        torch.export.export(Attend(fused=fused), (F.scaled_dot_product_attention(X, X, X),))
+
+    with pytest.raises(CaptureError, match="compiled"), ch.capture():
+        run()
+
+
 @pytest.mark.parametrize(
     "options",
     slow_after(
@@ -567,7 +589,7 @@ def test_layers_of_torch_in_a_compiled_graph_are_recorded(options: Any) -> None:
     model = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
     expected, plain = recorded(lambda x: model(x, **options))
     for is_training in (True, False):  # in evaluation, torch has one kernel for a whole layer
-        compiled = torch.compile(model.train(is_training), backend="aot_eager")
+        compiled = torch.compile(model.train(is_training), backend="eager")
         recording, output = recorded(lambda x: compiled(x, **options))  # noqa: B023
         torch.testing.assert_close(output, plain)
         assert_same(recording, expected)
