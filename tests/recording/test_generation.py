@@ -293,10 +293,9 @@ def test_two_generations_are_refused() -> None:
 
 def test_steps_of_different_scales_are_refused() -> None:
     query, key, value = normal(3, 1, 2, 5, 4)
+    q, k, v = (x[..., :4, :] for x in (query, key, value))
     with ch.capture() as recording:
-        F.scaled_dot_product_attention(
-            *(x[..., :4, :] for x in (query, key, value)), is_causal=True
-        )
+        F.scaled_dot_product_attention(q, k, v, is_causal=True)
         F.scaled_dot_product_attention(query[..., -1:, :], key, value, scale=0.3)
     with pytest.raises(CaptureError, match="its scale differs"):
         recording.generated()
