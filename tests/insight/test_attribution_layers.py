@@ -136,6 +136,15 @@ def test_tokentm_refuses_blocks_of_another_kind() -> None:
         insight.attribute("tokentm", post_norm, images, baseline=BLACK)
 
 
+@pytest.mark.parametrize("method", ["legrad", "tokentm"])
+def test_layers_in_no_list_are_refused(method: str) -> None:
+    model = vit()
+    model.blocks = model.blocks[0]
+    images = torch.randn(2, 1, 12, 12, dtype=torch.float64)
+    with pytest.raises(InputError, match=r"blocks.attn is in no block"):
+        insight.attribute(method, model, images, baseline=BLACK)
+
+
 class Gated(nn.Module):
     """Multiplies features with factors that are parameters, or computed from the image."""
 

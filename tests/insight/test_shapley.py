@@ -205,6 +205,7 @@ def test_the_seed_determines_the_orders_of_an_estimate() -> None:
         ({"players": GROUPS * 2}, InputError, "without gaps"),
         ({"players": GROUPS.view(5, 3)}, InputError, "15 patches"),
         ({"players": [0, 1]}, InputError, "15 patches"),
+        ({"players": "heads"}, ConfigError, '"patches" or a tensor'),
         ({"classes": 11}, InputError, r"from 0 to 10 for each image, got \[11\]"),
         ({"num_permutations": 1}, ConfigError, "at least 2"),
         ({"baseline": None, "model": torch.nn.Flatten()}, ConfigError, "mean and std"),

@@ -380,6 +380,11 @@ def test_other_functions_of_tensors_work_inside_the_block() -> None:
     assert recording.names == NAMES[:1]
 
 
+def test_a_capture_that_was_not_entered_has_no_records() -> None:
+    with pytest.raises(AttributeError, match=r"with clearhead\.capture"):
+        _ = ch.capture().records
+
+
 def test_a_capture_that_is_active_cannot_be_entered_again() -> None:
     twice = ch.capture()
     with twice as recording:

@@ -133,6 +133,10 @@ def sageattn_varlen(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return q
 
 
+def flash_attn_with_kvcache(q: Tensor, k_cache: Tensor, v_cache: Tensor, cu_seqlens_q: Any) -> Any:
+    return q
+
+
 def no_output(q: Tensor, k: Tensor, v: Tensor) -> None:
     """Writes its output elsewhere."""
 
@@ -142,6 +146,7 @@ SAGE = {
     "sageattn_varlen": sageattn_varlen,
     "sageattn_qk_int8_pv_fp16_cuda": no_output,
 }
+FLASH_3_CACHE = flash_attn_with_kvcache
 globals().update(FLASH)
 
 
@@ -177,7 +182,10 @@ class Later:
 def packages(monkeypatch: pytest.MonkeyPatch) -> None:
     for package, functions in (
         ("flash_attn", FLASH),
-        ("flash_attn_interface", {"flash_attn_func": FLASH_3}),
+        (
+            "flash_attn_interface",
+            {"flash_attn_func": FLASH_3, FLASH_3_CACHE.__name__: FLASH_3_CACHE},
+        ),
         ("flash_attn.cute", {"flash_attn_func": FLASH_4}),
         ("sageattention", SAGE),
         ("xformers.ops", {"memory_efficient_attention": memory_efficient_attention}),
@@ -405,6 +413,7 @@ def test_what_is_not_read_is_refused_by_name() -> None:
     refused: dict[str, Callable[[], Any]] = {
         "dropout_p": lambda: another_name(Q, K, V, dropout_p=0.1),
         "qv": lambda: FLASH_3(Q, K, V, qv=Q),
+        "queries only": lambda: FLASH_3_CACHE(Q[0], K, V, torch.tensor([0, 2, 5])),
         "learnable_sink": lambda: FLASH_4(Q, K, V, learnable_sink=torch.ones(6)),
         "score_mod": lambda: flex_attention(Q, Q, Q, score_mod=lambda score, *_: score),
         "attn_mask": lambda: sageattn(Q, Q, Q, attn_mask=Q),

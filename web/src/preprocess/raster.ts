@@ -34,41 +34,38 @@ function moved(strokes: Stroke[], origin: Point, scale: number, margin: number):
 
 /** The share of each pixel's samples under the pen. */
 function inkOf(strokes: Stroke[], pen: number, [high, wide]: Size): Grid {
+  const ink = grid(wide, high);
   const inked = new Uint8Array(high * SAMPLES * wide * SAMPLES);
   for (const stroke of strokes) {
-    if (stroke.length === 1) markLine(inked, [high, wide], stroke[0], stroke[0], pen / 2);
-    for (let i = 1; i < stroke.length; i++) {
-      markLine(inked, [high, wide], stroke[i - 1], stroke[i], pen / 2);
-    }
-  }
-  const ink = grid(wide, high);
-  let sample = 0;
-  for (let y = 0; y < high * SAMPLES; y++) {
-    const row = Math.floor(y / SAMPLES) * wide;
-    for (let x = 0; x < wide * SAMPLES; x++) {
-      if (inked[sample++]) ink.values[row + Math.floor(x / SAMPLES)] += 1 / SAMPLES ** 2; // exact in single precision
-    }
+    if (stroke.length === 1) addLine(ink, inked, stroke[0], stroke[0], pen / 2);
+    for (let i = 1; i < stroke.length; i++) addLine(ink, inked, stroke[i - 1], stroke[i], pen / 2);
   }
   return ink;
 }
 
-/** Marks the samples within `radius` of the line from `start` to `end`. */
-function markLine(inked: Uint8Array, [high, wide]: Size, start: Point, end: Point, radius: number): void {
+/** Adds the samples within `radius` of the line from `start` to `end` that are not `inked` yet. */
+function addLine({ width, height, values }: Grid, inked: Uint8Array, start: Point, end: Point, radius: number): void {
   const across = end[0] - start[0];
   const down = end[1] - start[1];
   const length = across * across + down * down || 1;
-  const rows = samplesNear(start[1], end[1], radius, high * SAMPLES);
-  const columns = samplesNear(start[0], end[0], radius, wide * SAMPLES);
-  for (let row = rows[0]; row < rows[1]; row++) {
+  const square = radius * radius;
+  const [top, bottom] = samplesNear(start[1], end[1], radius, height * SAMPLES);
+  for (let row = top; row < bottom; row++) {
     const y = (row + 0.5) / SAMPLES;
-    for (let column = columns[0]; column < columns[1]; column++) {
-      if (inked[row * wide * SAMPLES + column]) continue; // successive lines overlap
+    const beyond = Math.max(Math.min(start[1], end[1]) - y, y - Math.max(start[1], end[1]), 0);
+    if (beyond > radius) continue;
+    const [left, right] = samplesNear(start[0], end[0], Math.sqrt(square - beyond * beyond), width * SAMPLES);
+    for (let column = left; column < right; column++) {
+      const sample = row * width * SAMPLES + column;
+      if (inked[sample]) continue; // successive lines overlap
       const x = (column + 0.5) / SAMPLES;
       const along = ((x - start[0]) * across + (y - start[1]) * down) / length;
       const nearest = Math.min(Math.max(along, 0), 1);
       const toX = x - (start[0] + nearest * across);
       const toY = y - (start[1] + nearest * down);
-      if (toX * toX + toY * toY <= radius * radius) inked[row * wide * SAMPLES + column] = 1;
+      if (toX * toX + toY * toY > square) continue;
+      inked[sample] = 1;
+      values[Math.floor(row / SAMPLES) * width + Math.floor(column / SAMPLES)] += 1 / SAMPLES ** 2; // exact in single precision
     }
   }
 }

@@ -1,6 +1,6 @@
 // Strokes: polylines on a canvas of 280 × 280 units, and the digits that they form.
 
-import { around, heightOf, hull, sideOf, type Box } from "./pixels";
+import { around, heightOf, sideOf, type Box } from "./pixels";
 import { belongTogether } from "./groups";
 
 export type Point = [number, number];
@@ -14,7 +14,16 @@ const BASE = 36;
 
 /** The bounding box, or null without points. */
 export function boxOf(strokes: Stroke[]): Box | null {
-  return strokes.some((stroke) => stroke.length) ? hull(strokes.flat().map(([x, y]): Box => [x, y, x, y])) : null;
+  const box: Box = [Infinity, Infinity, -Infinity, -Infinity];
+  for (const stroke of strokes) {
+    for (const [x, y] of stroke) {
+      box[0] = Math.min(box[0], x);
+      box[1] = Math.min(box[1], y);
+      box[2] = Math.max(box[2], x);
+      box[3] = Math.max(box[3], y);
+    }
+  }
+  return box[0] < Infinity ? box : null;
 }
 
 /** Whether the drawing is too small to classify. */

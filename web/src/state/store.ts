@@ -15,6 +15,7 @@ import { cachedCompute, planExamples, whenIdle, type Result } from "./result";
 import { firstState, isUnscaled, partsOf, stateFromHash, stateToHash, STEPS, trainedState, type State, type Step } from "./state";
 
 const HELD = 250; // milliseconds
+const QUICK = 6; // milliseconds of computing that leave time for drawing in the same frame
 
 /** The page's one store, once it is opened. */
 export let store = {} as ReturnType<typeof createStore>;
@@ -71,12 +72,7 @@ function createStore(payload: Payload, model: Model, textModel: TextModel, hash:
       held.value = latest.peek();
     };
     hold();
-    const timer = setInterval(hold, HELD);
-    const stop = followed(drawn, (strokes) => resultOf({ ...state.peek(), ...drawnState(strokes) }), (strokes) => set(drawnState(strokes)));
-    return () => {
-      stop();
-      clearInterval(timer);
-    };
+    return followed(drawn, (strokes) => resultOf({ ...state.peek(), ...drawnState(strokes) }), (strokes) => set(drawnState(strokes)), hold);
   });
   return {
     payload,
@@ -143,20 +139,27 @@ function strongestKey({ run }: Result, { layer, head, query }: Pick<State, "laye
   return run && argmax(row(run.layers[layer].heads[head].weights, query, tokens));
 }
 
-/** While strokes change: in one frame, they are computed; in the next one, what follows from them is drawn. Returns a stop. */
-function followed<T>(changing: ReadonlySignal<T | null>, compute: (now: T) => void, draw: (now: T) => void): () => void {
+/** While strokes change: they are computed, then what follows from them is drawn, on slow processors in the next frame; every HELD milliseconds, `hold` has a frame of its own. Returns a stop. */
+function followed<T>(changing: ReadonlySignal<T | null>, compute: (now: T) => void, draw: (now: T) => void, hold: () => void): () => void {
   let last: T | null = null;
+  let heldAt = performance.now();
   let isStopped = false;
   const next = (): void => {
     const now = changing.peek();
     if (isStopped || now === null) return;
-    if (now !== last) compute(now);
-    requestAnimationFrame(() => {
+    const start = performance.now();
+    const isHolding = start - heldAt > HELD;
+    if (isHolding) heldAt = start;
+    else if (now !== last) compute(now);
+    const show = (): void => {
       if (isStopped) return;
-      if (now !== last) draw(now);
-      last = now;
+      if (isHolding) hold();
+      else if (now !== last) draw(now);
+      if (!isHolding) last = now;
       requestAnimationFrame(() => setTimeout(next));
-    });
+    };
+    const isSlow = performance.now() - start > QUICK;
+    requestAnimationFrame(() => (isSlow ? requestAnimationFrame(show) : show()));
   };
   setTimeout(next);
   return () => {
