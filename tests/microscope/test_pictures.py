@@ -130,6 +130,20 @@ def test_a_picture_is_opened_and_its_digits_are_read(
     assert microscope.page.locator(".pad image").count() == 0
 
 
+def test_a_picture_without_a_digit_has_no_prediction(microscope: Microscope) -> None:
+    microscope.show()
+    blank = {"name": "x.png", "mimeType": "image/png", "buffer": png(Image.new("L", (80, 60), 250))}
+    microscope.page.locator("input[type=file]").set_input_files(blank)  # type: ignore[arg-type]
+    microscope.page.wait_for_selector(".error")
+    assert microscope.text(".prediction-label") == "?"
+    assert "No digit" in microscope.text(".prediction-words")
+    assert microscope.page.locator(".pad image").is_visible()
+    assert microscope.evaluate("() => clearhead.store.result.value.run === null")
+    microscope.click("Remove picture")
+    assert microscope.text(".prediction-label") == "–"
+    assert microscope.page.locator(".pad image, .error").count() == 0
+
+
 BOXES = """() => {
   const pad = document.querySelector(".pad").getBoundingClientRect();
   return [...document.querySelectorAll(".box")].map((one) => {

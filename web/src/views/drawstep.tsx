@@ -140,10 +140,14 @@ function Examples() {
   );
 }
 
-function PictureButton() {
+/** Why no picture was opened, or why the opened one has no prediction. */
+function currentFailure(): string {
   const { images, strokes } = store.state.value;
-  const isCurrent = failure.value?.images === images && failure.value.strokes === strokes;
-  const error = isCurrent ? failure.value!.text : "";
+  return failure.value?.images === images && failure.value.strokes === strokes ? failure.value.text : "";
+}
+
+function PictureButton() {
+  const error = currentFailure();
   return (
     <p class="upload">
       <label class="button">
@@ -177,14 +181,14 @@ async function read(file: Blob): Promise<void> {
   try {
     const { inputs, address } = await openedInWorker(file, store.model);
     if (file !== newest) return; // a picture that was chosen later may be ready earlier
-    if (inputs.length === 0) return fail("No digit was found in this picture.");
     const doubts = inputs.flatMap(({ warnings }, i) => warnings.map((warning) => i * WARNINGS.length + warning));
     const images = inputs.map((input) => input.pixels);
     const boxes = images.length > 1 ? onPad(await createImageBitmap(file), inputs.map(({ box }) => box)) : [];
     store.photo.value = { images, address, boxes };
     failure.value = null;
     store.set({ images, doubts, digit: 0, strokes: [] });
-    sayPrediction("Picture opened. ");
+    if (images.length) sayPrediction("Picture opened. ");
+    else fail("No digit was found in this picture.");
   } catch {
     if (file === newest) fail("This file is not a picture that the browser can open.");
   }
@@ -202,7 +206,8 @@ export function useDroppedPictures(): void {
   useEffect(() => {
     const until = new AbortController();
     const readFrom = (data: DataTransfer | null): void => {
-      const file = Array.from(data?.files ?? []).find(({ type }) => type.startsWith("image/"));
+      const files = Array.from(data?.files ?? []);
+      const file = files.find(({ type }) => type.startsWith("image/")) ?? files[0]; // else it says that this is no picture
       if (file) void read(file);
     };
     const onDrag = (event: DragEvent): void => {
@@ -231,11 +236,12 @@ export function Predicted() {
   if (shares && order.length > MAX_BARS) order.sort((a, b) => shares[b] - shares[a]);
   const classes = order.slice(0, MAX_BARS).map((i) => ({ name: classNames[i], share: shares?.[i] ?? null }));
   const leading = early ? argmax(early) : prediction && prediction.status !== "rejected" ? prediction.best : -1;
+  const isWithoutDigit = store.photo.value !== null && store.photo.value.images === store.state.value.images; // if there is no prediction
   const missing = status === "small" ? "Very small: draw larger." : readsDigits ? "Draw a digit, or choose an example." : "Choose, paste or drop a picture.";
   const words = early
     ? `If the model ended after layer ${flow.value}: ${classNames[leading]}, ${percent(early[leading])}.`
-    : prediction ? sentenceOf(prediction, classNames, readsDigits) : missing;
-  const label = early ? classNames[leading] : labelOf(predictions, classNames, readsDigits) || "–";
+    : prediction ? sentenceOf(prediction, classNames, readsDigits) : isWithoutDigit ? currentFailure() : missing;
+  const label = early ? classNames[leading] : labelOf(predictions, classNames, readsDigits) || (isWithoutDigit ? "?" : "–");
   return (
     <section class="predicted" aria-label="Prediction">
       <Label status={early ? "empty" : (prediction?.status ?? "empty")} name={label} />

@@ -17,6 +17,8 @@ const ARROWS: Record<string, Point> = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], 
 export function Pad() {
   const { strokes, images } = store.drawn.value ? { strokes: store.drawn.value, images: [] } : store.state.value;
   const photo = store.photo.value;
+  const isPhoto = photo?.images === images;
+  const isPicture = isPhoto || images.length > 0; // a photo may have no digit
   const svg = useRef<SVGSVGElement>(null);
   const [cursor, setCursor] = useState<{ at: Point; down: boolean } | null>(null);
   const [tapping, setTapping] = useState(false);
@@ -98,7 +100,7 @@ export function Pad() {
     tool.line = false;
     if (strokes.length) tool.cleared = strokes;
     put([]);
-    store.say(images.length ? "Picture removed." : "Pad cleared. Undo restores the drawing.");
+    store.say(isPicture ? "Picture removed." : "Pad cleared. Undo restores the drawing.");
   };
   return (
     <div class="pad-holder">
@@ -121,7 +123,7 @@ export function Pad() {
           }}
           onBlur={() => setCursor(null)}
         >
-          {photo?.images === images ? (
+          {isPhoto ? (
             <image href={photo.address} width={CANVAS} height={CANVAS} />
           ) : images.length > 0 ? (
             <foreignObject width={CANVAS} height={CANVAS} class="opened">
@@ -130,18 +132,18 @@ export function Pad() {
           ) : (
             <Strokes strokes={strokes} />
           )}
-          {(strokes.length === 0 || isExample || images.length > 0) && (
-            <text class={`pad-hint ${strokes.length || images.length ? "low" : ""}`} x={CANVAS / 2} y={strokes.length || images.length ? CANVAS - 10 : CANVAS / 2}>
-              {images.length ? "A picture is open. Draw to replace it" : strokes.length ? "Draw your own over it" : "Draw a digit here"}
+          {(strokes.length === 0 || isExample || isPicture) && (
+            <text class={`pad-hint ${strokes.length || isPicture ? "low" : ""}`} x={CANVAS / 2} y={strokes.length || isPicture ? CANVAS - 10 : CANVAS / 2}>
+              {isPicture ? "A picture is open. Draw to replace it" : strokes.length ? "Draw your own over it" : "Draw a digit here"}
             </text>
           )}
           {cursor && <circle class={`pen ${cursor.down ? "down" : ""}`} cx={cursor.at[0]} cy={cursor.at[1]} r={PEN / 2} />}
         </svg>
-        {!store.drawn.value && <Boxes boxes={photo?.images === images ? photo.boxes : images.length ? [] : digitsOf(strokes).map((digit) => around(boxOf(digit)!, PEN / 2))} />}
+        {!store.drawn.value && <Boxes boxes={isPhoto ? photo.boxes : images.length ? [] : digitsOf(strokes).map((digit) => around(boxOf(digit)!, PEN / 2))} />}
       </div>
       <div class="pad-tools">
         <button type="button" disabled={strokes.length === 0 && tool.cleared.length === 0} onClick={undo}>Undo</button>
-        <button type="button" disabled={strokes.length === 0 && images.length === 0} onClick={clear}>{images.length ? "Remove picture" : "Clear"}</button>
+        <button type="button" disabled={strokes.length === 0 && !isPicture} onClick={clear}>{isPicture ? "Remove picture" : "Clear"}</button>
         <button
           type="button"
           aria-pressed={tapping}
