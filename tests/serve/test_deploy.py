@@ -111,6 +111,11 @@ for method, path, body in (("POST", "/v1/predict", open(sys.argv[2], "rb").read(
 serve.shutdown()
 """
 
+# Ray Serve kills a proxy that starts slowly, as beside other tests.
+PROXY_TIMEOUTS = dict.fromkeys(
+    ("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S"), "300"
+)
+
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("only_ray_cluster")
@@ -121,7 +126,7 @@ def test_ray_serve_runs_the_same_application(tmp_path: Path) -> None:
         port = free.getsockname()[1]
     ran = subprocess.run(
         [sys.executable, "-c", RAY_SERVE, str(port), str(tmp_path / "a.png")],
-        env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0"},
+        env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0", **PROXY_TIMEOUTS},
         cwd=DEPLOY.parent,
         capture_output=True,
         text=True,
