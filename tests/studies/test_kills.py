@@ -68,11 +68,15 @@ def again(states: Sequence[tuple[set[str], int]]) -> bool:
 
 def workers_of(pid: int) -> list[int]:
     """The processes that measure; joblib has another one that frees resources."""
-    return [
-        child
-        for child in children_of(pid)
-        if b"popen_loky" in Path(f"/proc/{child}/cmdline").read_bytes()
-    ]
+    return [child for child in children_of(pid) if b"popen_loky" in command_of(child)]
+
+
+def command_of(pid: int) -> bytes:
+    """The command line of a process; empty if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def ignores_ctrl_c(pid: int) -> bool:
