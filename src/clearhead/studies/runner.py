@@ -51,9 +51,9 @@ from clearhead.studies.table import Budget
 
 EngineName = Literal["local", "ray"]
 MAX_ATTEMPTS = 3
+"""Maximum number of attempts if a trial's process dies; errors of its own code are not retried."""
 IDLE_SECONDS = 300  # until a worker process without a trial ends
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")}
-"""Maximum number of attempts if a trial's process dies; errors of its own code are not retried."""
 
 SECONDS_BETWEEN_LINES = 10.0
 
