@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tomllib
@@ -18,6 +17,7 @@ from clearhead.inference import predict
 from clearhead.models import load
 from clearhead.models.pretrained import ImageModel
 from clearhead.serve import ServeConfig, make_app
+from tests.processes import free_port
 
 from .server import png
 
@@ -122,8 +122,7 @@ PROXY_TIMEOUTS = dict.fromkeys(
 def test_ray_serve_runs_the_same_application(tmp_path: Path) -> None:
     pytest.importorskip("ray.serve")
     (tmp_path / "a.png").write_bytes(png(1))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     ran = subprocess.run(
         [sys.executable, "-c", RAY_SERVE, str(port), str(tmp_path / "a.png")],
         env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0", **PROXY_TIMEOUTS},

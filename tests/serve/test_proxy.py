@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from clearhead.models.pretrained import ImageModel
-from tests.processes import die_with_parent
+from tests.processes import die_with_parent, free_port
 
 from .server import Client, ServerThread, png, post, status_of, wait_until
 
@@ -49,8 +49,7 @@ def proxy(
     nginx: str, upstream: ServerThread, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Client]:
     folder = tmp_path_factory.mktemp("nginx")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     files = "".join(f"{name}_temp_path {folder}/{name};" for name in TEMPORARY)
     text = CONFIGURATION.read_text()
     for old, new in (

@@ -7,7 +7,6 @@ torchrun, together with the other processes.
 import multiprocessing
 import os
 import signal
-import socket
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -19,7 +18,7 @@ import torch
 from clearhead.data import AugmentConfig, ImageDataset
 from clearhead.models.config import ViTConfig
 from clearhead.training import TrainConfig, Trained, distributed, loop, run, train
-from tests.processes import die_with_parent
+from tests.processes import die_with_parent, free_port
 
 distributed.TIMEOUT = timedelta(hours=1)  # so that a slow process does not count as lost
 
@@ -74,9 +73,7 @@ def start_processes(
     """Start `target(*arguments)` in `count` processes that form one world."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["clearhead.training.run"])
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     processes: list[multiprocessing.process.BaseProcess] = []
     for rank in range(count):
         process = context.Process(

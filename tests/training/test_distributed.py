@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from socket import socket
 
 import pytest
 import torch
@@ -16,7 +15,7 @@ from clearhead.errors import ConfigError
 from clearhead.models import build, load
 from clearhead.training.distributed import ALONE, World, choose_device, join_world
 from clearhead.training.loop import evaluate_together
-from tests.processes import children_of, die_with_parent, is_running
+from tests.processes import children_of, die_with_parent, free_port, is_running
 
 from .small_run import MODEL, small_dataset, small_training, start_processes
 
@@ -82,10 +81,7 @@ def test_torchrun_ends_all_processes_when_one_is_killed(tmp_path: Path) -> None:
 )
 def test_launchers_train_in_two_processes_like_one(launcher: str, tmp_path: Path) -> None:
     script = ["-m", SMALL_RUN, str(tmp_path / "two"), "1"]
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    place = [] if "standalone" in launcher else [f"--main_process_port={port}"]
+    place = [] if "standalone" in launcher else [f"--main_process_port={free_port()}"]
     ended = subprocess.run(
         [sys.executable, "-m", *launcher.split(), *place, *script],
         cwd=ROOT,
