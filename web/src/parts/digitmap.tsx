@@ -55,7 +55,7 @@ export function DigitMap(props: Props) {
     </div>
   );
   return (
-    <div class={`digit-map ${dense ? "dense" : ""} ${tint ? (isPicture ? "framed" : "tinted") : ""} ${first ? "with-prefix" : ""} ${props.class ?? ""}`} style={{ "--columns": columns, maxWidth: `${Math.min(100, (100 * wide) / high)}%` }}>
+    <div class={`digit-map ${dense ? "dense" : ""} ${tint ? (isPicture ? "framed" : "tinted") : ""} ${first ? "with-prefix" : ""} ${props.class ?? ""}`} style={{ "--columns": columns, maxWidth: wide < high ? `${(100 * wide) / high}%` : undefined }}>
       <div class="field" style={{ aspectRatio: `${wide} / ${high}` }}>
         {tint && !isPicture ? (
           <TintedCanvas config={config} ink={ink} colours={Array.from({ length: config.tokens }, (_, token) => tint(token))} />
