@@ -15,7 +15,7 @@ VISIBLE = """(selector) => {
 
 
 @pytest.mark.parametrize(
-    "size", slow_after(1, [(1024, 768), (1366, 768), (1440, 900), (1920, 1080)])
+    "size", slow_after(2, [(1280, 720), (1024, 768), (1366, 768), (1440, 900), (1920, 1080)])
 )
 def test_every_step_and_case_fits_the_screen(size: tuple[int, int], microscope: Microscope) -> None:
     microscope.size(*size)
@@ -43,7 +43,8 @@ def test_a_step_has_two_thirds_of_a_phone_on_its_side_and_the_strip_is_whole(
     size: tuple[int, int], microscope: Microscope
 ) -> None:
     microscope.size(*size)
-    for state in [*({"step": step} for step in STEPS), {"step": "join", "temperature": 4}]:
+    states: list[dict[str, Any]] = [{"step": step} for step in STEPS]
+    for state in [*states, {"step": "join", "temperature": 4}]:
         top, *ends = microscope.show(**state).evaluate(
             """() => {
               scrollTo(0, 0);
