@@ -146,6 +146,7 @@ export function MeasureMap({ id, title, note, values, domain, write, scale = "fi
       </figcaption>
       <DigitMap
         {...map}
+        class={domain ? "signed" : ""}
         label={title}
         values={written}
         tint={(token) => (domain ? signedColour(values[token], domain) : weightColour(values[token], scale, 1 / config.tokens, 1))}
