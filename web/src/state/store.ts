@@ -8,9 +8,9 @@ import type { Config } from "../engine/config";
 import { planInfluence, type Influence } from "../engine/influence";
 import type { TextModel } from "../engine/text";
 import type { Model, Run } from "../engine/vit";
-import type { Box } from "../preprocess/pixels";
 import type { Stroke } from "../preprocess/strokes";
 import { casesOf } from "./cases";
+import { NOTHING, stillOpened, type OpenedPicture } from "./opened";
 import { cachedCompute, planExamples, whenIdle, type Result } from "./result";
 import { firstState, isUnscaled, partsOf, stateFromHash, stateToHash, STEPS, trainedState, type State, type Step } from "./state";
 
@@ -39,6 +39,7 @@ function createStore(payload: Payload, model: Model, textModel: TextModel, hash:
   const state = signal(restored(hash));
   const result = computed(() => resultOf(state.value));
   const blank = new Uint8Array(config.inChannels * config.imageShape[0] * config.imageShape[1]);
+  const opened = signal({ picture: NOTHING, at: first }); // the picture and the state that shows it
   const example = { strokes: first.strokes, images: first.strokes.length + first.images.length ? first.images : [blank], digit: 0 };
   const message = signal(""); // in the header
   const spoken = signal(""); // in the live region
@@ -111,7 +112,13 @@ function createStore(payload: Payload, model: Model, textModel: TextModel, hash:
     },
     turned,
     flow: signal(0), // the layer that the opening shows; 0 for none
-    photo: signal<{ images: Uint8Array[]; address: string; boxes: Box[] } | null>(null), // the last opened picture, its model inputs, and where they are on the pad
+    picture: computed(() => stillOpened(opened.value.picture, opened.value.at, state.value)), // the opened one
+    /** Keeps what became of a picture, while the state shows it. Returns whether nothing else was noted since. */
+    note: (picture: OpenedPicture): (() => boolean) => {
+      const noted = { picture, at: state.peek() };
+      opened.value = noted;
+      return () => opened.peek() === noted;
+    },
     first,
     /** Also chooses the key that the query attends to most. */
     pickHead: (layer: number, head: number, step = state.value.step): void => {

@@ -19,9 +19,10 @@ export function Strip() {
   const { config, calm } = store;
   const { state: { step, layer }, result: { ink, run, prediction, predictions } } = calm.value;
   const { patches, embedDim, grid: [rows, columns] } = config;
-  const label = prediction ? labelOf(predictions, config.classNames, config.readsDigits) : "–";
+  const { photo } = store.picture.value;
+  const label = prediction ? labelOf(predictions, config.classNames, config.readsDigits) : photo ? "?" : "–";
   const status = prediction?.status ?? "rejected";
-  const note = !prediction ? "nothing yet" : predictions.length > 1 ? `${predictions.length} digits` : status === "rejected" ? "not recognised" : percent(prediction.probabilities[prediction.best]);
+  const note = !prediction ? (photo ? "no digit" : "nothing yet") : predictions.length > 1 ? `${predictions.length} digits` : status === "rejected" ? "not recognised" : percent(prediction.probabilities[prediction.best]);
   const tokens = run?.layers[0].input;
   const domain = largestSize(tokens ?? []) || 1;
   const strip = useRef<HTMLElement>(null);

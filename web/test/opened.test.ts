@@ -1,0 +1,21 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { missing, NOTHING, PICTURE_TEXTS, stillOpened, type OpenedPicture } from "../src/state/opened";
+
+const photo = { address: "blob:1", boxes: [] };
+const [read, failed, empty]: OpenedPicture[] = [{ status: "read", photo }, { status: "failed", photo: null }, { status: "without digit", photo }];
+
+test("what became of a picture holds until something else is shown", () => {
+  const shown = { strokes: [], images: [new Uint8Array(1)] };
+  assert.equal(stillOpened(read, shown, { ...shown }), read);
+  assert.equal(stillOpened(read, shown, { ...shown, images: [...shown.images] }), NOTHING);
+  assert.equal(stillOpened(failed, shown, { ...shown, strokes: [] }), NOTHING);
+});
+
+test("a picture without a digit is not called missing or small, and a file that is none leaves the drawing's reason", () => {
+  for (const isSmall of [true, false]) assert.equal(missing(isSmall, empty), PICTURE_TEXTS["without digit"]);
+  assert.equal(missing(true, failed), missing(true, NOTHING));
+  assert.equal(missing(false, failed, "Draw a digit."), "Draw a digit.");
+  assert.notEqual(missing(true, NOTHING), missing(false, NOTHING));
+});
