@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import type { Stroke } from "../src/preprocess/strokes";
 import { missing, NOTHING, PICTURE_TEXTS, stillOpened, type OpenedPicture } from "../src/state/opened";
 
 const photo = { address: "blob:1", boxes: [] };
@@ -14,8 +15,9 @@ test("what became of a picture holds until something else is shown", () => {
 });
 
 test("a picture without a digit is not called missing or small, and a file that is none leaves the drawing's reason", () => {
-  for (const isSmall of [true, false]) assert.equal(missing(isSmall, empty), PICTURE_TEXTS["without digit"]);
-  assert.equal(missing(true, failed), missing(true, NOTHING));
-  assert.equal(missing(false, failed, "Draw a digit."), "Draw a digit.");
-  assert.notEqual(missing(true, NOTHING), missing(false, NOTHING));
+  const [small, none] = [{ strokes: [[[1, 1]]] as Stroke[], images: [] }, { strokes: [], images: [] }];
+  for (const shown of [small, none]) assert.equal(missing(shown, empty), PICTURE_TEXTS["without digit"]);
+  assert.equal(missing(small, failed), missing(small, NOTHING));
+  assert.equal(missing(none, failed, "Draw a digit."), "Draw a digit.");
+  assert.notEqual(missing(small, NOTHING), missing(none, NOTHING));
 });

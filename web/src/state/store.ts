@@ -3,9 +3,11 @@
 import { batch, computed, effect, signal, type ReadonlySignal } from "@preact/signals";
 
 import type { Payload } from "../data/payload";
+import { percent } from "../draw/numbers";
 import { argmax, row } from "../engine/arithmetic";
 import type { Config } from "../engine/config";
 import { planInfluence, type Influence } from "../engine/influence";
+import { labelOf } from "../engine/predict";
 import type { TextModel } from "../engine/text";
 import type { Model, Run } from "../engine/vit";
 import type { Stroke } from "../preprocess/strokes";
@@ -141,6 +143,15 @@ export function earlyShares(): number[] | undefined {
   return flow.value > 0 && flow.value < config.depth ? result.value.lens[flow.value] : undefined;
 }
 
+/** The label of all digits, and a word on them; null without a prediction. */
+export function shortPrediction({ prediction, predictions }: Result): [string, string] | null {
+  const { classNames, readsDigits } = store.config;
+  if (!prediction) return null;
+  const { status, probabilities, best } = prediction;
+  const note = predictions.length > 1 ? `${predictions.length} digits` : status === "rejected" ? "not recognised" : percent(probabilities[best]);
+  return [labelOf(predictions, classNames, readsDigits), note];
+}
+
 /** The key that a query attends to most in a head; null without a picture. */
 function strongestKey({ run }: Result, { layer, head, query }: Pick<State, "layer" | "head" | "query">, { tokens }: Config): number | null {
   return run && argmax(row(run.layers[layer].heads[head].weights, query, tokens));
@@ -177,7 +188,6 @@ function followed<T>(changing: ReadonlySignal<T | null>, compute: (now: T) => vo
 /** The influence of masking and of removing heads, computed after each change, when the browser is idle. */
 function influenceOf(model: Model, runNow: () => Run | null | undefined, stateNow: () => State) {
   const influence = signal<Influence | null>(null);
-  const settled = signal(false); // whether nothing is left to compute
   let stop = (): void => {};
   let last: Run | null | undefined;
   effect(() => {
@@ -187,16 +197,13 @@ function influenceOf(model: Model, runNow: () => Run | null | undefined, stateNo
     last = run;
     if (run === undefined) return;
     influence.value = null;
-    settled.value = run === null;
     if (run === null) return;
     const plan = planInfluence(model, run, stateNow());
     stop = whenIdle(plan.pieces, (done) => {
-      if (done < plan.pieces.length) return;
-      influence.value = plan.influence;
-      settled.value = true;
+      if (done === plan.pieces.length) influence.value = plan.influence;
     });
   });
-  return { influence, settled };
+  return { influence, settled: computed(() => runNow() === null || influence.value !== null) }; // whether nothing is left to compute
 }
 
 /** What a step shows: the state, the result of a picture, and the stages of the chosen head. */

@@ -207,8 +207,8 @@ export function useDroppedPictures(): void {
 const MAX_BARS = 10;
 
 export function Predicted() {
-  const { config: { classNames, readsDigits }, result, flow } = store;
-  const { status, predictions, digit, prediction } = result.value;
+  const { config: { classNames, readsDigits }, result, state, flow } = store;
+  const { predictions, digit, prediction } = result.value;
   const early = earlyShares();
   const shares = early ?? prediction?.probabilities;
   const order = classNames.map((_, i) => i);
@@ -219,7 +219,7 @@ export function Predicted() {
   const invitation = readsDigits ? "Draw a digit, or choose an example." : "Choose, paste or drop a picture.";
   const words = early
     ? `If the model ended after layer ${flow.value}: ${classNames[leading]}, ${percent(early[leading])}.`
-    : prediction ? sentenceOf(prediction, classNames, readsDigits) : missing(status === "small", picture, invitation);
+    : prediction ? sentenceOf(prediction, classNames, readsDigits) : missing(state.value, picture, invitation);
   const label = early ? classNames[leading] : labelOf(predictions, classNames, readsDigits) || (picture.photo ? "?" : "–");
   return (
     <section class="predicted" aria-label="Prediction">

@@ -96,7 +96,7 @@ function NoPicture() {
   const { strokes, images } = store.first;
   return (
     <div class="nothing">
-      <p>{missing(store.result.value.status === "small", store.picture.value)}</p>
+      <p>{missing(store.state.value, store.picture.value)}</p>
       {strokes.length + images.length > 0 && (
         <button type="button" class="primary" onClick={() => store.set({ strokes, images, digit: 0 })}>Use the example</button>
       )}{" "}
