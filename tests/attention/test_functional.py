@@ -45,14 +45,8 @@ def gradients(output: Tensor, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
     return torch.autograd.grad((output * normal(*output.shape, seed=9).to(output)).sum(), inputs)
 
 
-@pytest.mark.parametrize(
-    "dtype",
-    [
-        dtype if dtype is torch.float64 else pytest.param(dtype, marks=pytest.mark.slow)
-        for dtype in TOLERANCES
-    ],
-    ids=str,
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
 def test_equals_torch_on_its_own_samples(dtype: torch.dtype) -> None:
     from torch.testing._internal.common_methods_invocations import op_db
 
@@ -352,18 +346,10 @@ def test_dtypes_that_do_not_fit_are_an_error_in_one_line(sizes: tuple[int, int])
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.unchecked
-@pytest.mark.parametrize(
-    ("sizes", "masked"),
-    [
-        (SMALL, True),
-        *(
-            pytest.param(*x, marks=pytest.mark.slow)
-            for x in ((SMALL, False), (LARGE, False), (LARGE, True))
-        ),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("masked", [False, True])
+@SIZES
 def test_compiles_to_one_graph(sizes: tuple[int, int], masked: bool) -> None:
     inputs = triple(*sizes)
     options: dict[str, Any] = {"attn_mask": causal_mask(*sizes)} if masked else {"is_causal": True}

@@ -231,8 +231,16 @@ def test_a_cell_of_the_matrix_selects_query_and_key(page: "Page", nine: Explanat
 
 
 def pixels(page: "Page", selector: str) -> Tensor:
-    """Red, green and blue of every pixel of a canvas."""
-    address = page.locator(selector).first.evaluate("canvas => canvas.toDataURL()")
+    """Red, green and blue of every pixel of a canvas, with those above it."""
+    address = page.locator(selector).first.evaluate(
+        """canvas => {
+          const copy = canvas.cloneNode().getContext("2d");
+          for (const one of canvas.parentElement.querySelectorAll("canvas")) {
+            copy.drawImage(one, 0, 0);
+          }
+          return copy.canvas.toDataURL();
+        }"""
+    )
     image = Image.open(BytesIO(b64decode(address.partition(",")[2]))).convert("RGB")
     return torch.from_numpy(np.asarray(image).astype(float))
 

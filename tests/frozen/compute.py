@@ -410,7 +410,7 @@ def published_trials() -> list[Json]:
     """Two short trials of the published results, one per condition."""
     (study,) = (x for x in published()["studies"] if x["name"] == "score-variance")
     trials = {trial["condition"]: trial for trial in study["trials"]}
-    return [{"study": study["name"]} | trials[condition] for condition in ("drawn", "shipped")]
+    return [{"study": study["name"]} | trials[condition] for condition in ("shipped", "drawn")]
 
 
 def _smaller(key: str, value: Any) -> Any:

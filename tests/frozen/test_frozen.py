@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.frozen import compute
+from tests.marks import slow_after
 
 
 def assert_same(result: Any, expected: Any, *, rel: float, abs: float = 0.0) -> None:  # noqa: A002
@@ -71,6 +72,7 @@ def test_words_attend_to_the_same_words() -> None:
     assert_same(compute.attended(), compute.read("attended.json"), rel=0, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_model_inputs_of_pictures_are_the_same() -> None:
     """Each pixel within 1 of 255; for a file that Pillow now encodes differently, 5 on average."""
     files = compute.read("pictures.json")
@@ -105,6 +107,7 @@ def trainings() -> dict[str, Any]:
 TRAININGS = [name for name in compute.read("training.json") if name != "machine"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAININGS)
 def test_losses_and_weights_of_a_training_are_the_same(
     trainings: dict[str, Any], name: str
@@ -179,7 +182,9 @@ def test_a_longer_trial_of_the_other_conditions_measures_the_same() -> None:
 
 
 @pytest.mark.usefixtures("mnist_test")
-@pytest.mark.parametrize("trial", compute.published_trials(), ids=lambda trial: trial["condition"])
+@pytest.mark.parametrize(
+    "trial", slow_after(1, compute.published_trials()), ids=lambda trial: trial["condition"]
+)
 def test_a_published_trial_measures_the_same(trial: dict[str, Any]) -> None:
     """Within 1e-4, relative."""
     assert_same(compute.trial_values(trial), trial["values"], rel=1e-4, abs=1e-6)
@@ -190,7 +195,6 @@ REPRESENTATIVE = (
     "timm vit_tiny_patch16_224 fused",
     "timm vit_tiny_patch16_224 explicit",
     "timm xcit_nano_12_p16_224 explicit",  # attention between channels
-    "torchvision swin_t",  # windows
     "transformers Bert sdpa",  # padding
     "transformers Llama sdpa",  # grouped queries
     "transformers Llama eager",
@@ -225,6 +229,7 @@ def test_the_same_attention_is_recorded_in_all_other_models(library: str) -> Non
     assert_all_same(names, check_captured)
 
 
+@pytest.mark.slow
 def test_an_explanation_has_the_same_content() -> None:
     """Numbers and weights within 1e-5."""
     assert_same(compute.reported(), compute.read("report.json"), rel=0, abs=1e-5)
@@ -234,6 +239,7 @@ def test_an_explanation_has_the_same_content() -> None:
         np.testing.assert_allclose(weights[name], array, rtol=0, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("mnist_test")
 def test_the_microscope_computes_the_same() -> None:
     """Logits within 1e-9, weights (which are in single precision) within 1e-6."""

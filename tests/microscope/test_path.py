@@ -15,7 +15,7 @@ VISIBLE = """(selector) => {
 
 
 @pytest.mark.parametrize(
-    "size", slow_after(1, [(1024, 768), (1366, 768), (1440, 900), (1920, 1080)])
+    "size", slow_after(2, [(1280, 720), (1024, 768), (1366, 768), (1440, 900), (1920, 1080)])
 )
 def test_every_step_and_case_fits_the_screen(size: tuple[int, int], microscope: Microscope) -> None:
     microscope.size(*size)
@@ -36,6 +36,31 @@ def test_every_step_and_case_fits_the_screen(size: tuple[int, int], microscope: 
         assert max(over) <= 0, (state, over)
 
 
+@pytest.mark.parametrize(
+    "size", slow_after(1, [(740, 360), (640, 360), (667, 375), (844, 390), (915, 412)])
+)
+def test_a_step_has_two_thirds_of_a_phone_on_its_side_and_the_strip_is_whole(
+    size: tuple[int, int], microscope: Microscope
+) -> None:
+    microscope.size(*size)
+    states: list[dict[str, Any]] = [{"step": step} for step in STEPS]
+    for state in [*states, {"step": "join", "temperature": 4}]:
+        top, *ends = microscope.show(**state).evaluate(
+            """() => {
+              scrollTo(0, 0);
+              const strip = document.querySelector(".strip");
+              const box = (one) => one.getBoundingClientRect();
+              strip.scrollLeft = 0;
+              const left = box(strip.firstElementChild).left - box(strip).left;
+              strip.scrollLeft = 9999;
+              const right = box(strip).right - box(strip.lastElementChild).right;
+              return [box(document.querySelector("main")).top / innerHeight, left, right];
+            }"""
+        )
+        assert top <= 0.35, state
+        assert min(ends) >= 0, state
+
+
 @pytest.mark.parametrize("size", slow_after(1, [(390, 844), (320, 700), (720, 450)]))
 def test_small_and_enlarged_screens_scroll_in_one_direction(
     size: tuple[int, int], microscope: Microscope
@@ -48,13 +73,15 @@ def test_small_and_enlarged_screens_scroll_in_one_direction(
         assert wide <= 0, step
 
 
-@pytest.mark.parametrize("step", ["draw", "patches", "heads"])
+@pytest.mark.parametrize(
+    ("step", "height"), [("draw", 1100), ("patches", 1100), ("softmax", 450), ("heads", 1100)]
+)
 def test_nothing_overlaps_or_leaves_the_page_at_any_width(
-    step: str, microscope: Microscope
+    step: str, height: int, microscope: Microscope
 ) -> None:
     microscope.settle().show(step)
-    for width in (360, 500, 640, 799, 820, 999, 1024, 1180, 1280, 1920):
-        faults = microscope.size(width, 1100).evaluate(
+    for width in (360, 500, 640, 720, 799, 820, 999, 1024, 1180, 1280, 1920):
+        faults = microscope.size(width, height).evaluate(
             """() => {
               const box = (one) => one.getBoundingClientRect();
               const meet = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 0.5
@@ -65,7 +92,8 @@ def test_nothing_overlaps_or_leaves_the_page_at_any_width(
               const cut = all.filter((one) => one.matches(".head-card, .caption, .data")
                 && one.scrollWidth > one.clientWidth + 1 && one.clientWidth > 0);
               const apart = all.filter((one) =>
-                one.matches(".head-card, .piece, .data, .opening-body > section"));
+                one.matches(`.head-card, .piece, .data, .opening-body > section,
+                  .pair :is(input, h3, .matrix)`));
               const met = apart.filter((a, i) =>
                 apart.slice(i + 1).some((b) => meet(box(a), box(b))));
               return [...wide, ...cut, ...met].map((one) => `${one.tagName} ${one.className}`);

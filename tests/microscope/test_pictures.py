@@ -139,6 +139,15 @@ def test_a_picture_without_a_digit_has_no_prediction(microscope: Microscope) -> 
     assert "No digit" in microscope.text(".prediction-words")
     assert microscope.page.locator(".pad image").is_visible()
     assert microscope.evaluate("() => clearhead.store.result.value.run === null")
+    assert "picture" not in microscope.text(".readout")
+    assert microscope.text(".prediction-thumb") == "?"
+    microscope.click("Next")
+    assert "No digit" in microscope.text(".nothing")
+    microscope.click("Back", ".way")
+    broken = {"name": "x.png", "mimeType": "image/png", "buffer": b"no picture"}
+    microscope.page.locator("input[type=file]").set_input_files(broken)  # type: ignore[arg-type]
+    microscope.page.wait_for_selector(".error:has-text('not a picture')")
+    assert microscope.page.locator(".pad image").is_visible()
     microscope.click("Remove picture")
     assert microscope.text(".prediction-label") == "–"
     assert microscope.page.locator(".pad image, .error").count() == 0

@@ -110,3 +110,30 @@ def test_numbers_near_zero_have_the_lightness_of_the_page_and_signs_keep_their_c
     assert (shown[near_zero].mean() < 60) == (theme == "dark")
     assert shown[low][0] > shown[low][2] + 60  # orange
     assert shown[high][2] > shown[high][0] + 60  # blue
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_maps_of_signed_numbers_have_the_lightness_of_the_page_below_white_ink(
+    theme: str, microscope: Microscope
+) -> None:
+    microscope.show("gallery", case=3, theme=theme).settle()
+    pixels = screen(microscope, ".maps figure:nth-child(3) .digit-map")
+    side = len(pixels) / 28
+    blank = pixels[int(2 * side) : int(4 * side), int(9 * side) : int(12 * side)]  # patch 2
+    assert (np.median(blank) > 200) == (theme == "light")
+    assert (np.median(blank) < 60) == (theme == "dark")
+    row, column = np.argwhere(microscope.ink() == 1)[0]
+    assert near(pixels[int((row + 0.5) * side), int((column + 0.5) * side)], WHITE, 3)
+    ramp = screen(microscope, ".signed .ramp")[4]
+    low, middle, high = (luminance(ramp[place]) for place in (6, len(ramp) // 2, -7))
+    assert ramp[6][0] > ramp[6][2] + 60  # orange
+    assert ramp[-7][2] > ramp[-7][0] + 60  # blue
+    for end in (low, high):
+        assert (max(end, middle) + 0.05) / (min(end, middle) + 0.05) > 3
+
+
+def luminance(pixel: ndarray) -> float:
+    """Relative luminance (WCAG 2)."""
+    share = pixel / 255
+    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))

@@ -104,9 +104,10 @@ def test_each_new_token_in_a_decoder(
             t5,
             ("decoder.block.*.layer.0.*", "decoder.block.*.layer.1.*"),
         ),
-        (
+        pytest.param(
             lambda: bart("BartForConditionalGeneration", **BART),
             ("*decoder.layers.*.self_attn*", "*decoder.layers.*.encoder_attn*"),
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["T5", "BART"],
@@ -198,11 +199,7 @@ def test_memory_grows_with_the_tokens_and_not_with_their_square(
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
 @pytest.mark.parametrize(
     "build",
-    [
-        t5,
-        bloom,
-        lambda: bart("BartForConditionalGeneration", **BART),
-    ],
+    slow_after(2, [t5, bloom, lambda: bart("BartForConditionalGeneration", **BART)]),
     ids=["relative positions", "ALiBi", "padding"],
 )
 def test_masks_and_biases_of_all_steps_take_the_memory_of_the_last(

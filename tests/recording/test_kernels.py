@@ -344,8 +344,8 @@ def test_sage_attention_is_recorded(layout: str, causal: bool) -> None:
     assert bool(recording[0].weights[..., 0, 1:].eq(0).all()) == causal
 
 
-def test_a_thread_that_outlives_the_block_computes_as_without_it() -> None:
-    running, ended = Event(), Event()
+def test_a_thread_that_outlives_the_block_leaves_no_trace_and_computes_as_without_it() -> None:
+    running, ended, start = Event(), Event(), Thread.start
     results: list[Any] = []
 
     def waiting(
@@ -366,8 +366,10 @@ def test_a_thread_that_outlives_the_block_computes_as_without_it() -> None:
         thread = Thread(target=work, daemon=True)
         thread.start()
         running.wait()
+    restored = (torch.backends.mha.get_fastpath_enabled(), Thread.start)
     ended.set()
     thread.join()
+    assert restored == (True, start)
     assert len(results) == 2
     assert len(recording) == 1
 

@@ -84,6 +84,7 @@ class InterceptionMode(TorchFunctionMode):
         self._parts = PartsOfCalls()
         self._lock = RLock()
         self._is_open, self._in_kernel, self._copies = True, False, False
+        self._is_of_thread = False
         self._of_threads: list[InterceptionMode] = []
 
     @skip_while_compiling
@@ -131,7 +132,8 @@ class InterceptionMode(TorchFunctionMode):
     def __enter__(self) -> Self:
         self.level = 1 + max((recorder.level for recorder in ACTIVE.recorders), default=-1)
         ACTIVE.recorders.append(self)
-        WRAPPERS.install()
+        if not self._is_of_thread:
+            WRAPPERS.install()
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
@@ -139,7 +141,8 @@ class InterceptionMode(TorchFunctionMode):
         if self in ACTIVE.recorders:  # not where another thread ends the block
             ACTIVE.recorders.remove(self)
         vars(OUTPUTS).clear()
-        WRAPPERS.remove()
+        if not self._is_of_thread:  # a thread may outlive the block
+            WRAPPERS.remove()
         set_modes([mode for mode in function_modes() if mode is not self])  # others may be newer
         if error is not None and not isinstance(error, CaptureError) and COMPILED in str(error):
             raise CaptureError(COMPILED) from None  # the compiler wraps it in a long message
@@ -172,6 +175,7 @@ class InterceptionMode(TorchFunctionMode):
         """A mode for a thread that is started inside the block, with the same records."""
         mode = InterceptionMode(self._on_attention, compiled=self.records_compiled)
         mode._numbers, mode._lock, mode._is_open = self._numbers, self._lock, self._is_open
+        mode._is_of_thread = True
         mode.call_sites.roots = self.call_sites.roots
         self._of_threads.append(mode)
         return mode

@@ -8,7 +8,7 @@ import type { Layout } from "./geometry";
 interface Props {
   width: number; // in numbers
   height: number;
-  colourAt: (i: number) => Colour;
+  colourAt: (i: number) => readonly number[]; // a Colour, with its opacity if it is not opaque
   values: unknown; // a change of this draws the canvas again
   class?: string;
   label?: string; // without one, the canvas is hidden from assistive technology
@@ -30,7 +30,7 @@ export function NumberCanvas({ width, height, colourAt, values, label, lazy, cla
         data[at] = colour[0];
         data[at + 1] = colour[1];
         data[at + 2] = colour[2];
-        data[at + 3] = 255;
+        data[at + 3] = colour[3] ?? 255;
       }
       context.putImageData(image.current, 0, 0);
     };
@@ -81,25 +81,39 @@ export function TintedCanvas({ config, ink, colours, prefix }: TintedProps) {
   const unit = prefix ? 4 : 1; // pixels of a patch without ink, so that a line above can be lower
   const [height, width] = ink ? imageShape : [rows * unit, columns * unit];
   const line = prefix && numPrefixTokens ? Math.ceil(height / rows / 2) : 0;
+  const size = { width, height: line + height };
   return (
-    <NumberCanvas
-      width={width}
-      height={line + height}
-      values={colours}
-      colourAt={(place) => {
-        const i = place - line * width;
-        if (i < -width) return colours[Math.floor(((place % width) * numPrefixTokens) / width)];
-        if (i < 0) return GROUND;
-        const patch = Math.floor((Math.floor(i / width) * rows) / height) * columns + Math.floor(((i % width) * columns) / width);
-        const colour = colours[numPrefixTokens + patch] ?? GROUND;
-        if (!ink) return colour;
-        let near = 0; // the most ink of the pixel and its neighbours
-        for (let y = Math.max(0, Math.floor(i / width) - 1); y <= Math.min(height - 1, Math.floor(i / width) + 1); y++) {
-          for (let x = Math.max(0, (i % width) - 1); x <= Math.min(width - 1, (i % width) + 1); x++) near = Math.max(near, ink[y * width + x]);
-        }
-        return colour.map((part) => Math.round(part * (1 - EDGE * near) * (1 - ink[i]) + 255 * ink[i])) as Colour;
-      }}
-    />
+    <>
+      <NumberCanvas
+        {...size}
+        class="tints"
+        values={colours}
+        colourAt={(place) => {
+          const i = place - line * width;
+          if (i < -width) return colours[Math.floor(((place % width) * numPrefixTokens) / width)];
+          if (i < 0) return GROUND;
+          const patch = Math.floor((Math.floor(i / width) * rows) / height) * columns + Math.floor(((i % width) * columns) / width);
+          return colours[numPrefixTokens + patch] ?? GROUND;
+        }}
+      />
+      {ink && (
+        <NumberCanvas
+          {...size}
+          values={ink}
+          colourAt={(place) => {
+            const i = place - line * width;
+            if (i < 0) return [0, 0, 0, 0];
+            let near = 0; // the most ink of the pixel and its neighbours
+            for (let y = Math.max(0, Math.floor(i / width) - 1); y <= Math.min(height - 1, Math.floor(i / width) + 1); y++) {
+              for (let x = Math.max(0, (i % width) - 1); x <= Math.min(width - 1, (i % width) + 1); x++) near = Math.max(near, ink[y * width + x]);
+            }
+            const opacity = 1 - (1 - EDGE * near) * (1 - ink[i]);
+            const grey = Math.round((255 * ink[i]) / (opacity || 1));
+            return [grey, grey, grey, Math.round(255 * opacity)];
+          }}
+        />
+      )}
+    </>
   );
 }
 

@@ -55,7 +55,7 @@ export function DigitMap(props: Props) {
     </div>
   );
   return (
-    <div class={`digit-map ${dense ? "dense" : ""} ${tint ? (isPicture ? "framed" : "tinted") : ""} ${first ? "with-prefix" : ""} ${props.class ?? ""}`} style={{ "--columns": columns, maxWidth: `${Math.min(100, (100 * wide) / high)}%` }}>
+    <div class={`digit-map ${dense ? "dense" : ""} ${tint ? (isPicture ? "framed" : "tinted") : ""} ${first ? "with-prefix" : ""} ${props.class ?? ""}`} style={{ "--columns": columns, maxWidth: wide < high ? `${(100 * wide) / high}%` : undefined }}>
       <div class="field" style={{ aspectRatio: `${wide} / ${high}` }}>
         {tint && !isPicture ? (
           <TintedCanvas config={config} ink={ink} colours={Array.from({ length: config.tokens }, (_, token) => tint(token))} />
@@ -146,6 +146,7 @@ export function MeasureMap({ id, title, note, values, domain, write, scale = "fi
       </figcaption>
       <DigitMap
         {...map}
+        class={domain ? "signed" : ""}
         label={title}
         values={written}
         tint={(token) => (domain ? signedColour(values[token], domain) : weightColour(values[token], scale, 1 / config.tokens, 1))}

@@ -27,7 +27,7 @@ export function Matrix(props: Props) {
 }
 
 /** Of many entries only the chosen one is an element. */
-export function CanvasMatrix({ label, rows, columns, chosen, shown = chosen, drawn, colourAt, nameAt, choose, hover }: Props) {
+export function CanvasMatrix({ label, rows, columns, chosen, shown = chosen, drawn, colourAt, nameAt, choose, hover, class: name = "" }: Props) {
   const [row, column] = chosen;
   const placeOf = (event: MouseEvent): [number, number] => {
     const box = (event.currentTarget as Element).getBoundingClientRect();
@@ -41,7 +41,7 @@ export function CanvasMatrix({ label, rows, columns, chosen, shown = chosen, dra
       aria-label={label}
       aria-rowcount={rows.length}
       aria-colcount={columns.length}
-      class="matrix-canvas"
+      class={`matrix-canvas ${name}`}
       onClick={(event) => choose(...placeOf(event))}
       onPointerMove={hover && ((event: PointerEvent) => hover(placeOf(event)))}
       onPointerLeave={hover && (() => hover(null))}

@@ -10,6 +10,7 @@ import { forward, type Model } from "../engine/vit";
 import { COARSE, SEVERAL, SLASH, TOO_SMALL, TOUCHING, WARNINGS, digitAndParts, type Digit } from "./digits";
 import { addressOf, fitted, pixelsOf, toGrey, type Pixels } from "./image";
 import { hull, sideOf, type Box } from "./pixels";
+import { CANVAS } from "./strokes";
 
 const PAD_SIDE = 600; // pixels are enough for the pad
 const MIN_CERTAINTY = 0.3; // of digits that touch
@@ -26,13 +27,23 @@ export interface Predicted {
 export interface Opened {
   inputs: Input[]; // each digit in reading order; for a model of other classes, the whole picture
   address: string; // of the picture, as small as the pad
+  boxes: Box[]; // of the digits where there are several, on the pad
 }
 
 /** Decodes a file and finds its digits. */
 export async function opened(file: Blob, model: Model): Promise<Opened> {
   const bitmap = await createImageBitmap(file);
   const pixels = pixelsOf(bitmap, file.type === "image/jpeg", model.config.readsDigits);
-  return { inputs: inputsOf(pixels, model), address: await addressOf(bitmap, PAD_SIDE) };
+  const inputs = inputsOf(pixels, model);
+  const boxes = inputs.length > 1 ? onPad(bitmap, inputs.map(({ box }) => box)) : [];
+  return { inputs, address: await addressOf(bitmap, PAD_SIDE), boxes };
+}
+
+/** Boxes in pixels of a picture, in units of the pad that shows it. */
+function onPad({ width, height }: ImageBitmap, boxes: Box[]): Box[] {
+  const scale = CANVAS / Math.max(width, height);
+  const margins = [(CANVAS - scale * width) / 2, (CANVAS - scale * height) / 2];
+  return boxes.map((box) => box.map((at, i) => margins[i % 2] + scale * at) as Box);
 }
 
 export function inputsOf(pixels: Pixels, model: Model): Input[] {

@@ -15,11 +15,10 @@ import { digitsOf, isTooSmall, type Stroke } from "../preprocess/strokes";
 import type { State } from "./state";
 
 export interface Result {
-  status: "empty" | "small" | "computed";
   inputs: Float64Array[]; // one model input for each digit, 0 to 1, without noise and shuffling
   predictions: Prediction[]; // of all digits
   digit: number; // the digit that is followed
-  prediction: Prediction | null; // of it; null without a drawing, as run
+  prediction: Prediction | null; // of it; null without a digit, as run
   ink: Float64Array; // its model input, with noise and shuffling
   blank: boolean[]; // which patches are blank
   run: Run | null;
@@ -29,25 +28,21 @@ export interface Result {
 export function compute(model: Model, state: State): Result {
   const { config } = model;
   const inputs = inputsOf(state, config);
-  const digit = Math.min(state.digit, inputs.length - 1);
-  if (inputs.length === 0) {
-    const ink = new Float64Array(config.inChannels * config.imageShape[0] * config.imageShape[1]);
-    const status = state.strokes.length ? "small" : "empty";
-    return { status, inputs, predictions: [], digit: 0, prediction: null, ink, blank: blankPatches(ink, config), run: null, lens: [] };
-  }
   const inks = inputs.map((input) => changedInput(input, state, config));
   const runs = inks.map((ink) => forward(model, normalize(ink, config), state));
   const predictions = runs.map(({ logits }, i) => predictionFor(logits, inks[i], config, warningsOf(state, i)));
+  const digit = Math.max(0, Math.min(state.digit, inputs.length - 1));
+  const run = runs[digit] ?? null;
+  const ink = inks[digit] ?? new Float64Array(config.inChannels * config.imageShape[0] * config.imageShape[1]);
   return {
-    status: "computed",
     inputs,
     predictions,
     digit,
-    prediction: predictions[digit],
-    ink: inks[digit],
-    blank: blankPatches(inks[digit], config),
-    run: runs[digit],
-    lens: lens(model, runs[digit]),
+    prediction: predictions[digit] ?? null,
+    ink,
+    blank: blankPatches(ink, config),
+    run,
+    lens: run ? lens(model, run) : [],
   };
 }
 

@@ -3,14 +3,16 @@
 import { batch, computed, effect, signal, type ReadonlySignal } from "@preact/signals";
 
 import type { Payload } from "../data/payload";
+import { percent } from "../draw/numbers";
 import { argmax, row } from "../engine/arithmetic";
 import type { Config } from "../engine/config";
 import { planInfluence, type Influence } from "../engine/influence";
+import { labelOf } from "../engine/predict";
 import type { TextModel } from "../engine/text";
 import type { Model, Run } from "../engine/vit";
-import type { Box } from "../preprocess/pixels";
 import type { Stroke } from "../preprocess/strokes";
 import { casesOf } from "./cases";
+import { NOTHING, stillOpened, type OpenedPicture } from "./opened";
 import { cachedCompute, planExamples, whenIdle, type Result } from "./result";
 import { firstState, isUnscaled, partsOf, stateFromHash, stateToHash, STEPS, trainedState, type State, type Step } from "./state";
 
@@ -39,6 +41,7 @@ function createStore(payload: Payload, model: Model, textModel: TextModel, hash:
   const state = signal(restored(hash));
   const result = computed(() => resultOf(state.value));
   const blank = new Uint8Array(config.inChannels * config.imageShape[0] * config.imageShape[1]);
+  const opened = signal({ picture: NOTHING, at: first }); // the picture and the state that shows it
   const example = { strokes: first.strokes, images: first.strokes.length + first.images.length ? first.images : [blank], digit: 0 };
   const message = signal(""); // in the header
   const spoken = signal(""); // in the live region
@@ -111,7 +114,13 @@ function createStore(payload: Payload, model: Model, textModel: TextModel, hash:
     },
     turned,
     flow: signal(0), // the layer that the opening shows; 0 for none
-    photo: signal<{ images: Uint8Array[]; address: string; boxes: Box[] } | null>(null), // the last opened picture, its model inputs, and where they are on the pad
+    picture: computed(() => stillOpened(opened.value.picture, opened.value.at, state.value)), // the opened one
+    /** Keeps what became of a picture, while the state shows it. Returns whether nothing else was noted since. */
+    note: (picture: OpenedPicture): (() => boolean) => {
+      const noted = { picture, at: state.peek() };
+      opened.value = noted;
+      return () => opened.peek() === noted;
+    },
     first,
     /** Also chooses the key that the query attends to most. */
     pickHead: (layer: number, head: number, step = state.value.step): void => {
@@ -132,6 +141,15 @@ function createStore(payload: Payload, model: Model, textModel: TextModel, hash:
 export function earlyShares(): number[] | undefined {
   const { flow, result, config } = store;
   return flow.value > 0 && flow.value < config.depth ? result.value.lens[flow.value] : undefined;
+}
+
+/** The label of all digits, and a word on them; null without a prediction. */
+export function shortPrediction({ prediction, predictions }: Result): [string, string] | null {
+  const { classNames, readsDigits } = store.config;
+  if (!prediction) return null;
+  const { status, probabilities, best } = prediction;
+  const note = predictions.length > 1 ? `${predictions.length} digits` : status === "rejected" ? "not recognised" : percent(probabilities[best]);
+  return [labelOf(predictions, classNames, readsDigits), note];
 }
 
 /** The key that a query attends to most in a head; null without a picture. */
@@ -170,7 +188,6 @@ function followed<T>(changing: ReadonlySignal<T | null>, compute: (now: T) => vo
 /** The influence of masking and of removing heads, computed after each change, when the browser is idle. */
 function influenceOf(model: Model, runNow: () => Run | null | undefined, stateNow: () => State) {
   const influence = signal<Influence | null>(null);
-  const settled = signal(false); // whether nothing is left to compute
   let stop = (): void => {};
   let last: Run | null | undefined;
   effect(() => {
@@ -180,16 +197,13 @@ function influenceOf(model: Model, runNow: () => Run | null | undefined, stateNo
     last = run;
     if (run === undefined) return;
     influence.value = null;
-    settled.value = run === null;
     if (run === null) return;
     const plan = planInfluence(model, run, stateNow());
     stop = whenIdle(plan.pieces, (done) => {
-      if (done < plan.pieces.length) return;
-      influence.value = plan.influence;
-      settled.value = true;
+      if (done === plan.pieces.length) influence.value = plan.influence;
     });
   });
-  return { influence, settled };
+  return { influence, settled: computed(() => runNow() === null || influence.value !== null) }; // whether nothing is left to compute
 }
 
 /** What a step shows: the state, the result of a picture, and the stages of the chosen head. */

@@ -5,10 +5,9 @@ import { useEffect, useRef } from "preact/hooks";
 
 import { percent } from "../draw/numbers";
 import { argmax } from "../engine/arithmetic";
-import { labelOf } from "../engine/predict";
 import { Meanings } from "../parts/term";
 import { isModelChanged, PAGES, STEP_NAMES, themeAfter, type Step } from "../state/state";
-import { earlyShares, neighbour, store } from "../state/store";
+import { earlyShares, neighbour, shortPrediction, store } from "../state/store";
 import { About } from "./about";
 import { QkvStep, ScaleStep, ScoresStep, SoftmaxStep } from "./attentionsteps";
 import { DrawStep, useDroppedPictures } from "./drawstep";
@@ -151,16 +150,9 @@ function Header() {
 
 /** The prediction in two words, on small screens always in sight. */
 function ShortPrediction() {
-  const { classNames, readsDigits } = store.config;
-  const { prediction, predictions } = store.result.value;
   const early = earlyShares();
-  if (!prediction) return null;
-  return (
-    <span class="short-prediction" aria-hidden="true">
-      {early ? classNames[argmax(early)] : labelOf(predictions, classNames, readsDigits)}{" "}
-      <span>{early ? `${percent(Math.max(...early))}, layer ${store.flow.value}` : prediction.status === "rejected" ? "not recognised" : percent(prediction.probabilities[prediction.best])}</span>
-    </span>
-  );
+  const short = early ? [store.config.classNames[argmax(early)], `${percent(Math.max(...early))}, layer ${store.flow.value}`] : shortPrediction(store.result.value);
+  return short && <span class="short-prediction" aria-hidden="true">{short[0]} <span>{short[1]}</span></span>;
 }
 
 /** What differs from the trained model, until it is reset. */

@@ -404,6 +404,7 @@ function AllRows() {
         <TableButton {...weightTable()} />
       </div>
       <Matrix
+        class={before ? "signed" : ""}
         label={`${before ? "Difference of attention weights" : "Attention weights"}, ${name}`}
         rows={names}
         columns={names}

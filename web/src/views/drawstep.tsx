@@ -13,15 +13,13 @@ import { Player, usePlayer } from "../parts/controls";
 import { Bars, Label, sentenceOf } from "../parts/prediction";
 import { Term } from "../parts/term";
 import { WARNINGS } from "../preprocess/digits";
-import type { Box } from "../preprocess/pixels";
-import { CANVAS } from "../preprocess/strokes";
 import { openedInWorker } from "../preprocess/worker";
+import { missing, PICTURE_TEXTS, type Photo } from "../state/opened";
 import { earlyShares, store } from "../state/store";
 import { DigitRail, sayPrediction, WayOn } from "./frame";
 import { Pad } from "./pad";
 
 const isOver = signal(false); // whether a file is held over the page
-const failure = signal<{ text: string; images: unknown; strokes: unknown } | null>(null); // why no picture was opened, and what is shown instead
 
 export function DrawStep() {
   const { config } = store;
@@ -140,14 +138,9 @@ function Examples() {
   );
 }
 
-/** Why no picture was opened, or why the opened one has no prediction. */
-function currentFailure(): string {
-  const { images, strokes } = store.state.value;
-  return failure.value?.images === images && failure.value.strokes === strokes ? failure.value.text : "";
-}
-
 function PictureButton() {
-  const error = currentFailure();
+  const { status } = store.picture.value;
+  const isError = status === "failed" || status === "without digit";
   return (
     <p class="upload">
       <label class="button">
@@ -162,43 +155,29 @@ function PictureButton() {
           }}
         />
       </label>{" "}
-      <span class={error ? "error" : "small"} role={error ? "alert" : undefined}>{error || "or drop or paste one; it stays on this device"}</span>
+      <span class={isError ? "error" : "small"} role={isError ? "alert" : undefined}>
+        {PICTURE_TEXTS[status] || "or drop or paste one; it stays on this device"}
+      </span>
     </p>
   );
 }
 
-/** Boxes in pixels of a picture, in units of the pad that shows it. */
-function onPad({ width, height }: ImageBitmap, boxes: Box[]): Box[] {
-  const scale = CANVAS / Math.max(width, height);
-  const margins = [(CANVAS - scale * width) / 2, (CANVAS - scale * height) / 2];
-  return boxes.map((box) => box.map((at, i) => margins[i % 2] + scale * at) as Box);
-}
-
-let newest: Blob | null = null;
-
 async function read(file: Blob): Promise<void> {
-  newest = file;
+  const before = (): Photo | null => store.picture.peek().photo;
+  const isLatest = store.note({ status: "reading", photo: before() }); // a picture that is chosen later may be ready earlier
   try {
-    const { inputs, address } = await openedInWorker(file, store.model);
-    if (file !== newest) return; // a picture that was chosen later may be ready earlier
+    const { inputs, ...photo } = await openedInWorker(file, store.model);
+    if (!isLatest()) return;
     const doubts = inputs.flatMap(({ warnings }, i) => warnings.map((warning) => i * WARNINGS.length + warning));
-    const images = inputs.map((input) => input.pixels);
-    const boxes = images.length > 1 ? onPad(await createImageBitmap(file), inputs.map(({ box }) => box)) : [];
-    store.photo.value = { images, address, boxes };
-    failure.value = null;
-    store.set({ images, doubts, digit: 0, strokes: [] });
-    if (images.length) sayPrediction("Picture opened. ");
-    else fail("No digit was found in this picture.");
+    store.set({ images: inputs.map(({ pixels }) => pixels), doubts, digit: 0, strokes: [] });
+    store.note({ status: inputs.length ? "read" : "without digit", photo });
   } catch {
-    if (file === newest) fail("This file is not a picture that the browser can open.");
+    if (!isLatest()) return;
+    store.note({ status: "failed", photo: before() });
   }
-}
-
-/** Says it in the header, or, on the opening, beside the button. */
-function fail(text: string): void {
-  const { images, strokes, step } = store.state.peek();
-  failure.value = { text, images, strokes };
-  store.say(step === "draw" ? "" : text);
+  const text = PICTURE_TEXTS[store.picture.peek().status];
+  if (!text) sayPrediction("Picture opened. ");
+  else store.say(store.state.peek().step === "draw" ? "" : text); // on the opening, it is beside the button
 }
 
 /** Opens pictures that are dropped on the page or pasted, in any step; else the browser would leave the page for them. */
@@ -228,20 +207,20 @@ export function useDroppedPictures(): void {
 const MAX_BARS = 10;
 
 export function Predicted() {
-  const { config: { classNames, readsDigits }, result, flow } = store;
-  const { status, predictions, digit, prediction } = result.value;
+  const { config: { classNames, readsDigits }, result, state, flow } = store;
+  const { predictions, digit, prediction } = result.value;
   const early = earlyShares();
   const shares = early ?? prediction?.probabilities;
   const order = classNames.map((_, i) => i);
   if (shares && order.length > MAX_BARS) order.sort((a, b) => shares[b] - shares[a]);
   const classes = order.slice(0, MAX_BARS).map((i) => ({ name: classNames[i], share: shares?.[i] ?? null }));
   const leading = early ? argmax(early) : prediction && prediction.status !== "rejected" ? prediction.best : -1;
-  const isWithoutDigit = store.photo.value !== null && store.photo.value.images === store.state.value.images; // if there is no prediction
-  const missing = status === "small" ? "Very small: draw larger." : readsDigits ? "Draw a digit, or choose an example." : "Choose, paste or drop a picture.";
+  const picture = store.picture.value;
+  const invitation = readsDigits ? "Draw a digit, or choose an example." : "Choose, paste or drop a picture.";
   const words = early
     ? `If the model ended after layer ${flow.value}: ${classNames[leading]}, ${percent(early[leading])}.`
-    : prediction ? sentenceOf(prediction, classNames, readsDigits) : isWithoutDigit ? currentFailure() : missing;
-  const label = early ? classNames[leading] : labelOf(predictions, classNames, readsDigits) || (isWithoutDigit ? "?" : "–");
+    : prediction ? sentenceOf(prediction, classNames, readsDigits) : missing(state.value, picture, invitation);
+  const label = early ? classNames[leading] : labelOf(predictions, classNames, readsDigits) || (picture.photo ? "?" : "–");
   return (
     <section class="predicted" aria-label="Prediction">
       <Label status={early ? "empty" : (prediction?.status ?? "empty")} name={label} />

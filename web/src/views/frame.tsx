@@ -12,6 +12,7 @@ import { DigitMap } from "../parts/digitmap";
 import { sentenceOf } from "../parts/prediction";
 import { Pair, SignedScale } from "../parts/scale";
 import { Term } from "../parts/term";
+import { missing } from "../state/opened";
 import { STEP_NAMES, STEPS } from "../state/state";
 import { chosenHead, neighbour, shownPair, store } from "../state/store";
 
@@ -95,7 +96,7 @@ function NoPicture() {
   const { strokes, images } = store.first;
   return (
     <div class="nothing">
-      <p>There is no picture yet.</p>
+      <p>{missing(store.state.value, store.picture.value)}</p>
       {strokes.length + images.length > 0 && (
         <button type="button" class="primary" onClick={() => store.set({ strokes, images, digit: 0 })}>Use the example</button>
       )}{" "}
@@ -202,7 +203,7 @@ function Readout({ hidden }: { hidden: boolean }) {
   const { config, state } = store;
   const { query, key } = railPair();
   const head = chosenHead();
-  if (!head) return <p class="readout">Lines appear with a picture.</p>;
+  if (!head) return <p class="readout">Lines appear with a prediction.</p>;
   const { step, layer, head: number } = state.value;
   const name = step === "draw" ? `Layer ${layer + 1}, head ${number + 1}` : headName(layer, number);
   const names = { head: <Term name="head">{name}</Term>, query: tokenName(query, config), key_: tokenName(key, config) };

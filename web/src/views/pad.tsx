@@ -16,9 +16,8 @@ const ARROWS: Record<string, Point> = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], 
 
 export function Pad() {
   const { strokes, images } = store.drawn.value ? { strokes: store.drawn.value, images: [] } : store.state.value;
-  const photo = store.photo.value;
-  const isPhoto = photo?.images === images;
-  const isPicture = isPhoto || images.length > 0; // a photo may have no digit
+  const photo = store.drawn.value ? null : store.picture.value.photo;
+  const isPicture = photo !== null || images.length > 0; // a photo may have no digit
   const svg = useRef<SVGSVGElement>(null);
   const [cursor, setCursor] = useState<{ at: Point; down: boolean } | null>(null);
   const [tapping, setTapping] = useState(false);
@@ -123,7 +122,7 @@ export function Pad() {
           }}
           onBlur={() => setCursor(null)}
         >
-          {isPhoto ? (
+          {photo ? (
             <image href={photo.address} width={CANVAS} height={CANVAS} />
           ) : images.length > 0 ? (
             <foreignObject width={CANVAS} height={CANVAS} class="opened">
@@ -139,7 +138,7 @@ export function Pad() {
           )}
           {cursor && <circle class={`pen ${cursor.down ? "down" : ""}`} cx={cursor.at[0]} cy={cursor.at[1]} r={PEN / 2} />}
         </svg>
-        {!store.drawn.value && <Boxes boxes={isPhoto ? photo.boxes : images.length ? [] : digitsOf(strokes).map((digit) => around(boxOf(digit)!, PEN / 2))} />}
+        {!store.drawn.value && <Boxes boxes={photo ? photo.boxes : images.length ? [] : digitsOf(strokes).map((digit) => around(boxOf(digit)!, PEN / 2))} />}
       </div>
       <div class="pad-tools">
         <button type="button" disabled={strokes.length === 0 && tool.cleared.length === 0} onClick={undo}>Undo</button>

@@ -6,22 +6,21 @@ import { useEffect, useRef } from "preact/hooks";
 import { InkCanvas, NumberCanvas } from "../draw/canvas";
 import { largestSize, shareColour, signedColour } from "../draw/colours";
 import { headName } from "../draw/geometry";
-import { percent } from "../draw/numbers";
-import { labelOf } from "../engine/predict";
 import { gridEvents } from "../parts/grid";
 import { STEP_NAMES, STEPS, type Step } from "../state/state";
-import { store } from "../state/store";
+import { shortPrediction, store } from "../state/store";
 
 const IN_LAYERS: Step[] = ["qkv", "scores", "scale", "softmax", "mix", "join", "heads"];
 const IN_HEAD: Step[] = ["qkv", "scores", "scale", "softmax", "mix"];
 
 export function Strip() {
   const { config, calm } = store;
-  const { state: { step, layer }, result: { ink, run, prediction, predictions } } = calm.value;
+  const { state: { step, layer }, result } = calm.value;
+  const { ink, run, prediction } = result;
   const { patches, embedDim, grid: [rows, columns] } = config;
-  const label = prediction ? labelOf(predictions, config.classNames, config.readsDigits) : "–";
+  const { photo } = store.picture.value;
   const status = prediction?.status ?? "rejected";
-  const note = !prediction ? "nothing yet" : predictions.length > 1 ? `${predictions.length} digits` : status === "rejected" ? "not recognised" : percent(prediction.probabilities[prediction.best]);
+  const [label, note] = shortPrediction(result) ?? (photo ? ["?", "no digit"] : ["–", "nothing yet"]);
   const tokens = run?.layers[0].input;
   const domain = largestSize(tokens ?? []) || 1;
   const strip = useRef<HTMLElement>(null);
