@@ -14,8 +14,19 @@ from clearhead.insight.plots import new_figure
 from clearhead.models import ViTConfig, build
 
 
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)
+    model = build(ViTConfig(depth=5, embed_dim=12, num_heads=2, patch_size=14))
+    with torch.no_grad():
+        model.head.bias[7] = 9.0
+    model.save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture
-def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def pictures(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A seven, a blank sheet and a text file; the current folder is another one, beside a model."""
     folder = tmp_path / "pictures"
     (folder / "more").mkdir(parents=True)
@@ -24,11 +35,7 @@ def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ImageDraw.Draw(image).line([(10, 10), (30, 10), (18, 40)], fill=0, width=4)
     image.save(folder / "seven.png")
     (folder / "notes.txt").write_text("no picture")
-    torch.manual_seed(0)
-    model = build(ViTConfig(depth=5, embed_dim=12, num_heads=2, patch_size=14))
-    with torch.no_grad():
-        model.head.bias[7] = 9.0
-    model.save_pretrained(tmp_path / "model")
+    (tmp_path / "model").symlink_to(model)
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)

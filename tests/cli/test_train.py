@@ -31,6 +31,12 @@ def pictures(tmp_path: Path) -> Path:
     return tmp_path / "pictures"
 
 
+@pytest.fixture(autouse=True)
+def _picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes longer than these trainings; `tests/training` tests it."""
+    monkeypatch.setattr("clearhead.training.run.save_evaluation_plot", lambda *_: None)
+
+
 def command(pictures: Path, out: Path) -> list[str]:
     return ["train", "quick", "--data", str(pictures), "--out", str(out), *SMALL]
 

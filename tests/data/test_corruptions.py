@@ -45,7 +45,7 @@ def tilt(image: Tensor) -> float:
 def test_every_corruption_changes_the_bytes_and_depends_on_the_seed_alone(
     name: str,
 ) -> None:
-    images = bars()
+    images = bars(5)
     before = torch.get_rng_state()
     one, again, other = (corrupt(images, name, seeded(seed)) for seed in (3, 3, 4))
     assert one.dtype == torch.uint8
@@ -54,13 +54,13 @@ def test_every_corruption_changes_the_bytes_and_depends_on_the_seed_alone(
     assert torch.equal(one, other) == (name in NOT_RANDOM)
     assert (len(one.flatten(1).unique(dim=0)) == 1) == (name in NOT_RANDOM)
     assert not torch.equal(one, images)
-    assert torch.equal(images, bars())  # not in place
+    assert torch.equal(images, bars(5))  # not in place
     assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_an_image_is_corrupted_alike_whatever_its_neighbours_in_the_batch_are(name: str) -> None:
-    images = torch.randint(0, 256, (5, 1, 28, 28), generator=seeded(1), dtype=torch.uint8)
+    images = torch.randint(0, 256, (3, 1, 28, 28), generator=seeded(1), dtype=torch.uint8)
     among = corrupt(images, name, seeded())
     for index in range(len(images)):
         alone = torch.zeros_like(images)

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
 from typing import Any
 
 import torch
@@ -16,7 +18,18 @@ Head = Callable[[int, int, Tensor, Tensor], Tensor]
 
 
 def oblong_model(pool: str = "mean") -> VisionTransformer:
-    """Every axis has another size: 5 x 3 patches, 2 heads of 7, 3 layers, 11 classes."""
+    """Every axis has another size: 5 x 3 patches, 2 heads of 7, 3 layers, 11 classes.
+
+    A copy, which may be changed; the random generator is as after the model has been made.
+    """
+    model, state = _oblong_model(pool)
+    torch.set_rng_state(state)
+    return deepcopy(model)
+
+
+@cache
+@torch.inference_mode(mode=False)  # also where the first caller is in it
+def _oblong_model(pool: str) -> tuple[VisionTransformer, Tensor]:
     torch.manual_seed(0)
     model = VisionTransformer(
         ViTConfig(
@@ -33,7 +46,7 @@ def oblong_model(pool: str = "mean") -> VisionTransformer:
     ).double()
     for parameter in model.parameters():
         parameter.data += 0.3 * torch.randn_like(parameter)
-    return model.eval()
+    return model.eval(), torch.get_rng_state()
 
 
 def oblong_images(count: int, seed: int = 1) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from clearhead.insight import METHODS, Baseline, Grid, attribute, faithfulness, shapley
-from clearhead.insight.attribution import INK, RANDOM
+from clearhead.insight.attribution import INK, RANDOM, RAW
 from clearhead.insight.curves import deletion_curves
 from clearhead.insight.metrics import (
     infidelity,
@@ -53,22 +53,24 @@ def some_images() -> Tensor:
     return images
 
 
+def map_of(method: str, model: nn.Module, images: Tensor, size: int) -> Tensor:
+    classes = torch.full((len(images),), 4)
+    return attribute(
+        method, model, images, grid=GRID, baseline=BLACK, classes=classes, batch_size=size
+    )
+
+
 def of_method(
     method: str, model: nn.Module, images: Tensor, size: int, given: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """The map of each image, and what each metric says about it."""
+    """What each metric says about the map of each image."""
     classes = torch.full((len(images),), 4)
     options: dict[str, Any] = {"grid": GRID, "baseline": BLACK, "batch_size": size}
-
-    def explain(one: nn.Module) -> Tensor:
-        return attribute(method, one, images, classes=classes, **options)
-
-    one = explain(model) if given is None else given
+    one = map_of(method, model, images, size) if given is None else given
     ink = attribute(INK, model, images, **options)
     order = (one + 1e-7 * torch.arange(15)).argsort(dim=1, descending=True)
     subsets, falls = SUBSETS.expand(len(images), -1, -1), ink[:, :4]
     scores = {
-        "map": one,
         "rank correlation": rank_correlations(one, ink),
         "partial": partial_rank_correlations(one, ink, ink.cos()),
         "top": top_agreement(one, ink, 3),
@@ -77,7 +79,9 @@ def of_method(
         "deletion": deletion_curves(model, images, order, classes, steps=3, **options).areas,
     }
     if given is None:
-        scores["randomisation"] = randomisation_correlations(explain, model)
+        scores["randomisation"] = randomisation_correlations(
+            lambda changed: map_of(method, changed, images, size), model
+        )
     return scores
 
 
@@ -111,8 +115,21 @@ def check(expected: dict[str, Tensor], found: dict[str, Tensor], order: list[int
         )
 
 
-@pytest.mark.parametrize("method", slow_after(10, METHODS[::-1]))
-def test_maps_and_metrics_of_an_image_do_not_depend_on_the_batch(
+@pytest.mark.parametrize("method", METHODS)
+def test_the_map_of_an_image_does_not_depend_on_the_batch(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clearhead.insight.attribution.PATH_POINTS", 3)
+    model, images = pooled_by_maximum(), some_images()
+    expected = {"map": map_of(method, model, images, 100)}
+    check(expected, {"map": map_of(method, model, images, 2)}, slice(None))  # of 2 and of 1
+    check(expected, {"map": map_of(method, model, images[:1], 1)}, slice(1))
+    if method != RANDOM:  # the random map of an image is that of its place
+        check(expected, {"map": map_of(method, model, images[ORDER], 3)}, ORDER)
+
+
+@pytest.mark.parametrize("method", slow_after(1, [RAW, *(x for x in METHODS if x != RAW)]))
+def test_metrics_of_the_map_of_an_image_do_not_depend_on_the_batch(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("clearhead.insight.attribution.PATH_POINTS", 3)
@@ -120,8 +137,7 @@ def test_maps_and_metrics_of_an_image_do_not_depend_on_the_batch(
     expected = of_method(method, model, images, 100)
     check(expected, of_method(method, model, images, 2), slice(None))  # batches of 2 and 1
     check(expected, of_method(method, model, images[:1], 1), slice(1))
-    # the random map of an image is that of its place
-    given = expected["map"][ORDER] if method == RANDOM else None
+    given = map_of(RANDOM, model, images, 100)[ORDER] if method == RANDOM else None
     check(expected, of_method(method, model, images[ORDER], 3, given), ORDER)
 
 

@@ -129,7 +129,7 @@ def test_an_untrained_model_earns_a_label_as_often_as_the_level_claims() -> None
     earned = []
     for _ in range(60):
         baseline = [random_measures(generator) for _ in range(19)]
-        for _ in range(20):
+        for _ in range(8):
             roles = describe_heads(random_measures(generator), baseline, level=0.1)
             earned.append(any(role.evidence for role in roles))
     assert sum(earned) / len(earned) == pytest.approx(0.1, abs=0.03)

@@ -39,7 +39,7 @@ HEADS = {"accuracy", "exchanged", "shared", "falls"}
         ("C7", "recall", {}, TASK | HEADS | {"chosen", "others"}),
         ("C8", "widths", {"digits": 50, "epochs": 1, "widths": (16,)}, {"16"}),
         ("C8", "common digit", {}, TASK | {"one"}),
-        ("C8", "recall", {}, TASK | {"one"}),
+        pytest.param("C8", "recall", {}, TASK | {"one"}, marks=pytest.mark.slow),
         ("C10", "digits", {"budgets": [1, 2], "unseen": 30}, {"1", "2"}),
         ("C10", "common digit", {}, TASK | {"conv"}),
         (
@@ -49,7 +49,7 @@ HEADS = {"accuracy", "exchanged", "shared", "falls"}
             TASK | {"clean", "common", "falls", "on_blank", "twin", "others"},
         ),
         ("C13", "common digit", {}, TASK | {"distance", "hubs", "seen", "single"}),
-        ("C13", "recall", {}, TASK | {"single"}),
+        pytest.param("C13", "recall", {}, TASK | {"single"}, marks=pytest.mark.slow),
         ("C13", "depths", {"depths": [3]}, {"3"}),
     ],
 )

@@ -100,8 +100,9 @@ def model_logits(
     parts = []
     with evaluation_mode(model), torch.no_grad():
         for batch in batches(images, batch_size):
+            batch = on_device_of(model, batch)  # outside the context, which may intercept it
             with around(len(batch)) if around is not None else nullcontext():
-                output = model(on_device_of(model, batch))
+                output = model(batch)
             parts.append(logits_of(output, len(batch)).cpu().double())
     logits = torch.cat(parts)
     check_finite(logits, NOT_FINITE)
@@ -144,7 +145,7 @@ def on_device_of(model: Model, x: Tensor) -> Tensor:
     """
     x = x.clone() if x.is_inference() else x
     parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
-    types = {y.dtype for y in parameters if y.is_floating_point()}
+    types = {dtype for dtype in {y.dtype for y in parameters} if dtype.is_floating_point}
     floats = x.is_floating_point() and len(types) == 1
     return x.to(
         parameters[0].device if parameters else x.device, types.pop() if floats else x.dtype

@@ -181,7 +181,13 @@ BOMBS: dict[str, Callable[[], bytes]] = {  # made when needed, they are large
 }
 
 
-@pytest.mark.parametrize("name", BOMBS)
+# The blocks of each are counted in the same way.
+COUNTED = ("png of a million chunks", "tiff of tags that overlap")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in COUNTED)) for name in BOMBS]
+)
 def test_a_file_that_would_take_much_time_or_memory_is_an_error_at_once(name: str) -> None:
     bomb = BOMBS[name]()
     start, peak = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -51,7 +51,7 @@ def test_a_pixel_of_its_own_is_no_repetition() -> None:
 
 @pytest.mark.parametrize("side", [64, 100, 160, 416])
 def test_a_bilinear_scan_of_8_pixels_has_its_values_again(side: int) -> None:
-    for digit in digits(6):
+    for digit in digits(3):
         scan = scan_of(digit, 8, 8)
         found = to_grey(scan.resize((side, side), Image.Resampling.BILINEAR))
         assert found.shape == (8, 8)
@@ -61,9 +61,9 @@ def test_a_bilinear_scan_of_8_pixels_has_its_values_again(side: int) -> None:
 @pytest.mark.parametrize("resampling", FILTERS[:2], ids=lambda x: x.name)
 @pytest.mark.parametrize("side", [8, 12, 16, 24])
 def test_an_interpolated_scan_has_its_size_again(resampling: Image.Resampling, side: int) -> None:
-    scans = (scan_of(digit, side, side) for digit in digits(12))
+    scans = (scan_of(digit, side, side) for digit in digits(6))
     found = [to_grey(scan.resize((200, 200), resampling)).shape for scan in scans]
-    assert found.count((side, side)) >= 10
+    assert found.count((side, side)) >= 5
 
 
 def test_sharp_images_scans_and_paper_are_unchanged() -> None:
@@ -92,10 +92,10 @@ def test_enlarged_scans_of_8_pixels_are_classified_as_the_scans(
     resampling: Image.Resampling,
 ) -> None:
     model = load("digits")
-    scans = [scan_of(digit, 8, 8) for digit in digits(40)]
+    scans = [scan_of(digit, 8, 8) for digit in digits(20)]
     expected = predict(model, scans)
     found = predict(model, [scan.resize((170, 170), resampling) for scan in scans])
     same = sum(
         (a.label, a.status) == (b.label, b.status) for a, b in zip(expected, found, strict=True)
     )
-    assert same >= 36
+    assert same >= 18

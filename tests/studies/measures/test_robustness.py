@@ -32,7 +32,7 @@ def test_noise_on_blank_patches_leaves_the_digit_unchanged() -> None:
 
 @pytest.mark.usefixtures("mnist_test")
 def test_falls_are_counted_among_the_images_that_all_models_classify_correctly() -> None:
-    digits = unseen_digits(60, 4)
+    digits = unseen_digits(30, 4)
     models: dict[str, ImageModel] = {"vit": load(), "other": load()}
     torch.manual_seed(1)
     with torch.no_grad():
