@@ -45,6 +45,19 @@ def test_axe_finds_nothing_in_a_table(microscope: Microscope) -> None:
     microscope.click("Close the table")
 
 
+def test_axe_finds_nothing_in_an_open_meaning(microscope: Microscope) -> None:
+    microscope.show("heads").page.locator(".term-name").first.click()
+    assert violations(microscope.frames().page) == []
+    microscope.press("Escape")
+
+
+def test_axe_finds_nothing_in_a_comparison(microscope: Microscope) -> None:
+    microscope.show("softmax").click("Pin to compare")
+    microscope.evaluate("() => clearhead.store.set({ temperature: 0.3 })")
+    assert violations(microscope.frames().page) == []
+    microscope.click("Unpin")
+
+
 def test_axe_finds_a_button_without_a_name(microscope: Microscope) -> None:
     microscope.evaluate("() => document.body.append(document.createElement('button'))")
     assert any(found.startswith("button-name") for found in violations(microscope.page))

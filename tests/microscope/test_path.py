@@ -419,7 +419,8 @@ def test_a_pinned_result_is_compared_with_the_next_one(microscope: Microscope) -
     assert "Now minus pinned (7), in points" in microscope.text("main")
     label = microscope.page.locator("[data-place='174']").get_attribute("aria-label") or ""
     change = 100 * (after[174] - before[174])
-    assert number(label.split(":")[1].replace("minus ", "−")) == pytest.approx(change, abs=0.051)
+    assert abs(change) > 10  # written in the cell, too: to whole points
+    assert number(label.split(":")[1]) == pytest.approx(change, abs=0.51)
     microscope.click("Unpin")
     assert "Now minus pinned" not in microscope.text("main")
 
