@@ -16,7 +16,11 @@ STATES: dict[str, dict[str, Any]] = {
     "unknown word": {"step": "text", "sentence": "The+zebra+slept."},
 }
 DARK = ("draw", "softmax", "changed", "question")
-LIKE_OTHERS = ("scale", "stretched", "join", "pixels")  # their parts are in other states too
+# Their parts are in other states too.
+LIKE_OTHERS = (
+    *("pixels", "tokens", "qkv", "scale", "stretched", "heads", "join"),
+    *("unknown word", "empty"),
+)
 BACKGROUND = "() => getComputedStyle(document.documentElement).backgroundColor"
 LIGHT_PAPER, DARK_PAPER = "rgb(246, 245, 241)", "rgb(18, 22, 29)"
 
