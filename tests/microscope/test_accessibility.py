@@ -16,7 +16,11 @@ STATES: dict[str, dict[str, Any]] = {
     "unknown word": {"step": "text", "sentence": "The+zebra+slept."},
 }
 DARK = ("draw", "softmax", "changed", "question")
-LIKE_OTHERS = ("scale", "stretched", "join", "pixels")  # their parts are in other states too
+# Their parts are in other states too.
+LIKE_OTHERS = (
+    *("pixels", "tokens", "qkv", "scale", "stretched", "heads", "join"),
+    *("unknown word", "empty"),
+)
 BACKGROUND = "() => getComputedStyle(document.documentElement).backgroundColor"
 LIGHT_PAPER, DARK_PAPER = "rgb(246, 245, 241)", "rgb(18, 22, 29)"
 
@@ -39,6 +43,19 @@ def test_axe_finds_nothing_in_a_table(microscope: Microscope) -> None:
     microscope.show("softmax").click("Table", "main")
     assert violations(microscope.page) == []
     microscope.click("Close the table")
+
+
+def test_axe_finds_nothing_in_an_open_meaning(microscope: Microscope) -> None:
+    microscope.show("heads").page.locator(".term-name").first.click()
+    assert violations(microscope.frames().page) == []
+    microscope.press("Escape")
+
+
+def test_axe_finds_nothing_in_a_comparison(microscope: Microscope) -> None:
+    microscope.show("softmax").click("Pin to compare")
+    microscope.evaluate("() => clearhead.store.set({ temperature: 0.3 })")
+    assert violations(microscope.frames().page) == []
+    microscope.click("Unpin")
 
 
 def test_axe_finds_a_button_without_a_name(microscope: Microscope) -> None:

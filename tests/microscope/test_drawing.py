@@ -43,6 +43,7 @@ def test_lines_are_drawn_under_the_pointer_on_an_enlarged_page(microscope: Micro
     assert stroke[-1] == pytest.approx([210, 140], abs=2)
 
 
+@pytest.mark.slow
 def test_a_seven_is_drawn_with_the_keyboard_alone(microscope: Microscope) -> None:
     microscope.show(strokes="")
     microscope.page.locator(".pad").focus()

@@ -27,6 +27,7 @@ def test_the_shipped_page_is_small_and_names_no_address_and_no_event_attribute()
     assert re.search(r"<[^>]+\son\w+=", page[: page.index("<script")]) is None
 
 
+@pytest.mark.slow
 def test_nothing_is_requested_while_every_view_is_used(browser: "Browser", page_file: Path) -> None:
     """With the browser's own idle callbacks, which other tests replace."""
     with browser.new_context(offline=True) as context:
@@ -70,6 +71,7 @@ def test_the_policy_forbids_code_from_strings(page: "Page") -> None:
     assert page.evaluate(code) == "EvalError"
 
 
+@pytest.mark.slow
 def test_the_page_computes_in_webassembly_and_the_same_without_it(
     browser: "Browser", page_file: Path
 ) -> None:

@@ -74,7 +74,14 @@ def test_small_and_enlarged_screens_scroll_in_one_direction(
 
 
 @pytest.mark.parametrize(
-    ("step", "height"), [("draw", 1100), ("patches", 1100), ("softmax", 450), ("heads", 1100)]
+    ("step", "height"),
+    [
+        ("draw", 1100),
+        *(
+            pytest.param(*x, marks=pytest.mark.slow)
+            for x in (("patches", 1100), ("softmax", 450), ("heads", 1100))
+        ),
+    ],
 )
 def test_nothing_overlaps_or_leaves_the_page_at_any_width(
     step: str, height: int, microscope: Microscope
@@ -102,6 +109,7 @@ def test_nothing_overlaps_or_leaves_the_page_at_any_width(
         assert faults == [], (width, faults)
 
 
+@pytest.mark.slow
 def test_formulas_are_whole_on_a_phone(microscope: Microscope) -> None:
     microscope.size(390, 844)
     for step in STEPS:
@@ -239,6 +247,7 @@ def test_terms_explain_themselves(microscope: Microscope) -> None:
     assert microscope.page.locator(".meaning:popover-open").count() == 0
 
 
+@pytest.mark.slow
 def test_steps_keep_their_texts_without_a_picture(microscope: Microscope) -> None:
     for step in STEPS[1:-1]:
         microscope.show(step)
@@ -410,7 +419,8 @@ def test_a_pinned_result_is_compared_with_the_next_one(microscope: Microscope) -
     assert "Now minus pinned (7), in points" in microscope.text("main")
     label = microscope.page.locator("[data-place='174']").get_attribute("aria-label") or ""
     change = 100 * (after[174] - before[174])
-    assert number(label.split(":")[1].replace("minus ", "−")) == pytest.approx(change, abs=0.051)
+    assert abs(change) > 10  # written in the cell, too: to whole points
+    assert number(label.split(":")[1]) == pytest.approx(change, abs=0.51)
     microscope.click("Unpin")
     assert "Now minus pinned" not in microscope.text("main")
 
@@ -526,6 +536,7 @@ def test_layer_head_and_word_of_a_text_are_chosen_and_in_the_link(microscope: Mi
     assert (microscope.state("textLayer"), microscope.state("textHead")) == (1, 2)
 
 
+@pytest.mark.slow
 def test_exact_shapley_values_are_computed_on_request(microscope: Microscope) -> None:
     microscope.show("gallery").click("Attention is not importance")
     microscope.settle().click("Compute exact Shapley values")

@@ -215,7 +215,7 @@ def test_several_drawn_digits_have_boxes_that_can_be_drawn_in(microscope: Micros
     assert microscope.page.locator(".box").count() == 0
 
 
-@pytest.mark.parametrize("kind", ["drop", "paste"])
+@pytest.mark.parametrize("kind", slow_after(1, ["drop", "paste"]))
 def test_a_picture_is_dropped_or_pasted(
     kind: str, microscope: Microscope, mnist_test: "ImageDataset"
 ) -> None:
@@ -266,6 +266,7 @@ def test_why_no_picture_was_opened_is_shown_until_another_one_is(microscope: Mic
     assert microscope.page.locator(".upload .error").count() == 0
 
 
+@pytest.mark.slow
 def test_of_two_pictures_that_are_opened_at_once_the_later_one_is_shown(
     microscope: Microscope, mnist_test: "ImageDataset"
 ) -> None:
@@ -302,6 +303,7 @@ def test_of_two_pictures_that_are_opened_at_once_the_later_one_is_shown(
         assert microscope.page.locator(".upload .error").count() == 0
 
 
+@pytest.mark.slow
 def test_a_picture_is_opened_where_the_browser_allows_no_worker(
     microscope: Microscope, mnist_test: "ImageDataset"
 ) -> None:

@@ -4,6 +4,7 @@ import io
 import xml.etree.ElementTree as ET
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from tests.microscope.driver import Microscope
@@ -35,6 +36,7 @@ def test_the_figure_stands_alone_and_names_a_stretched_scale(microscope: Microsc
     assert "href" not in content
 
 
+@pytest.mark.slow
 def test_the_png_is_the_figure_three_times_as_large(microscope: Microscope) -> None:
     svg = ET.fromstring(microscope.show("softmax").save("Figure, SVG")[1])
     image = Image.open(io.BytesIO(microscope.save("Figure, PNG")[1]))

@@ -75,6 +75,7 @@ def test_the_pad_draws_white_ink_where_the_pointer_was(microscope: Microscope) -
     assert near(pixels[int(150 * scale), int(175 * scale)], GROUND, 3)
 
 
+@pytest.mark.slow
 def test_a_printed_step_is_one_page_in_its_own_colours(microscope: Microscope) -> None:
     for step in ("draw", "softmax", "heads"):
         paper = microscope.show(step, theme="dark").page.pdf(prefer_css_page_size=True)

@@ -30,7 +30,7 @@ export function NumberCanvas({ width, height, colourAt, values, label, lazy, cla
         data[at] = colour[0];
         data[at + 1] = colour[1];
         data[at + 2] = colour[2];
-        data[at + 3] = colour[3] ?? 255;
+        data[at + 3] = colour.length > 3 ? colour[3] : 255;
       }
       context.putImageData(image.current, 0, 0);
     };

@@ -19,13 +19,13 @@ export function Term({ name, children = name }: { name: TermName; children?: Com
 /** The meanings of all terms, once for the page. */
 export function Meanings() {
   return (
-    <>
+    <aside aria-label="Meanings of terms">
       {(Object.keys(TERMS) as TermName[]).map((name) => (
         <div key={name} id={idOf(name)} class="meaning" role="note" popover="auto">
           <b>{name}</b> {TERMS[name]}
         </div>
       ))}
-    </>
+    </aside>
   );
 }
 

@@ -390,6 +390,10 @@ function AllRows() {
   const largest = largestSize(stages.weights);
   const at = (q: number, k: number): number => stages.weights[q * tokens + k];
   const change = (q: number, k: number): number => at(q, k) - (before?.[q * tokens + k] ?? 0);
+  const written = (q: number, k: number): string => {
+    const isLarge = before ? Math.abs(change(q, k)) >= 0.1 : at(q, k) >= 1.6 * even;
+    return isLarge && tokens <= 20 ? decimal(change(q, k) * 100, 0) : "";
+  };
   const pin = (): void => {
     const label = [config.classNames[prediction.best], ...changes.value].join(", ");
     pinned.value = pinned.value ? null : { name: label, run };
@@ -409,13 +413,10 @@ function AllRows() {
         rows={names}
         columns={names}
         colourAt={(q, k) => (before ? signedColour(change(q, k), 1) : weightColour(at(q, k), scale, even, largest))}
-        textAt={(q, k) => {
-          const isWritten = before ? Math.abs(change(q, k)) >= 0.1 : at(q, k) >= 1.6 * even;
-          return isWritten && tokens <= 20 ? decimal(change(q, k) * 100, 0) : "";
-        }}
+        textAt={written}
         nameAt={(q, k) =>
           before
-            ? `${tokenName(q, config)} attends to ${tokenName(k, config)}: ${points(change(q, k)).replace("−", "minus ")} points`
+            ? `${tokenName(q, config)} attends to ${tokenName(k, config)}: ${written(q, k) || points(change(q, k))} points`
             : pairLabel(tokenName(q, config), tokenName(k, config), at(q, k), even)
         }
         chosen={[query, key]}
