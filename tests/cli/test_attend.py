@@ -8,6 +8,7 @@ from PIL import Image
 
 import clearhead as ch
 from clearhead.cli.main import main
+from clearhead.insight.plots import new_figure
 
 SENTENCE = "The dog chased the ball because it was hungry."
 
@@ -103,6 +104,7 @@ def test_a_page_is_written_with_other_formats_beside_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("clearhead.explanation.figures.text_figure", lambda _: new_figure(3, 3))
     assert call(SENTENCE, "--json", "--out", "it.html", "--png", "--svg", "--csv") == 0
     output = capsys.readouterr()
     data = json.loads(output.out)

@@ -3,6 +3,8 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import redirect_stdout
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -80,13 +82,17 @@ def test_help_of_a_command_lists_its_options(capsys: pytest.CaptureFixture[str])
     assert "--no-json" not in out
 
 
+@cache
+def help_of(command: str) -> str:
+    with redirect_stdout(io.StringIO()) as shown:
+        assert main([*command.split(), "--help"]) == 0
+    return shown.getvalue()
+
+
 @pytest.mark.parametrize("name", [*COMMANDS, *(f"study {x}" for x in ("plan", "run", "report"))])
-def test_the_description_in_a_help_is_paragraphs_of_one_line(
-    name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([*name.split(), "--help"]) == 0
+def test_the_description_in_a_help_is_paragraphs_of_one_line(name: str) -> None:
     described = re.split(
-        r"\n\W*(?:positional arguments|options|commands|recipes)\W", capsys.readouterr().out
+        r"\n\W*(?:positional arguments|options|commands|recipes)\W", help_of(name)
     )[0]
     usage, *paragraphs = described.strip().split("\n\n")
     assert usage.startswith(f"usage: clearhead {name}")
@@ -213,11 +219,8 @@ def test_none_is_the_name_of_a_file_as_any_other_text() -> None:
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, *(f"train {x}" for x in RECIPES), "study run"])
-def test_no_help_shows_a_type_or_value_of_python(
-    command: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([*command.split(), "--help"]) == 0
-    words = " ".join(capsys.readouterr().out.replace("│", " ").split())
+def test_no_help_shows_a_type_or_value_of_python(command: str) -> None:
+    words = " ".join(help_of(command).replace("│", " ").split())
     assert not re.findall(r"STR\b|\{None|\(default: (?:None|True|False)?\)", words)
 
 

@@ -21,7 +21,7 @@ from clearhead.explanation.figures import picture_figure
 from clearhead.explanation.page import picture_page
 from clearhead.explanation.pictures import first_view
 from clearhead.explanation.tables import percent, picture_csv, rank_correlations, signed
-from clearhead.insight.plots import weight_norm
+from clearhead.insight.plots import new_figure, weight_norm
 
 
 @pytest.fixture(scope="module")
@@ -187,14 +187,22 @@ def test_numbers_have_their_sign(number: float, text: str) -> None:
 
 
 def test_a_report_is_one_file_and_other_formats_get_its_name(
-    nine: Explanation, tmp_path: Path
+    nine: Explanation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    drawn: list[Explanation] = []
+
+    def small_figure(explanation: Explanation) -> Any:  # faster than the whole one
+        drawn.append(explanation)
+        return new_figure(5, 4)
+
+    monkeypatch.setattr("clearhead.explanation.figures.picture_figure", small_figure)
     layer = replace(nine.layers[3], weights=nine.layers[3].weights[:, :1])
     one, page = replace(nine, layers=(layer,)), tmp_path / "new" / "nine.v2.html"
     assert write_report(one, str(page)) == (page,)
     assert list(page.parent.iterdir()) == [page]
     assert page.read_text(encoding="utf-8") == picture_page(one)
     written = write_report(one, page, formats=("csv", "png", "json", "svg"))
+    assert [explanation is one for explanation in drawn] == [True, True]
     suffixes = ("html", "png", "svg", "json", "csv")
     assert [path.name for path in written] == [f"nine.v2.{x}" for x in suffixes]
     with Image.open(written[1]) as image:

@@ -115,7 +115,7 @@ def check(expected: dict[str, Tensor], found: dict[str, Tensor], order: list[int
         )
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", slow_after(10, METHODS[::-1]))
 def test_the_map_of_an_image_does_not_depend_on_the_batch(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

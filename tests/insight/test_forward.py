@@ -20,6 +20,15 @@ def test_probabilities_are_the_softmax_of_the_logits_in_any_batch_size() -> None
     torch.testing.assert_close(result, expected)
 
 
+def test_images_get_the_type_of_the_floats_of_a_module_also_inside_a_context() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(2310, 3))
+    model.register_parameter("steps", nn.Parameter(torch.tensor(7), requires_grad=False))
+    images = oblong_images(3)
+    expected = model(images.float()).softmax(1).double()
+    for around in (None, lambda _: nullcontext()):
+        torch.testing.assert_close(probabilities(model, images, around=around), expected)
+
+
 def test_a_module_runs_in_evaluation_mode_and_gets_its_modes_back() -> None:
     class Watched(nn.Module):
         def __init__(self) -> None:

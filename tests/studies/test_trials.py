@@ -49,7 +49,7 @@ HEADS = {"accuracy", "exchanged", "shared", "falls"}
             TASK | {"clean", "common", "falls", "on_blank", "twin", "others"},
         ),
         ("C13", "common digit", {}, TASK | {"distance", "hubs", "seen", "single"}),
-        pytest.param("C13", "recall", {}, TASK | {"single"}, marks=pytest.mark.slow),
+        ("C13", "recall", {}, TASK | {"single"}),
         ("C13", "depths", {"depths": [3]}, {"3"}),
     ],
 )
