@@ -7,8 +7,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # The checks of `make test`, two at a time; a failed one does not stop the others.
 CHECKS := check-format lint suite types imports script-types
 
-# Processes that run tests. Some tests wait for a browser or a server, so there is one more than cores.
-WORKERS ?= $(shell expr `getconf _NPROCESSORS_ONLN` + 1)
+# Processes that run tests: as many as cores, since each one more starts by importing all libraries.
+WORKERS ?= $(shell getconf _NPROCESSORS_ONLN)
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 # Bytecode is kept, also where the environment forbids it: many processes read the same modules.
