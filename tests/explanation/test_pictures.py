@@ -213,6 +213,15 @@ def test_a_class_token_is_part_of_the_grid(photo: Path) -> None:
     assert len(explanation.masking.values) == 6
 
 
+def test_too_many_queries_are_thinned_by_rows_and_columns_of_patches(
+    photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clearhead.explanation._selection.MAX_WEIGHTS", 3 * 3 * 7)
+    (layer,) = explain(with_class_token(), photo).layers
+    assert tuple(layer.queries) == (0, 1, 5)  # of 3 x 2 patches after the class token
+    assert layer.weights.shape == (1, 3, 3, 7)
+
+
 def test_rollout_starts_from_the_tokens_that_the_model_pools(photo: Path) -> None:
     model: Any = with_class_token()
     model.pooled = lambda tokens: tokens[:, 4:].mean(dim=1)  # without the class token
