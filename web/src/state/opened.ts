@@ -29,6 +29,6 @@ export function stillOpened(picture: OpenedPicture, then: Shown, now: Shown): Op
 }
 
 /** Why there is no prediction. */
-export function missing({ strokes }: Shown, { status, photo }: OpenedPicture, otherwise = "There is no picture yet."): string {
+export function noPredictionText({ strokes }: Shown, { status, photo }: OpenedPicture, otherwise = "There is no picture yet."): string {
   return photo ? PICTURE_TEXTS[status] : strokes.length > 0 ? "Very small: draw larger." : otherwise;
 }

@@ -14,7 +14,7 @@ import { Bars, Label, sentenceOf } from "../parts/prediction";
 import { Term } from "../parts/term";
 import { WARNINGS } from "../preprocess/digits";
 import { openedInWorker } from "../preprocess/worker";
-import { missing, PICTURE_TEXTS, type Photo } from "../state/opened";
+import { noPredictionText, PICTURE_TEXTS, type Photo } from "../state/opened";
 import { earlyShares, store } from "../state/store";
 import { DigitRail, sayPrediction, WayOn } from "./frame";
 import { Pad } from "./pad";
@@ -219,7 +219,7 @@ export function Predicted() {
   const invitation = readsDigits ? "Draw a digit, or choose an example." : "Choose, paste or drop a picture.";
   const words = early
     ? `If the model ended after layer ${flow.value}: ${classNames[leading]}, ${percent(early[leading])}.`
-    : prediction ? sentenceOf(prediction, classNames, readsDigits) : missing(state.value, picture, invitation);
+    : prediction ? sentenceOf(prediction, classNames, readsDigits) : noPredictionText(state.value, picture, invitation);
   const label = early ? classNames[leading] : labelOf(predictions, classNames, readsDigits) || (picture.photo ? "?" : "–");
   return (
     <section class="predicted" aria-label="Prediction">

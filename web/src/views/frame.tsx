@@ -12,7 +12,7 @@ import { DigitMap } from "../parts/digitmap";
 import { sentenceOf } from "../parts/prediction";
 import { Pair, SignedScale } from "../parts/scale";
 import { Term } from "../parts/term";
-import { missing } from "../state/opened";
+import { noPredictionText } from "../state/opened";
 import { STEP_NAMES, STEPS } from "../state/state";
 import { chosenHead, neighbour, shownPair, store } from "../state/store";
 
@@ -96,7 +96,7 @@ function NoPicture() {
   const { strokes, images } = store.first;
   return (
     <div class="nothing">
-      <p>{missing(store.state.value, store.picture.value)}</p>
+      <p>{noPredictionText(store.state.value, store.picture.value)}</p>
       {strokes.length + images.length > 0 && (
         <button type="button" class="primary" onClick={() => store.set({ strokes, images, digit: 0 })}>Use the example</button>
       )}{" "}
