@@ -122,7 +122,7 @@ def test_a_trial_whose_process_is_killed_is_measured_again_in_another() -> None:
     results = run_studies(["faulty:STUDY"], workers=2, out="r")
     assert results.failures == ()
     found = {outcome.trial.condition: outcome.values for outcome in results.studies[0].outcomes}
-    assert found == dict.fromkeys(("fine", "dies once", "draws"), {"score": 1.0})
+    assert found == {name: {"score": 1.0} for name in ("fine", "dies once", "draws")}
     assert started_trials().count("dies once") == 2
 
 
