@@ -84,9 +84,7 @@ def test_damaged_records_are_named_and_measured_again(capfd: pytest.CaptureFixtu
     assert len(started_trials()) == TRIALS + 5
 
 
-@pytest.mark.parametrize(
-    "processes", ["in_this_process", pytest.param("", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("processes", ["in_this_process", pytest.param("", marks=pytest.mark.slow)])
 @pytest.mark.usefixtures("toys")
 def test_failures_name_study_trial_and_error_and_other_trials_continue(
     processes: str, capfd: pytest.CaptureFixture[str], request: pytest.FixtureRequest
