@@ -201,7 +201,8 @@ def test_calls_on_meta_tensors_have_shapes_and_cannot_be_verified() -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:Attempted to insert")
 def test_capture_does_not_disturb_the_tracing_of_a_model() -> None:
-    model, images = build(ViTConfig(depth=1)).eval(), torch.rand(2, 1, 28, 28)
+    config = ViTConfig(image_size=6, patch_size=3, embed_dim=8, num_heads=2, depth=1)
+    model, images = build(config).eval(), torch.rand(2, 1, 6, 6)
     with ch.capture():
         _, derivative = torch.func.linearize(model, images)
     expected = torch.func.jvp(model, (images,), (images,))[1]
