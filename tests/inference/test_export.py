@@ -99,7 +99,9 @@ def test_an_onnx_file_returns_logits_and_attention_for_any_batch_size(tmp_path: 
     assert str(Path.cwd()).encode() not in result.paths[0].read_bytes()
 
 
-def test_an_openvino_file_returns_logits_and_attention_and_has_the_constants(tmp_path: Path) -> None:
+def test_an_openvino_file_returns_logits_and_attention_and_has_the_constants(
+    tmp_path: Path,
+) -> None:
     import openvino
 
     model = random_model()

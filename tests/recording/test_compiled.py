@@ -483,7 +483,7 @@ SEPARATE: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-@pytest.mark.parametrize("code", slow_after(3, SEPARATE.values()), ids=SEPARATE)
+@pytest.mark.parametrize("code", slow_after(2, SEPARATE.values()), ids=SEPARATE)
 def test_other_attention_beside_a_fused_one_is_rejected(code: Callable[[Tensor], Tensor]) -> None:
     def run(x: Tensor) -> Tensor:
         return 2.0 * code(F.scaled_dot_product_attention(x, x, x))
@@ -577,20 +577,23 @@ def test_the_export_of_attention_beside_a_recorded_one_is_rejected(fused: bool) 
     ),
     ids=["plain", "padding", "causal"],
 )
-def test_layers_of_torch_in_a_compiled_graph_are_recorded(options: Any) -> None:
+# in evaluation, torch has one kernel for a whole layer
+@pytest.mark.parametrize("is_training", slow_after(1, [False, True]))
+def test_layers_of_torch_in_a_compiled_graph_are_recorded(options: Any, is_training: bool) -> None:
     layer = nn.TransformerEncoderLayer(12, 2, 8, dropout=0.0, batch_first=True)
     depth = 2 if options else 1
     model = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
     expected, plain = recorded(lambda x: model(x, **options))
-    for is_training in (True, False):  # in evaluation, torch has one kernel for a whole layer
-        compiled = torch.compile(model.train(is_training), backend="eager")
-        recording, output = recorded(lambda x: compiled(x, **options))  # noqa: B023
-        torch.testing.assert_close(output, plain)
-        assert_same(recording, expected)
-        assert recording.names == expected.names == tuple(
-            f"layers.{number}.self_attn" for number in range(depth)
-        )
+    compiled = torch.compile(model.train(is_training), backend="eager")
+    recording, output = recorded(lambda x: compiled(x, **options))
+    torch.testing.assert_close(output, plain)
+    assert_same(recording, expected)
+    names = tuple(f"layers.{number}.self_attn" for number in range(depth))
+    assert recording.names == expected.names == names
     assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_a_compiled_layer_that_returns_its_weights_is_rejected() -> None:
     with_weights = torch.compile(nn.MultiheadAttention(12, 2), backend="eager")
     with pytest.raises(CaptureError, match="compiled"), ch.capture():
         with_weights(X, X, X)
