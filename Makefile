@@ -34,8 +34,8 @@ check-format: .venv/dev.stamp ## check the format of all files
 lint: .venv/dev.stamp ## check ruff's rules
 	$(BIN)/ruff check .
 
-types: .venv/dev.stamp ## check types: mypy, strict
-	$(BIN)/mypy
+types: .venv/dev.stamp ## check the types of everything but the tests: mypy, strict
+	$(BIN)/mypy src benchmarks docs
 
 imports: .venv/dev.stamp ## check that modules import from lower layers and their own package only
 	$(BIN)/lint-imports
@@ -47,8 +47,9 @@ script-types: node_modules/.stamp ## check the types of the pages' sources: tsc
 suite: .venv/dev.stamp node_modules/.stamp ## run the tests that are not marked slow
 	$(PYTEST) -m "not slow"
 
-test-slow: .venv/dev.stamp node_modules/.stamp ## run the tests marked slow, and the examples of the docs
+test-slow: .venv/dev.stamp node_modules/.stamp ## run the tests marked slow and the examples of the docs, check the types of tests
 	$(PYTEST) -m slow
+	$(BIN)/mypy
 	@$(MAKE) --no-print-directory docs
 
 docs: .venv/dev.stamp ## build docs/_build/html, executing all examples; warnings are errors

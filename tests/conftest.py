@@ -3,6 +3,7 @@
 Torch is imported only by tests that use a data set.
 """
 
+import gc
 import logging
 import os
 import shutil
@@ -46,8 +47,20 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
+    "--js-flags=--no-opt",  # a tenth less: what is run a few times is not optimised
     f"--disable-features={','.join(NO_FEATURES)}",
 ]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Iterator[None]:
+    """Leave what tests import to no garbage collection, which would visit it again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(autouse=True)

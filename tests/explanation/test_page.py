@@ -23,7 +23,7 @@ from clearhead.explanation import (
     write_report,
 )
 from clearhead.insight import Grid
-from tests.accessible import violations
+from tests.accessible import paint, violations
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
@@ -61,6 +61,7 @@ def open_page(
         (path,) = write_report(explanation, tmp_path_factory.mktemp("page") / "report.html")
         page.goto(path.as_uri())
         page.wait_for_selector("#sentence b")
+        paint(page, False)
         assert messages.pop(0) == path.as_uri()
         return page
 

@@ -41,11 +41,14 @@ def opened(browser: "Browser", page_file: Path) -> Iterator[Microscope]:
 
 @pytest.fixture
 def microscope(opened: Microscope) -> Iterator[Microscope]:
-    """The page in its first state; a complaint or a request of the page fails the test."""
+    """The page in its first state; a complaint or a request of the page fails the test.
+
+    It is laid out, but not painted, before the test calls `paint`.
+    """
     if opened.page.viewport_size != USUAL:
         opened.page.set_viewport_size(USUAL)
     opened.page.mouse.move(1, 1)  # else it points at what the last test left below it
-    opened.show()
+    opened.reset()
     yield opened
     assert opened.complaints == []
     assert opened.requests == []

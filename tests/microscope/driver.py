@@ -10,6 +10,8 @@ import numpy as np
 from numpy import ndarray
 from playwright.sync_api import ConsoleMessage, Locator, Page, Request, ViewportSize
 
+from tests.accessible import paint
+
 USUAL: ViewportSize = {"width": 1440, "height": 900}
 STEPS = (
     *("draw", "pixels", "patches", "tokens", "qkv", "scores", "scale", "softmax", "mix", "join"),
@@ -34,6 +36,39 @@ _SETTLE = """async () => {
   }
 }"""
 
+# Rendering is done in microtasks, all but canvases that can wait and effects.
+_SHOW = """async ([hash, reveal, drawn]) => {
+  clearhead.store.restore(hash);
+  clearhead.store.hover.value = {};
+  clearhead.store.guesses.value = reveal ? new Proxy({}, { get: () => -1 }) : {};
+  for (let i = 0; i < 10; i++) await null;
+  if (drawn) for (let i = 0; i < 2; i++) await new Promise(requestAnimationFrame);
+}"""
+
+# Playwright's own search computes the names of all controls on the page, twice the work of a click.
+# As there, a control is visible, enabled and not covered; until it is, each frame is tried.
+_PLACE = """async ([name, within, role]) => {
+  const kinds = {
+    button: "button:not([role]), summary", radio: "[type=radio]", switch: "[role=switch]",
+  };
+  const nameOf = (one) =>
+    (one.ariaLabel ?? one.labels?.[0]?.textContent ?? one.textContent).replace(/^\\W*/, "");
+  for (;;) {
+    const one = [...document.querySelectorAll(`${within} :is(${kinds[role]})`)].find((one) =>
+      nameOf(one).startsWith(name) && one.checkVisibility({ visibilityProperty: true }));
+    if (one && !one.disabled) {
+      one.scrollIntoViewIfNeeded();
+      const { left, top, width, height } = one.getClientRects()[0];
+      const place = [left + width / 2, top + height / 2];
+      const above = document.elementFromPoint(...place);
+      if (one.contains(above) || [...one.labels ?? []].includes(above?.closest("label"))) {
+        return place;
+      }
+    }
+    await new Promise(requestAnimationFrame);
+  }
+}"""
+
 
 def number(text: str) -> float:
     """The first number in a text of the page: −1.5, 41 %, or 4.0 × 10⁻¹¹."""
@@ -41,6 +76,11 @@ def number(text: str) -> float:
     assert found, text
     power = (found[2] or "⁰").translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789"))
     return float(f"{found[1].replace('−', '-')}e{power}")
+
+
+def _written(state: dict[str, Any]) -> str:
+    """A state as in an address."""
+    return "&".join(f"{name}={value}" for name, value in state.items() if name != "reveal")
 
 
 class Microscope:
@@ -57,6 +97,35 @@ class Microscope:
         page.goto(self.address)
         self.settle()
 
+    def reset(self) -> "Microscope":
+        """The first state with all results, not painted; it is not drawn before `show`."""
+        self.paint(False)
+        self.evaluate(_SHOW, ["step=draw", True, False])
+        return self
+
+    def paint(self, on: bool = True) -> "Microscope":
+        paint(self.page, on)
+        return self
+
+    def layouts(self, states: list[dict[str, Any]], script: str) -> list[Any]:
+        """The values of a JavaScript function in many states, which are laid out, but not drawn.
+
+        `reveal` among the parts of a state is as in `show`.
+        """
+        return list(
+            self.evaluate(
+                f"""async (states) => {{
+                  const [show, measure, values] = [{_SHOW}, {script}, []];
+                  for (const state of states) {{
+                    await show([...state, false]);
+                    values.push(measure());
+                  }}
+                  return values;
+                }}""",
+                [[_written(state), state.get("reveal", True)] for state in states],
+            )
+        )
+
     def show(self, step: str = "draw", *, reveal: bool = True, **state: Any) -> "Microscope":
         """Show this state, everything else as at first, and wait until it is drawn.
 
@@ -67,16 +136,7 @@ class Microscope:
             reveal: Skip the questions, so that all results are shown.
             **state: Other parts of the state, as in the address.
         """
-        state = {"step": step, **state}
-        self.page.evaluate(
-            """async ([hash, reveal]) => {
-              clearhead.store.restore(hash);
-              clearhead.store.hover.value = {};
-              clearhead.store.guesses.value = reveal ? new Proxy({}, { get: () => -1 }) : {};
-              for (let i = 0; i < 2; i++) await new Promise(requestAnimationFrame);
-            }""",
-            ["&".join(f"{name}={value}" for name, value in state.items()), reveal],
-        )
+        self.evaluate(_SHOW, [_written({"step": step, **state}), reveal, True])
         return self
 
     def settle(self) -> "Microscope":
@@ -112,10 +172,9 @@ class Microscope:
             self.page.keyboard.press(key)
         self.frames()
 
-    def click(self, name: str, within: str = "body", role: Any = "button") -> None:
+    def click(self, name: str, within: str = "body", role: str = "button") -> None:
         """Click the first control whose name begins so, and wait until the change is drawn."""
-        named = re.compile(f"^\\W*{re.escape(name)}")
-        self.page.locator(within).get_by_role(role, name=named).first.click()
+        self.page.mouse.click(*self.evaluate(_PLACE, [name, within, role]))
         self.frames()
 
     def patch(self, number: int) -> Locator:

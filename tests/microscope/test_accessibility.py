@@ -40,7 +40,7 @@ def test_axe_finds_nothing(name: str, theme: str, microscope: Microscope) -> Non
 
 
 def test_axe_finds_nothing_in_a_table(microscope: Microscope) -> None:
-    microscope.show("softmax").click("Table", "main")
+    microscope.show("mix").click("Table", "main")
     assert violations(microscope.page) == []
     microscope.click("Close the table")
 
@@ -59,6 +59,7 @@ def test_axe_finds_nothing_in_a_comparison(microscope: Microscope) -> None:
 
 
 def test_axe_finds_a_button_without_a_name(microscope: Microscope) -> None:
+    microscope.show("about")
     microscope.evaluate("() => document.body.append(document.createElement('button'))")
     assert any(found.startswith("button-name") for found in violations(microscope.page))
     microscope.evaluate("() => document.body.lastChild.remove()")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.marks import slow_after
-from tests.microscope.driver import STEPS, Microscope, number
+from tests.microscope.driver import PAGES, STEPS, Microscope, number
 
 VISIBLE = """(selector) => {
   const box = document.querySelector(selector).getBoundingClientRect();
@@ -27,13 +27,15 @@ def test_every_step_and_case_fits_the_screen(size: tuple[int, int], microscope: 
         ),
         *({"step": "gallery", "case": case} for case in range(1, 7)),
     ]
-    for state in states:
-        microscope.show(**state)
-        over = microscope.evaluate(
-            """() => [document.documentElement.scrollHeight - innerHeight,
-                  document.documentElement.scrollWidth - innerWidth]"""
-        )
-        assert max(over) <= 0, (state, over)
+    over = microscope.layouts(
+        states,
+        """() => [document.documentElement.scrollHeight - innerHeight,
+                  document.documentElement.scrollWidth - innerWidth]""",
+    )
+    too_large = {
+        str(state): sizes for state, sizes in zip(states, over, strict=True) if max(sizes) > 0
+    }
+    assert too_large == {}
 
 
 @pytest.mark.parametrize(
@@ -44,19 +46,21 @@ def test_a_step_has_two_thirds_of_a_phone_on_its_side_and_the_strip_is_whole(
 ) -> None:
     microscope.size(*size)
     states: list[dict[str, Any]] = [{"step": step} for step in STEPS]
-    for state in [*states, {"step": "join", "temperature": 4}]:
-        top, *ends = microscope.show(**state).evaluate(
-            """() => {
-              scrollTo(0, 0);
-              const strip = document.querySelector(".strip");
-              const box = (one) => one.getBoundingClientRect();
-              strip.scrollLeft = 0;
-              const left = box(strip.firstElementChild).left - box(strip).left;
-              strip.scrollLeft = 9999;
-              const right = box(strip).right - box(strip.lastElementChild).right;
-              return [box(document.querySelector("main")).top / innerHeight, left, right];
-            }"""
-        )
+    states.append({"step": "join", "temperature": 4})
+    places = microscope.layouts(
+        states,
+        """() => {
+          scrollTo(0, 0);
+          const strip = document.querySelector(".strip");
+          const box = (one) => one.getBoundingClientRect();
+          strip.scrollLeft = 0;
+          const left = box(strip.firstElementChild).left - box(strip).left;
+          strip.scrollLeft = 9999;
+          const right = box(strip).right - box(strip.lastElementChild).right;
+          return [box(document.querySelector("main")).top / innerHeight, left, right];
+        }""",
+    )
+    for state, (top, *ends) in zip(states, places, strict=True):
         assert top <= 0.35, state
         assert min(ends) >= 0, state
 
@@ -66,11 +70,11 @@ def test_small_and_enlarged_screens_scroll_in_one_direction(
     size: tuple[int, int], microscope: Microscope
 ) -> None:
     microscope.size(*size)
-    for step in (*STEPS, "text", "about"):
-        wide = microscope.show(step).evaluate(
-            "() => document.documentElement.scrollWidth - innerWidth"
-        )
-        assert wide <= 0, step
+    wide = microscope.layouts(
+        [{"step": step} for step in PAGES],
+        "() => document.documentElement.scrollWidth - innerWidth",
+    )
+    assert max(wide) <= 0, dict(zip(PAGES, wide, strict=True))
 
 
 @pytest.mark.parametrize(

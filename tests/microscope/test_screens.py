@@ -15,7 +15,7 @@ YELLOW, GROUND, WHITE = (240, 217, 70), (13, 17, 23), (255, 255, 255)
 def screen(microscope: Microscope, selector: str) -> ndarray:
     """The pixels of an element, after transitions."""
     with microscope.media(reduced_motion="reduce"):
-        image = microscope.frames().page.locator(selector).first.screenshot()
+        image = microscope.paint().frames().page.locator(selector).first.screenshot()
     return np.asarray(Image.open(io.BytesIO(image)).convert("RGB")).astype(int)
 
 
