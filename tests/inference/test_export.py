@@ -17,7 +17,7 @@ from clearhead.data import ImageDataset
 from clearhead.errors import ConfigError
 from clearhead.inference import _export, export
 from clearhead.inference._engines import Run
-from clearhead.inference._graph import example_images
+from clearhead.inference._graph import example_images, to_onnx, trace
 from clearhead.inference._model import digest_of, weights_of
 from clearhead.models import CNNConfig, ViTConfig, build
 from clearhead.models.pretrained import ImageModel
@@ -42,7 +42,6 @@ def random_model(config: Any = SMALL) -> ImageModel:
 @pytest.fixture(scope="module", autouse=True)
 def one_graph_of_equal_models() -> Iterator[None]:
     """Formats share the program of a model, and its ONNX model, each of which takes seconds."""
-    trace, to_onnx = _export.trace, _export.to_onnx
     programs: dict[object, Any] = {}
     protos: dict[int, Any] = {}
 

@@ -55,8 +55,9 @@ def without(
     grid: Grid = GRID,
 ) -> Tensor:
     """Probabilities without the part, in uneven batches."""
-    uses_means = reference is not None and method == "mean"
-    means = reference_means(model, reference, batch_size=2) if uses_means else None
+    means = None
+    if reference is not None and method == "mean":
+        means = reference_means(model, reference, batch_size=2)
     around = without_part(part, method, means=means, grid=grid)
     return probabilities(model, images, batch_size=3, around=around)
 
