@@ -450,7 +450,7 @@ def test_classes_must_exist_one_for_each_image_or_for_all(method: str, classes: 
 @pytest.mark.parametrize("method", slow_after(3, CHOOSING[1:]))
 def test_classes_of_any_integer_type_and_one_for_all(method: str) -> None:
     model, images = oblong_model(), oblong_images(2)
-    options: dict[str, Any] = {"baseline": BASELINE, "batch_size": 1}
+    options: dict[str, Any] = {"baseline": BASELINE, "batch_size": 7}
     expected = attribute(method, model, images, classes=torch.tensor([4, 4]), **options)
     for classes in (4, [4, 4], torch.tensor([4, 4], dtype=torch.uint8)):
         result = attribute(method, model, images, classes=classes, **options)
