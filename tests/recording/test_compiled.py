@@ -203,7 +203,7 @@ BACKENDS: dict[str, Callable[[fx.GraphModule, Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("backend", slow_after(2, BACKENDS.values()), ids=BACKENDS)
+@pytest.mark.parametrize("backend", slow_after(1, BACKENDS.values()), ids=BACKENDS)
 def test_a_graph_is_recorded_once_however_its_backend_runs_it(backend: Any) -> None:
     model = Model()
     expected, plain = recorded(model)
