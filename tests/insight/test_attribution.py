@@ -541,8 +541,13 @@ def test_compiled_models_have_the_maps_of_the_same_models_uncompiled() -> None:
             compiled(images)
 
 
+QUICK_METHODS = (RAW, INK, RELEVANCE, "tokentm")
+LONG_METHODS = ("shapley", "integrated gradients")
+
+
 @pytest.mark.parametrize(
-    "method", slow_after(8, [x for x in METHODS[:0:-1] if x != "integrated gradients"])
+    "method",
+    slow_after(4, [*QUICK_METHODS, *(x for x in METHODS if x not in QUICK_METHODS + LONG_METHODS)]),
 )
 def test_images_are_given_in_the_type_of_the_model(method: str) -> None:
     model, images = oblong_model("class"), oblong_images(3)
