@@ -10,7 +10,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from typing import Any, Self
-from weakref import WeakKeyDictionary
 
 import jaxtyping
 from beartype import BeartypeConf, FrozenDict, beartype
@@ -51,30 +50,37 @@ def enable(on: bool) -> None:
 
 
 def jaxtyped(*, typechecker: Any) -> Callable[[Any], Any]:
-    """As in jaxtyping, but with one check for each combination of argument types and shapes.
+    """As in jaxtyping, but with one check for each combination of types and shapes.
 
     Checks of all calls would take much of the time of tests that call a model hundreds of times.
+    The result is checked as that of a function with the same signature, after the call.
     """
 
     def decorate(function: Any) -> Any:
-        checked = original(function, typechecker=typechecker)
         if inspect.isclass(function):
-            return checked
-        known: WeakKeyDictionary[object, set[object]] = WeakKeyDictionary()
+            return original(function, typechecker=typechecker)
+        results: list[Any] = []
+
+        @wraps(function)
+        def same(*_: Any, **__: Any) -> Any:
+            return results.pop()
+
+        checked = original(same, typechecker=typechecker)
+        known: set[object] = set()
 
         @wraps(function)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
+            result = function(*args, **kwargs)
             if not enabled:
-                return function(*args, **kwargs)
-            owner, others = (args[0], args[1:]) if args and is_module(args[0]) else (check, args)
-            kinds = known.setdefault(owner, set())
+                return result
             with without_interception():
+                given = args[1:] if args and is_module(args[0]) else args
                 named = ((name, kind_of(x)) for name, x in kwargs.items())
-                kind = (*map(kind_of, others), *named)
-            if kind in kinds:
-                return function(*args, **kwargs)
-            result = checked(*args, **kwargs)
-            kinds.add(kind)
+                kind = (*map(kind_of, given), *named, kind_of(result))
+                if kind not in known:
+                    results.append(result)
+                    checked(*args, **kwargs)
+                    known.add(kind)
             return result
 
         return wrapper

@@ -24,7 +24,7 @@ def test_a_test_that_hangs_is_ended_with_its_children_and_named(tmp_path: Path) 
     command = [sys.executable, "-m", "pytest", "-c", os.devnull, "-p", "tests.time_limit"]
     ended = subprocess.run(
         [*command, str(file)],
-        env=os.environ | {"TEST_SECONDS": "1"},
+        env=os.environ | {"TEST_SECONDS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         check=False,

@@ -165,7 +165,7 @@ DTYPES = st.sampled_from([torch.float64, torch.float32, torch.bfloat16, torch.fl
 KINDS = st.sampled_from(["none", "bool", "float", "causal"])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(LEADING, SIZES, SIZES, SIZES, SIZES, DTYPES, KINDS, st.floats(0, 100), st.integers(0, 999))
 def test_rows_are_distributions_and_the_context_is_torchs(
     leading: tuple[int, ...],

@@ -16,9 +16,11 @@ from clearhead.cli.options import AsJson, ModelSource
 from clearhead.cli.parsing import parse
 from clearhead.errors import ConfigError
 from clearhead.training.recipes import RECIPES
+from tests.marks import slow_after
 
 HEAVY = ("torch", "scipy", "matplotlib", "huggingface_hub", "numpy", "PIL")
 BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+UNBUFFERED = BUFFERED | {"PYTHONUNBUFFERED": "1"}
 
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
@@ -309,7 +311,7 @@ def test_closed_output_ends_the_program_quietly() -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
-@pytest.mark.parametrize("environment", [BUFFERED, BUFFERED | {"PYTHONUNBUFFERED": "1"}])
+@pytest.mark.parametrize("environment", slow_after(1, (BUFFERED, UNBUFFERED)))
 def test_a_full_disk_behind_the_output_is_one_line_that_names_it(
     environment: dict[str, str],
 ) -> None:

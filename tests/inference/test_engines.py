@@ -215,6 +215,7 @@ def test_a_failed_compilation_is_an_error_of_one_line(
 
     monkeypatch.setenv("CLEARHEAD_CACHE", str(tmp_path))
     monkeypatch.setattr("torch._inductor.aoti_compile_and_package", fail)
+    monkeypatch.setattr(_engines, "trace", lambda model: None)
     monkeypatch.setenv("CXX", "g++")
     with pytest.raises(ConfigError, match="no header") as caught:
         load_engine(random_model(), "compile")

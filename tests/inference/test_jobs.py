@@ -231,6 +231,14 @@ def fragile(model: ImageModel) -> ImageModel:
     return copy
 
 
+@pytest.fixture
+def light_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that do not import torch: they have the same two functions, by value."""
+    monkeypatch.setattr(_runners, "_start", lambda classifier: setattr(sys, "_own", classifier))
+    monkeypatch.setattr(_runners, "_classify", lambda lines: sys._own(lines))  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("light_processes")
 def test_results_have_the_order_of_the_units_and_the_end_of_a_job_ends_its_processes(
     tmp_path: Path,
 ) -> None:
@@ -270,6 +278,20 @@ def test_a_picture_that_ends_its_process_has_an_error_and_the_others_predictions
     rows = rows_of(tmp_path / "out.jsonl")
     assert [row["image"][-8:] for row in rows] == [f"{number:04}.png" for number in range(23)]
     assert "process that read this picture ended" in rows[8]["error"]
+
+
+def test_a_new_process_has_one_thread_and_ends_with_its_parent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[object] = []
+    monkeypatch.setattr(_runners, "_classifiers", [])
+    monkeypatch.setattr(_runners, "exit_with_parent", lambda: calls.append("parent"))
+    monkeypatch.setattr(torch, "set_num_threads", calls.append)
+    for name in (b"first", b"second"):
+        classifier = cast(_runners.Classifier, lambda lines, name=name: name + lines)
+        _runners._start(classifier)
+        assert _runners._classify(b"!") == name + b"!"
+    assert calls == ["parent", 1] * 2
 
 
 SCRIPT = """

@@ -25,6 +25,7 @@ from clearhead.inference import (
     NOT_CALIBRATED,
     NOT_RECOGNISED,
     Prediction,
+    _predict,
     certainty_features,
     certainty_of,
     evaluation_mode,
@@ -101,12 +102,15 @@ def test_prediction_is_the_softmax_of_the_logits_of_the_preprocessed_picture(
         assert prediction.runner_up_probability == sorted(prediction.probabilities)[-2]
 
 
-def test_an_iterable_gives_a_list_with_the_predictions_of_single_calls(model: ImageModel) -> None:
-    pictures = [drawn(number) for number in range(9)] * 15  # more than one batch
+def test_an_iterable_gives_a_list_with_the_predictions_of_single_calls(
+    model: ImageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_predict, "BATCH_SIZE", 11)
+    pictures = [drawn(number) for number in range(9)] * 3  # more than two batches
     pictures[1] = Image.new("L", (50, 40), 200)
     together = predict(model, iter(pictures))
     assert len(together) == len(pictures)
-    for number in (*range(9), 134):
+    for number in (*range(9), 26):
         alone = predict(model, pictures[number])
         assert (alone.label, alone.warnings) == (together[number].label, together[number].warnings)
         np.testing.assert_allclose(alone.probabilities, together[number].probabilities, atol=1e-6)
@@ -358,13 +362,13 @@ def touching(first: Tensor, second: Tensor) -> ndarray:
 
 def test_digits_that_touch_are_separated(mnist_train: ImageDataset) -> None:
     model = load()
-    fours, sevens = (np.flatnonzero(mnist_train.labels.numpy() == label)[:8] for label in (4, 7))
+    fours, sevens = (np.flatnonzero(mnist_train.labels.numpy() == label)[:4] for label in (4, 7))
     pictures = [
         touching(mnist_train.images[four, 0], mnist_train.images[seven, 0])
         for four, seven in zip(fours, sevens, strict=True)
     ]
     predictions = predict(model, pictures)
-    assert sum(prediction.label == "47" for prediction in predictions) >= 7
+    assert sum(prediction.label == "47" for prediction in predictions) >= 3
     for picture, prediction in zip(pictures, predictions, strict=True):
         whole = prepare(picture, model.config)
         assert whole.parts == ()
@@ -477,13 +481,13 @@ def test_a_box_is_in_pixels_of_the_photo_before_it_was_reduced() -> None:
 
 
 def test_predictions_come_as_soon_as_pictures_are_taken(model: ImageModel) -> None:
-    taken = 0
+    taken, picture = 0, Image.new("L", (9, 7), 240)
 
     def pictures() -> Iterator[Image.Image]:
         nonlocal taken
-        for number in range(70):
+        for _ in range(70):
             taken += 1
-            yield drawn(number % 7)
+            yield picture
 
     for number, prediction in enumerate(predict_each(model, pictures())):
         assert isinstance(prediction, Prediction)

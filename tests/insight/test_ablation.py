@@ -55,7 +55,9 @@ def without(
     grid: Grid = GRID,
 ) -> Tensor:
     """Probabilities without the part, in uneven batches."""
-    means = None if reference is None else reference_means(model, reference, batch_size=2)
+    means = None
+    if reference is not None and method == "mean":
+        means = reference_means(model, reference, batch_size=2)
     around = without_part(part, method, means=means, grid=grid)
     return probabilities(model, images, batch_size=3, around=around)
 
@@ -272,7 +274,7 @@ def test_parts_are_enumerated_by_layer_or_patch() -> None:
     by_layer = ablate(model, images, LABELS[:2], "layer")
     assert [x.part for x in by_layer] == [Part(layer=layer) for layer in LAYERS]
     assert model.training
-    by_patch = ablate(model, images, LABELS[:2], "patch", grid=GRID)
+    by_patch = ablate(model, images, LABELS[:2], "patch", method="zero", grid=GRID)
     assert [x.part for x in by_patch] == [Part(patch=patch) for patch in range(15)]
     twice = ablate(Twice(), torch.randn(2, 7, 10), torch.tensor([0, 1]), "layer")
     assert [x.part.layer for x in twice] == ["attn", "attn#2"]

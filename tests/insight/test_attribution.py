@@ -451,7 +451,7 @@ def test_classes_must_exist_one_for_each_image_or_for_all(method: str, classes: 
 @pytest.mark.parametrize("method", slow_after(3, CHOOSING[1:]))
 def test_classes_of_any_integer_type_and_one_for_all(method: str) -> None:
     model, images = oblong_model(), oblong_images(2)
-    options: dict[str, Any] = {"baseline": BASELINE, "batch_size": 1}
+    options: dict[str, Any] = {"baseline": BASELINE, "batch_size": 7}
     expected = attribute(method, model, images, classes=torch.tensor([4, 4]), **options)
     for classes in (4, [4, 4], torch.tensor([4, 4], dtype=torch.uint8)):
         result = attribute(method, model, images, classes=classes, **options)
@@ -542,8 +542,13 @@ def test_compiled_models_have_the_maps_of_the_same_models_uncompiled() -> None:
             compiled(images)
 
 
+QUICK_METHODS = (RAW, INK, RELEVANCE, "tokentm")
+LONG_METHODS = ("shapley", "integrated gradients")
+
+
 @pytest.mark.parametrize(
-    "method", slow_after(8, [x for x in METHODS[:0:-1] if x != "integrated gradients"])
+    "method",
+    slow_after(4, [*QUICK_METHODS, *(x for x in METHODS if x not in QUICK_METHODS + LONG_METHODS)]),
 )
 def test_images_are_given_in_the_type_of_the_model(method: str) -> None:
     model, images = oblong_model("class"), oblong_images(3)

@@ -36,9 +36,10 @@ ORDER = [2, 0, 1, 0]  # with one image twice
 SUBSETS = random_subsets(1, 15, [3, 9], 2, torch.Generator().manual_seed(0))
 
 
-def pooled_by_maximum() -> VisionTransformer:
+def pooled_by_maximum(depth: int = 3) -> VisionTransformer:
     """The tokens that are read out differ between images; a gate of tokens is computed."""
     model: Any = oblong_model()
+    model.blocks = model.blocks[:depth]
     model.pooled = lambda tokens: tokens.amax(dim=1)
     model.patch_embed.gate = nn.Parameter(torch.randn(1, 15, 14, dtype=torch.float64))
     model.patch_embed.register_forward_hook(lambda embed, _, tokens: tokens * embed.gate.exp())
@@ -120,7 +121,7 @@ def test_the_map_of_an_image_does_not_depend_on_the_batch(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("clearhead.insight.attribution.PATH_POINTS", 3)
-    model, images = pooled_by_maximum(), some_images()
+    model, images = pooled_by_maximum(depth=2), some_images()
     expected = {"map": map_of(method, model, images, 100)}
     check(expected, {"map": map_of(method, model, images, 2)}, slice(None))  # of 2 and of 1
     check(expected, {"map": map_of(method, model, images[:1], 1)}, slice(1))
@@ -133,7 +134,7 @@ def test_metrics_of_the_map_of_an_image_do_not_depend_on_the_batch(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("clearhead.insight.attribution.PATH_POINTS", 3)
-    model, images = pooled_by_maximum(), some_images()
+    model, images = pooled_by_maximum(depth=2), some_images()
     expected = of_method(method, model, images, 100)
     check(expected, of_method(method, model, images, 2), slice(None))  # batches of 2 and 1
     check(expected, of_method(method, model, images[:1], 1), slice(1))
@@ -142,7 +143,7 @@ def test_metrics_of_the_map_of_an_image_do_not_depend_on_the_batch(
 
 
 def test_baselines_and_estimates_do_not_depend_on_the_batch() -> None:
-    model, images = pooled_by_maximum(), some_images()
+    model, images = pooled_by_maximum(depth=1), some_images()
     expected = of_baselines(model, images, 100)
     check(expected, of_baselines(model, images, 7), slice(None))
     check(expected, of_baselines(model, images[:2], 1), slice(2))

@@ -26,9 +26,11 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def bridge(tmp_path_factory: pytest.TempPathFactory) -> Bridge:
+def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
     """The functions of the pages, under node."""
-    return Bridge(tmp_path_factory.mktemp("bridge"))
+    bridge = Bridge(tmp_path_factory.mktemp("bridge"))
+    with bridge.process:
+        yield bridge
 
 
 @pytest.fixture(scope="session")

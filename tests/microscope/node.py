@@ -40,17 +40,23 @@ def bundle(source: Path, out: Path) -> None:
 
 
 class Bridge:
-    """Functions of the engine, by the names in web/test/bridge.ts."""
+    """Functions of the engine, by the names in web/test/bridge.ts, in one process of node."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.script = folder / "bridge.mjs"
-        bundle(ROOT / "web/test/bridge.ts", self.script)
+        self.answer = folder / "answer.bin"
+        script = folder / "bridge.mjs"
+        bundle(ROOT / "web/test/bridge.ts", script)
+        self.process = subprocess.Popen(
+            ["node", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
 
     def call(self, *calls: tuple[str, Any], page: Path | None = None) -> list[ndarray]:
         """The numbers that each function makes of its argument, with the model of a page."""
-        request, answer = self.folder / "request.json", self.folder / "answer.bin"
         named = [{"name": name, "argument": argument} for name, argument in calls]
-        request.write_text(json.dumps({"page": page and str(page), "calls": named}))
-        counts = json.loads(run("node", self.script, request, answer))
-        return np.split(np.fromfile(answer), np.cumsum(counts)[:-1])
+        request = {"page": page and str(page), "calls": named, "answer": str(self.answer)}
+        assert self.process.stdin
+        assert self.process.stdout
+        print(json.dumps(request), file=self.process.stdin, flush=True)
+        counts = json.loads(self.process.stdout.readline())
+        assert isinstance(counts, list), counts
+        return np.split(np.fromfile(self.answer), np.cumsum(counts)[:-1])

@@ -63,7 +63,9 @@ def test_the_formulas_have_the_numbers_of_one_entry(
     microscope.show("scores", **where)
     assert number(formula(microscope)[-1]) == pytest.approx(score, abs=0.0051)
     microscope.show("scale", **where)
-    assert number(formula(microscope)[-1]) == pytest.approx(scaled, abs=0.0051)
+    numerator, *_, quotient = formula(microscope)[-3:]
+    assert number(numerator) == pytest.approx(score, abs=0.0051)
+    assert number(quotient) == pytest.approx(scaled, abs=0.0051)
     assert "√16" in microscope.text(".formula")  # as a sign, which needs no font for mathematics
     microscope.show("softmax", **where)
     shown = [number(text) for text in formula(microscope)[-6:]]

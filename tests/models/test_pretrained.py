@@ -141,9 +141,9 @@ def test_transposed_weights_are_saved(tmp_path: Path) -> None:
 def test_weights_with_a_flipped_missing_or_extra_byte_are_an_error(folder: Path) -> None:
     content = (folder / WEIGHTS).read_bytes()
     size = len(content)
-    damaged = [content[:length] for length in {*range(0, size, 61), 1, 7, 8, size - 1}]
+    damaged = [content[:length] for length in {*range(0, size, 127), 1, 7, 8, size - 1}]
     damaged += [content + b"\0"]
-    for place in {*range(0, size, 53), *range(16), size - 1}:
+    for place in {*range(0, size, 113), *range(16), size - 1}:
         flipped = bytes([content[place] ^ 1 << place % 8])
         damaged.append(content[:place] + flipped + content[place + 1 :])
     for weights in damaged:
@@ -151,10 +151,10 @@ def test_weights_with_a_flipped_missing_or_extra_byte_are_an_error(folder: Path)
         assert "model.safetensors is damaged" in refusal(folder)
 
 
-def test_every_flipped_byte_of_the_settings_is_an_error_or_has_no_effect(folder: Path) -> None:
+def test_a_flipped_byte_of_the_settings_is_an_error_or_has_no_effect(folder: Path) -> None:
     content = (folder / CONFIG).read_bytes()
     model, harmless = trained(), 0
-    for place in range(len(content)):
+    for place in range(0, len(content), 2):
         damaged = bytearray(content)
         damaged[place] ^= (0x01, 0x04, 0x20)[place % 3]
         (folder / CONFIG).write_bytes(damaged)
@@ -164,7 +164,7 @@ def test_every_flipped_byte_of_the_settings_is_an_error_or_has_no_effect(folder:
             continue
         assert same(found, model)
         harmless += 1
-    assert harmless < len(content) / 3
+    assert harmless < len(content) / 6
 
 
 def test_settings_changed_by_hand_need_their_digest_removed(folder: Path) -> None:

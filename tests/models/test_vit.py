@@ -61,9 +61,14 @@ def timms(model: VisionTransformer) -> TimmTransformer:
     return theirs
 
 
-@pytest.mark.parametrize("pool", ["mean", "class"])
-@pytest.mark.parametrize("pos_embed", ["learned", "sincos", "none"])
-@pytest.mark.parametrize("geometry", ["digits", "oblong", "registers"])
+@pytest.mark.parametrize(
+    ("pool", "pos_embed", "geometry"),
+    [
+        (("mean", "class")[(row + column) % 2], pos_embed, geometry)
+        for row, pos_embed in enumerate(("learned", "sincos", "none"))
+        for column, geometry in enumerate(("digits", "oblong", "registers"))
+    ],
+)
 def test_the_same_weights_in_timm_give_the_same_logits_and_gradients(
     pool: str, pos_embed: str, geometry: str
 ) -> None:

@@ -72,8 +72,7 @@ def assert_rejected(code: Callable[[], object], *words: str) -> None:
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("fullgraph", [False, True])
-@pytest.mark.parametrize("ran_before", [False, True])
+@pytest.mark.parametrize(("fullgraph", "ran_before"), [(False, True), (True, False)])
 def test_separate_operations_of_compiled_models_are_rejected(
     fullgraph: bool, ran_before: bool
 ) -> None:

@@ -101,12 +101,12 @@ def one_wrong(x: Tensor, number: float = 9.0) -> Tensor:
     return torch.where(here == 1.0, number, x)  # a new tensor, not one changed in place
 
 
-@pytest.mark.parametrize("fault", PLANTED)
 @codes
 @types
-def test_faults_in_a_record_are_rejected(fault: str, code: Code, dtype: torch.dtype) -> None:
+def test_faults_in_a_record_are_rejected(code: Code, dtype: torch.dtype) -> None:
     recording = record_of(code, dtype)
-    assert_rejected(PLANTED[fault](recording[0]), r"attention: .*differs .*(\de-?|nan)")
+    for plant in PLANTED.values():
+        assert_rejected(plant(recording[0]), r"attention: .*differs .*(\de-?|nan)")
     recording.verify()
 
 
@@ -242,7 +242,7 @@ def test_small_and_large_numbers_are_accepted(size: float, dtype: torch.dtype) -
 
 @types
 def test_long_sequences_are_accepted(dtype: torch.dtype) -> None:
-    q, k, v = (normal(1, 2, 601, 64, seed=seed, dtype=dtype) for seed in (1, 2, 3))
+    q, k, v = (normal(1, 1, 601, 64, seed=seed, dtype=dtype) for seed in (1, 2, 3))
     with ch.capture() as recording:
         F.scaled_dot_product_attention(q, k, v)
         F.scaled_dot_product_attention(q, k, v, is_causal=True)
@@ -383,7 +383,7 @@ def test_nan_in_a_part_of_the_batch_goes_through_all_layers_and_is_verified() ->
 @pytest.mark.parametrize("code", [fused, steps])
 def test_values_that_are_not_finite_below_a_causal_mask(code: Code, number: float) -> None:
     """Fused kernels leave out blocks of masked keys, and the product of zero and NaN with them."""
-    q, k, v = (normal(1, 2, 700, 8, seed=seed, dtype=torch.float32) for seed in (1, 2, 3))
+    q, k, v = (normal(1, 1, 700, 8, seed=seed, dtype=torch.float32) for seed in (1, 2, 3))
     v[:, :, 690] = number
     causal = torch.ones(700, 700, dtype=torch.bool).tril()
     with ch.capture() as recording:

@@ -31,7 +31,7 @@ def started_trials() -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-@pytest.mark.usefixtures("toys")
+@pytest.mark.usefixtures("toys", "in_this_process")
 def test_all_trials_are_measured_recorded_and_judged() -> None:
     results = run_studies(["toy:STUDY"], workers=2, out="r")
     toy: Any = importlib.import_module("toy")
@@ -52,7 +52,7 @@ def test_all_trials_are_measured_recorded_and_judged() -> None:
     assert finding.p < 0.025
 
 
-@pytest.mark.usefixtures("toys")
+@pytest.mark.usefixtures("toys", "in_this_process")
 def test_damaged_records_are_named_and_measured_again(capfd: pytest.CaptureFixture[str]) -> None:
     run_studies(["toy:STUDY"], workers=1, out="r")
     whole = records(Path("r"))
@@ -84,10 +84,13 @@ def test_damaged_records_are_named_and_measured_again(capfd: pytest.CaptureFixtu
     assert len(started_trials()) == TRIALS + 5
 
 
+@pytest.mark.parametrize("processes", ["in_this_process", pytest.param("", marks=pytest.mark.slow)])
 @pytest.mark.usefixtures("toys")
 def test_failures_name_study_trial_and_error_and_other_trials_continue(
-    capfd: pytest.CaptureFixture[str],
+    processes: str, capfd: pytest.CaptureFixture[str], request: pytest.FixtureRequest
 ) -> None:
+    if processes:
+        request.getfixturevalue(processes)
     results = run_studies(["faulty:STUDY", "toy:STUDY"], workers=2, out="r")
     failed = {line.split("trial ")[1].split("-0-")[0]: line for line in results.failures}
     assert set(failed) == {"raises", "dies", "NaN", "no dict"}
@@ -100,12 +103,25 @@ def test_failures_name_study_trial_and_error_and_other_trials_continue(
     assert len(faulty.outcomes) == 4
     assert toy.is_complete
     # Once or not with others, or twice if results before it were lost with a worker; then alone.
-    assert 2 <= started_trials().count("dies") <= 4
+    times = range(3, 4) if processes else range(2, 5)
+    assert started_trials().count("dies") in times
     assert started_trials().count("raises") <= 2
     assert "{}" not in capfd.readouterr().out
     log = [json.loads(line) for line in Path("r/log.jsonl").read_text().splitlines()]
     traces = [event["trace"] for event in log if event["event"] == "error"]
     assert any("in run" in trace for trace in traces)
+
+
+@pytest.mark.usefixtures("toys")
+def test_a_trial_whose_process_is_killed_is_measured_again_in_another() -> None:
+    study = Path("faulty.py")
+    others = '"raises", "dies", "dies once", "NaN", "no dict", "prints"'
+    study.write_text(study.read_text().replace(others, '"dies once"'))
+    results = run_studies(["faulty:STUDY"], workers=2, out="r")
+    assert results.failures == ()
+    found = {outcome.trial.condition: outcome.values for outcome in results.studies[0].outcomes}
+    assert found == {name: {"score": 1.0} for name in ("fine", "dies once", "draws")}
+    assert started_trials().count("dies once") == 2
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from clearhead.studies.study import Study
 from clearhead.studies.table import Outcome, Table, Trial, Values
 
 ON_DIGITS = {"digits": 100, "steps": 1}
-ON_TASKS = {"examples": 100, "epochs": 1}
+ON_TASKS = {"examples": 40, "epochs": 1}
 SMALL = ON_DIGITS | ON_TASKS | {"images": 10, "unseen": 20}
 
 

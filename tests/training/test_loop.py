@@ -54,15 +54,15 @@ def test_fit_needs_settings_and_images_that_go_together(arguments: Any) -> None:
 @pytest.mark.parametrize("optimizer", slow_after(1, ["muon", "adamw"]))
 def test_a_training_learns_and_reports_every_step_and_epoch(optimizer: str) -> None:
     recorder = Recorder()
-    config = small_config(8, optimizer=optimizer, average=0.0)
+    config = small_config(5, optimizer=optimizer, average=0.0)
     state = fit(config, small_dataset(), callback=recorder)
     assert evaluate(state.result, small_dataset(211)).accuracy > 0.9
     assert not state.result.training
-    assert len(recorder.losses) == state.step == state.total_steps == 8 * 7
+    assert len(recorder.losses) == state.step == state.total_steps == 5 * 7
     first, *_, last = recorder.epochs
     assert last["loss"] < first["loss"]
     assert last["accuracy"] > first["accuracy"]
-    assert (last["epoch"], last["epochs"]) == (8, 8)
+    assert (last["epoch"], last["epochs"]) == (5, 5)
     assert first["loss"] == pytest.approx(sum(recorder.losses[:7]) / 7, rel=1e-5)
 
 
@@ -74,7 +74,7 @@ def test_a_training_learns_and_reports_every_step_and_epoch(optimizer: str) -> N
     ],
 )
 def test_the_baselines_train_too(model: CNNConfig | MLPConfig) -> None:
-    state = fit(small_config(6, model=model), small_dataset())
+    state = fit(small_config(4, model=model), small_dataset())
     assert evaluate(state.result, small_dataset()).accuracy > 0.6
 
 

@@ -129,7 +129,7 @@ def test_a_start_that_fails_does_not_block_the_corrected_settings(tmp_path: Path
 
 
 def test_restart_discards_the_training_in_the_folder(tmp_path: Path) -> None:
-    small_training(tmp_path / "a", 2)
+    small_training(tmp_path / "a", 1)
     small_training(tmp_path / "a", 1, seed=3, restart=True)
     small_training(tmp_path / "b", 1, seed=3)
     assert digest_of(tmp_path / "a") == digest_of(tmp_path / "b")

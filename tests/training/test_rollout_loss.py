@@ -155,9 +155,9 @@ def test_a_step_adds_the_weighted_loss_of_every_sixteenth_image() -> None:
 
 def test_descent_makes_rollout_agree_with_the_patches_of_other_halves() -> None:
     model, images = random_model().float(), pictures(12).float()
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=6e-3)
     before = rollout_loss(model, images, torch.Generator().manual_seed(99)).item()
-    for step in range(25):
+    for step in range(12):
         optimizer.zero_grad()
         rollout_loss(model, images, torch.Generator().manual_seed(step)).backward()
         optimizer.step()

@@ -18,7 +18,7 @@ from clearhead.training.start import freeze, transfer
 
 from .small_run import MODEL, small_config, small_dataset
 
-NAMED = replace(MODEL, class_names=("a", "b", "c"), dropout=0.0, key_dropout=0.0)
+NAMED = replace(MODEL, depth=2, class_names=("a", "b", "c"), dropout=0.0, key_dropout=0.0)
 
 
 def pair(seed: int = 3, start: Any = NAMED, **changes: Any) -> tuple[Any, Any]:

@@ -1,7 +1,9 @@
-// Runs functions of the pages for tests in Python. Reads requests from a JSON file, writes all numbers
-// of each answer to a file of doubles, and their counts to standard output.
+// Runs functions of the pages for tests in Python, until standard input ends. Each of its lines is a request
+// in JSON. All numbers of the answers go to a file of doubles, and a line to standard output: their counts, or
+// an error.
 
 import { readFileSync, writeFileSync } from "node:fs";
+import { createInterface } from "node:readline";
 
 import { readTensors, type Payload } from "../src/data/payload";
 import { erf, softmax } from "../src/engine/arithmetic";
@@ -10,23 +12,33 @@ import { lastLayer, measureHead, planShapley, rollout } from "../src/engine/infl
 import { TRAINED, type Switches } from "../src/engine/interventions";
 import { blankPatches, normalize } from "../src/engine/patches";
 import { certaintyOf } from "../src/engine/predict";
-import { buildTextModel, encode, forwardText, wordLogits } from "../src/engine/text";
-import { buildModel, forward, lens, type Run } from "../src/engine/vit";
+import { buildTextModel, encode, forwardText, wordLogits, type TextModel } from "../src/engine/text";
+import { buildModel, forward, lens, type Model, type Run } from "../src/engine/vit";
 import { digitAndParts, type Digit } from "../src/preprocess/digits";
 import { factorOf, fitted, reduced, toGrey, type Pixels } from "../src/preprocess/image";
 import { inputsOf, predictionFor } from "../src/preprocess/picture";
 import { rasterise } from "../src/preprocess/raster";
 import { digitsOf, type Stroke } from "../src/preprocess/strokes";
 
-const [requestFile, answerFile] = process.argv.slice(2);
-const request: { page: string | null; calls: { name: string; argument: any }[] } = JSON.parse(
-  readFileSync(requestFile, "utf8"),
-);
-const page = request.page === null ? "" : readFileSync(request.page, "utf8");
-const block = (id: string): string => new RegExp(`id="${id}">([^<]*)</script>`).exec(page)?.[1] ?? "";
-const payload: Payload | null = page ? JSON.parse(block("payload")) : null;
-const model = payload && buildModel(readConfig(payload.settings), readTensors(block("weights"), payload.tensors));
-const textModel = payload && buildTextModel(payload.text.settings, readTensors(block("text-weights"), payload.text.tensors));
+interface Request {
+  page: string | null; // whose models are used
+  calls: { name: string; argument: any }[];
+  answer: string;
+}
+
+let model: Model | null = null;
+let textModel: TextModel | null = null;
+let opened: string | null = null;
+
+function open(file: string): void {
+  if (file === opened) return;
+  const page = readFileSync(file, "utf8");
+  const block = (id: string): string => new RegExp(`id="${id}">([^<]*)</script>`).exec(page)?.[1] ?? "";
+  const payload: Payload = JSON.parse(block("payload"));
+  model = buildModel(readConfig(payload.settings), readTensors(block("weights"), payload.tensors));
+  textModel = buildTextModel(payload.text.settings, readTensors(block("text-weights"), payload.text.tensors));
+  opened = file;
+}
 
 function everyStage(run: Run): ArrayLike<number>[] {
   return [
@@ -125,13 +137,26 @@ const functions: Record<string, (argument: any) => ArrayLike<number>[]> = {
   erf: (values: number[]) => [values.map(erf)],
 };
 
-const answers = request.calls.map(({ name, argument }) => functions[name](argument));
-const counts = answers.map((parts) => parts.reduce((sum, part) => sum + part.length, 0));
-const all = new Float64Array(counts.reduce((sum, count) => sum + count, 0));
-let place = 0;
-for (const part of answers.flat()) {
-  all.set(part, place);
-  place += part.length;
+function answer({ page, calls, answer: file }: Request): number[] {
+  if (page !== null) open(page);
+  const answers = calls.map(({ name, argument }) => functions[name](argument));
+  const counts = answers.map((parts) => parts.reduce((sum, part) => sum + part.length, 0));
+  const all = new Float64Array(counts.reduce((sum, count) => sum + count, 0));
+  let place = 0;
+  for (const part of answers.flat()) {
+    all.set(part, place);
+    place += part.length;
+  }
+  writeFileSync(file, all);
+  return counts;
 }
-writeFileSync(answerFile, all);
-process.stdout.write(JSON.stringify(counts));
+
+for await (const line of createInterface({ input: process.stdin })) {
+  let result: number[] | string;
+  try {
+    result = answer(JSON.parse(line));
+  } catch (error) {
+    result = (error as Error).stack ?? String(error);
+  }
+  process.stdout.write(`${JSON.stringify(result)}\n`);
+}

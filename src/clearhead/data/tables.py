@@ -90,8 +90,6 @@ def open_hub(name: str) -> dict[Split, LabelledImages]:
         DataError: If the data set cannot be loaded or has no columns of images and labels.
     """
     require(f"{HUB}{name}", "datasets")
-    import datasets
-
     path, _, configuration = name.partition(":")
     if not path:
         raise DataError(f"{HUB}{name} names no data set; give {HUB}OWNER/NAME or {HUB}FOLDER")
@@ -100,6 +98,8 @@ def open_hub(name: str) -> dict[Split, LabelledImages]:
             f"{HUB}{name}: the Hugging Face hub cannot be reached, and there is no such folder; "
             "with HF_HUB_OFFLINE=1 a copy in the cache is used"
         )
+    import datasets  # takes a second, so not before these errors
+
     try:
         loaded = datasets.load_dataset(path, configuration or None)
     except Exception as error:  # the library raises many types

@@ -218,7 +218,10 @@ def _seeded_dropout(model: nn.Module, seed: int, step: int, world: World) -> Ite
         return
     devices = [world.device] if world.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed_of("dropout", seed, step, world.rank))
+        is_cpu = world.device.type == "cpu"
+        # Until CUDA is used, `torch.manual_seed` keeps a traceback of each of its calls for it.
+        seeded = torch.default_generator.manual_seed if is_cpu else torch.manual_seed
+        seeded(seed_of("dropout", seed, step, world.rank))
         yield
 
 

@@ -33,7 +33,7 @@ from clearhead.models import ImageModel, load
 
 from .drawings import FONTS, load_font, printed, stroke
 
-COUNT = 20
+COUNT = 10
 
 
 def read(image: Image.Image) -> Digit:

@@ -18,25 +18,35 @@ QUICK = (
 )  # fmt: skip
 
 
-def pictures(name: str, mnist: ImageDataset) -> list[np.ndarray]:
+def pictures(name: str, mnist: ImageDataset, first: int = 0) -> list[np.ndarray]:
     scene = (SCENES | NO_DIGITS)[name]
     return [
         scene(mnist.images[k, 0].numpy(), np.random.default_rng([k, sum(map(ord, name))]))
-        for k in range(COUNT)
+        for k in range(first, COUNT)
     ]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in SCENES],
-)
-def test_the_digit_alone_is_found(name: str, mnist_test: ImageDataset) -> None:
-    seen = pictures(name, mnist_test)
+def num_right(name: str, mnist: ImageDataset, first: int = 0) -> int:
+    """How many digits are classified right on these pictures."""
+    seen = pictures(name, mnist, first)
     found = [extract_digit(picture.astype(np.float32) / 255) for picture in seen]
     pixels = torch.from_numpy(np.stack([digit.pixels for digit in found]))[:, None]
     labels = predict_probabilities(load("digits"), pixels).argmax(dim=1)
-    right = int((labels == mnist_test.labels[:COUNT]).sum())
-    assert right >= COUNT - 1, [digit.warnings for digit in found]
+    return int((labels == mnist.labels[first:COUNT]).sum())
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_the_digit_alone_is_found(name: str, mnist_test: ImageDataset) -> None:
+    assert num_right(name, mnist_test, first=COUNT - 3) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("names", [QUICK, *((name,) for name in SCENES if name not in QUICK)])
+def test_of_several_digits_at_most_one_is_classified_wrong(
+    names: tuple[str, ...], mnist_test: ImageDataset
+) -> None:
+    right = {name: num_right(name, mnist_test) for name in names}
+    assert all(number >= COUNT - 1 for number in right.values()), right
 
 
 @pytest.mark.parametrize("name", ["blank paper", "solid patch", "texture", "blank ruled paper"])

@@ -45,7 +45,7 @@ def test_the_centre_of_mass_is_in_the_middle() -> None:
     assert 13.5 <= row <= 14.5
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(drawings)
 def test_ink_is_a_share_of_samples_and_the_longer_side_20_pixels(strokes: Drawing) -> None:
     ink = rasterise(strokes)
@@ -57,7 +57,7 @@ def test_ink_is_a_share_of_samples_and_the_longer_side_20_pixels(strokes: Drawin
     assert 19 <= max(side[-1] - side[0] + 1 for side in sides) <= 20
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(drawings, st.integers(-500, 500), st.integers(-500, 500))
 def test_the_result_does_not_depend_on_the_position_of_the_drawing(
     strokes: Drawing, right: int, down: int
@@ -66,7 +66,7 @@ def test_the_result_does_not_depend_on_the_position_of_the_drawing(
     assert (rasterise(moved) == rasterise(strokes)).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(drawings, st.sampled_from([0.25, 0.5, 2.0, 16.0]))
 def test_the_result_does_not_depend_on_the_size_of_the_drawing(
     strokes: Drawing, factor: float
@@ -75,7 +75,7 @@ def test_the_result_does_not_depend_on_the_size_of_the_drawing(
     assert (rasterise(scaled) == rasterise(strokes)).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(drawings)
 def test_the_digit_is_centred_unless_ink_would_be_cut_off(strokes: Drawing) -> None:
     ink = rasterise(strokes)

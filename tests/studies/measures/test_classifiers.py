@@ -89,17 +89,17 @@ def test_accuracy_is_in_per_cent_and_loss_is_mean_cross_entropy(
 
 @pytest.mark.usefixtures("mnist_train", "mnist_test")
 def test_votes_are_those_of_the_three_smallest_distances() -> None:
-    train, unseen = load_dataset("mnist", "train"), unseen_digits(600, 5)
-    known = train.images[:2_000].flatten(1).numpy().astype(float)
+    train, unseen = load_dataset("mnist", "train"), unseen_digits(300, 5)
+    known = train.images[:1_000].flatten(1).numpy().astype(float)
     new = unseen.images.flatten(1).numpy().astype(float)
     nearest = cdist(new, known).argsort(axis=1)[:, :3]
     votes = train.labels.numpy()[nearest]
     expected = [row[0] if len(set(row)) == 3 else np.bincount(row).argmax() for row in votes]
 
-    found = nearest_neighbours_accuracy(trial(seed=5, digits=2_000, unseen=600))["accuracy"]
+    found = nearest_neighbours_accuracy(trial(seed=5, digits=1_000, unseen=300))["accuracy"]
 
     assert found == pytest.approx(100 * np.mean(np.array(expected) == unseen.labels.numpy()))
-    assert found > 85
+    assert found > 75
 
 
 @pytest.mark.usefixtures("mnist_train")
