@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-import networkx as nx
 import numpy as np
 import pytest
 import torch
@@ -73,6 +72,8 @@ def test_maps_of_attention_are_rows_of_the_readout_tokens(pool: str, prefix: int
 
 
 def test_flow_is_the_maximum_flow_from_the_output_to_each_token() -> None:
+    import networkx as nx
+
     generator = torch.Generator().manual_seed(0)
     layers = [
         torch.randn(2, 3, 5, 5, generator=generator, dtype=torch.float64).mul(3).softmax(-1)
