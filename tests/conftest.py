@@ -4,7 +4,6 @@ Torch is imported only by tests that use a data set.
 """
 
 import gc
-import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -20,9 +19,6 @@ pytest_plugins = ["tests.time_limit"]
 
 # The tests' tensors are too small for a second thread. Child processes inherit this.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-# Each compilation writes thousands of lines to it, which pytest would format and keep.
-logging.getLogger("torch.__trace").propagate = False
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext

@@ -12,11 +12,12 @@ import pytest
 from clearhead import _processes
 from clearhead.errors import ConfigError
 
-pytest.importorskip("ray")
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(autouse=True)
 def _short_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")  # not when tests are collected: the import takes half a second
     monkeypatch.setattr(_processes, "TIMEOUT", 0.5)
 
 
@@ -27,7 +28,6 @@ def check(*expected: str) -> None:
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.slow
 def test_an_address_where_something_else_listens_does_not_hang(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -37,7 +37,6 @@ def test_an_address_where_something_else_listens_does_not_hang(
         check("the Ray cluster at RAY_ADDRESS=", address, "does not respond within 0.5 seconds")
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("only_ray_cluster")
 def test_the_private_cluster_of_another_program_is_not_used(
     monkeypatch: pytest.MonkeyPatch,
@@ -61,7 +60,6 @@ def test_the_private_cluster_of_another_program_is_not_used(
     assert own == 3
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("only_ray_cluster")
 def test_auto_without_a_cluster_is_an_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-import networkx as nx
 import numpy as np
 import pytest
 import torch
@@ -73,6 +72,8 @@ def test_maps_of_attention_are_rows_of_the_readout_tokens(pool: str, prefix: int
 
 
 def test_flow_is_the_maximum_flow_from_the_output_to_each_token() -> None:
+    import networkx as nx
+
     generator = torch.Generator().manual_seed(0)
     layers = [
         torch.randn(2, 3, 5, 5, generator=generator, dtype=torch.float64).mul(3).softmax(-1)
@@ -541,8 +542,13 @@ def test_compiled_models_have_the_maps_of_the_same_models_uncompiled() -> None:
             compiled(images)
 
 
+QUICK_METHODS = (RAW, INK, RELEVANCE, "tokentm")
+LONG_METHODS = ("shapley", "integrated gradients")
+
+
 @pytest.mark.parametrize(
-    "method", slow_after(8, [x for x in METHODS[:0:-1] if x != "integrated gradients"])
+    "method",
+    slow_after(4, [*QUICK_METHODS, *(x for x in METHODS if x not in QUICK_METHODS + LONG_METHODS)]),
 )
 def test_images_are_given_in_the_type_of_the_model(method: str) -> None:
     model, images = oblong_model("class"), oblong_images(3)

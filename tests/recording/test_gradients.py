@@ -424,7 +424,7 @@ SEGMENTS: dict[str, Callable[[Shared, Tensor], Tensor]] = {
 
 @pytest.mark.filterwarnings("ignore:None of the inputs")  # of a segment within another
 @pytest.mark.parametrize("reentrant", slow_after(1, [False, True]))
-@pytest.mark.parametrize("segments", SEGMENTS)
+@pytest.mark.parametrize("segments", slow_after(4, SEGMENTS))
 def test_an_intervention_on_one_call_has_its_gradient_in_segments_that_are_computed_again(
     segments: str, reentrant: bool
 ) -> None:
