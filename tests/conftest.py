@@ -6,6 +6,7 @@ Torch is imported only by tests that use a data set.
 import gc
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +20,9 @@ pytest_plugins = ["tests.time_limit"]
 
 # The tests' tensors are too small for a second thread. Child processes inherit this.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# OpenVINO would report its use to its makers, from a forked process, which crashes beside threads.
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext

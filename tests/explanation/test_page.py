@@ -74,9 +74,15 @@ def open_page(
 
 
 @pytest.fixture(scope="module")
-def page(open_page: Open, nine: Explanation) -> "Page":
-    """The page of a nine; each test selects head and query itself."""
+def page_of_nine(open_page: Open, nine: Explanation) -> "Page":
     return open_page(nine)
+
+
+@pytest.fixture
+def page(page_of_nine: "Page") -> "Page":
+    """The page of a nine; each test selects head and query itself."""
+    page_of_nine.bring_to_front()  # pages behind another one have frames once a minute
+    return page_of_nine
 
 
 @pytest.fixture(scope="module")
