@@ -7,8 +7,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # The checks of `make test`, two at a time; a failed one does not stop the others.
 CHECKS := check-format lint suite types imports script-types
 
-# Processes that run tests: as many as cores, since each one more starts by importing all libraries.
-WORKERS ?= $(shell getconf _NPROCESSORS_ONLN)
+# Processes that run tests: one more than cores, since some tests wait for a browser or a process.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 # Bytecode is kept, also where the environment forbids it: many processes read the same modules.
