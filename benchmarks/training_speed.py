@@ -1,12 +1,13 @@
 """Speed of whole training steps, data included: Clearhead, timm's ViT, and mnistvit's recipe.
 
 All see digits of noise, distorted at random. Clearhead trains with the recipe `digits`; two thirds
-of the steps of `quick` see half of the patches, which no other row does. timm's model of the
-same sizes gets what a script usually gives it: AdamW, a DataLoader with two workers, and
-torchvision's transforms of each image. mnistvit (https://github.com/asnelt/mnistvit) has a larger
-model and no workers; it is built here from its published sizes. Each in turn, medians over the
-rounds; processor time is that of all processes, and depends less on other work. On an idle
-machine: python -m benchmarks.training_speed
+of the steps of `quick` see half of the patches, which no other row does. The products of its linear
+layers alone are the least that a step in float32 can take. timm's model of the same sizes gets what
+a script usually gives it: AdamW, a DataLoader with two workers, and torchvision's transforms of
+each image. mnistvit (https://github.com/asnelt/mnistvit) has a larger model and no workers; it is
+built here from its published sizes. Each in turn, medians over the rounds; processor time is that
+of all processes, and depends less on other work. On an idle machine:
+python -m benchmarks.training_speed
 """
 
 import argparse
@@ -113,6 +114,27 @@ def timm_steps(depth: int, *, bfloat16: bool = False) -> Steps:
     return usual_steps(model, affine, batch=BATCH, workers=2, bfloat16=bfloat16)
 
 
+def product_steps(depth: int) -> Steps:
+    """The products of the linear layers alone, forward and backward, in float32."""
+    rows, width = BATCH * 16, 64
+    block = [(width, 3 * width), (width, width), (width, 4 * width), (4 * width, width)]
+    products = []
+    for inputs, outputs in [(49, width), *depth * block]:
+        weight, x, gradient = (
+            torch.randn(shape) for shape in ((inputs, outputs), (rows, inputs), (rows, outputs))
+        )
+        for left, right in ((x, weight), (gradient, weight.T), (x.T, gradient)):
+            products.append((left, right, left @ right))
+
+    def steps(count: int) -> Iterator[None]:
+        for _ in range(count):
+            for left, right, product in products:
+                torch.mm(left, right, out=product)
+            yield
+
+    return steps
+
+
 class LargeViT(nn.Module):
     """Of mnistvit's default sizes: 49 patches, a class token, 9 layers, 11 million parameters."""
 
@@ -176,6 +198,7 @@ def main() -> None:
                 arguments.steps,
                 1,
             ),
+            "  its products alone, float32": (product_steps(depth), arguments.steps, 1),
             f"timm, depth {depth}": (timm_steps(depth), arguments.steps, 1),
             "  bfloat16": (timm_steps(depth, bfloat16=True), arguments.steps, 1),
         }
