@@ -1,16 +1,18 @@
 """Worker processes: their environment, and their end if the process that started them is killed."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 from clearhead._processes import environment
-from tests.processes import is_running
+from tests.processes import free_port, is_running
 
 DRIVER = """
 import os, signal, sys, time
@@ -64,3 +66,13 @@ def test_environment_variables_are_restored_after_a_failure(
         assert dict(os.environ) == before | changes
         raise ZeroDivisionError
     assert dict(os.environ) == before
+
+
+def test_a_free_port_is_unused_and_none_that_the_system_gives_to_others() -> None:
+    path = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    first = int(path.read_text().split()[0]) if path.exists() else 49_152  # RFC 6335
+    used, other, *_ = ports = {free_port() for _ in range(20)}
+    assert max(ports) < first
+    drawn = patch("random.SystemRandom.choice", side_effect=[used, other])
+    with socket.create_server(("127.0.0.1", used)), drawn:
+        assert free_port() == other
