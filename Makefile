@@ -65,10 +65,10 @@ artifacts: .venv/run.stamp ## train the shipped models again: a few hours
 	$(BIN)/clearhead train digits_finish --start runs/digits --out runs/digits_finish
 	$(BIN)/clearhead train teacher --out runs/teacher
 	$(BIN)/clearhead train digits_distil --start runs/digits_finish --out runs/digits_distil
-	cp $(addprefix runs/digits_distil/,config.json model.safetensors metrics.json) $(SHIPPED)/digits/
-	cp runs/digits_distil/predictions.png docs/digits.png
-	$(BIN)/clearhead train digits_rollout --start digits --out runs/digits_rollout
-	cp $(addprefix runs/digits_rollout/,config.json model.safetensors metrics.json) $(SHIPPED)/digits-rollout/
+	cp $(addprefix runs/digits_distil/,config.json model.safetensors metrics.json) $(SHIPPED)/digits-distilled/
+	$(BIN)/clearhead train digits_rollout --start digits-distilled --out runs/digits_rollout
+	cp $(addprefix runs/digits_rollout/,config.json model.safetensors metrics.json) $(SHIPPED)/digits/
+	cp runs/digits_rollout/predictions.png docs/digits.png
 	$(BIN)/clearhead train sentences_causal --out runs/sentences_causal
 	$(BIN)/clearhead train sentences --start runs/sentences_causal --out runs/sentences
 	cp $(addprefix runs/sentences_causal/,config.json model.safetensors metrics.json) $(SHIPPED)/sentences-causal/

@@ -247,7 +247,9 @@ def main() -> None:
     """Measure what is missing, and write the page's tables and figure."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--digits", type=int, default=1000, help="test digits (default: 1000)")
-    parser.add_argument("--models", nargs="*", default=["digits"], help="names or folders")
+    parser.add_argument(
+        "--models", nargs="*", default=["digits-distilled"], help="names or folders"
+    )
     parser.add_argument("--quick-seeds", type=int, default=3, help="models of `quick` to train")
     parser.add_argument(
         "--seed", type=int, default=0, help="the first of their seeds; also orders the digits"

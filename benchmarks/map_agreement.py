@@ -1,6 +1,6 @@
 """How well attribution maps of digit classifiers agree with exact Shapley values of the patches.
 
-    python benchmarks/map_agreement.py [digits digits-rollout] [--split test] [--count 200]
+    python benchmarks/map_agreement.py [digits-distilled digits] [--split test] [--count 200]
 
 The agreement is Spearman's correlation over the patches with ink, mean over the digits, with its
 95 % t interval. A second column has it less that of ink, the mean brightness of each patch. Below
@@ -61,7 +61,7 @@ def cell(values: Tensor, sign: str = "") -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
-        "models", nargs="*", default=["digits", "digits-rollout"], help="Vision Transformers"
+        "models", nargs="*", default=["digits-distilled", "digits"], help="Vision Transformers"
     )
     parser.add_argument("--split", choices=("train", "test"), default="test")
     parser.add_argument("--count", type=int, default=200)

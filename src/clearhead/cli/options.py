@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 MODEL_HELP = (
-    '"digits", "digits-rollout", a folder with a saved model, or OWNER/NAME on the Hugging Face hub'
+    '"digits", "digits-distilled", a folder with a saved model, or OWNER/NAME on the Hugging Face '
+    "hub"
 )
 CLASSIFIER_HELP = (
     f'{MODEL_HELP}; "timm:NAME" or "timm:FOLDER", "hf:FOLDER" or "hf:OWNER/NAME" for models of '

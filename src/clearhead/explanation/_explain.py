@@ -22,7 +22,7 @@ FORMATS = ("html", "png", "svg", "json", "csv")
 
 @overload
 def explain(
-    model: ImageClassifier | ImageModel | Literal["digits", "digits-rollout"],
+    model: ImageClassifier | ImageModel | Literal["digits", "digits-distilled"],
     picture_or_text: ImageSource,
     *,
     layers: Layers = None,
@@ -124,7 +124,7 @@ def open_classifier(source: str | Path = "digits") -> ImageClassifier | TextMode
     """Load a model by name, with its preprocessing or its tokenizer.
 
     Args:
-        source: One of Clearhead's models ("digits", "digits-rollout", "sentences",
+        source: One of Clearhead's models ("digits", "digits-distilled", "sentences",
             "sentences-causal", a saved folder, or OWNER/NAME on the Hugging Face hub); "timm:NAME"
             or "timm:FOLDER" for a model of timm; "hf:OWNER/NAME" or "hf:FOLDER" for an image
             classifier or a text model of transformers.

@@ -16,7 +16,7 @@ Model = ImageModel | TextTransformer
 ModelT = TypeVar("ModelT", bound=Pretrained)
 
 MODELS: tuple[type[Model], ...] = (VisionTransformer, PatchMLP, ConvNet, TextTransformer)
-SHIPPED = ("digits", "digits-rollout")
+SHIPPED = ("digits", "digits-distilled")
 SHIPPED_TEXT = ("sentences", "sentences-causal")
 
 
@@ -40,7 +40,7 @@ def build(config: ImageModelConfig | TextConfig) -> Model:
 
 @overload
 def load(
-    source: Literal["digits", "digits-rollout"] = ..., **download: Any
+    source: Literal["digits", "digits-distilled"] = ..., **download: Any
 ) -> VisionTransformer: ...
 @overload
 def load(source: Literal["sentences", "sentences-causal"], **download: Any) -> TextTransformer: ...
@@ -54,7 +54,7 @@ def load(
     """Load a trained model, in evaluation mode.
 
     Args:
-        source: A model that ships with the package ("digits", "digits-rollout", "sentences",
+        source: A model that ships with the package ("digits", "digits-distilled", "sentences",
             "sentences-causal"), a folder, OWNER/NAME on the Hugging Face hub, or "timm:NAME" or
             "timm:FOLDER" for a plain Vision Transformer of timm, which becomes a
             `VisionTransformer`.
