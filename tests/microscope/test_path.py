@@ -389,7 +389,7 @@ def test_the_result_is_hidden_until_the_question_is_answered_or_skipped(
     assert microscope.text(".revealed").startswith("Not quite.")
     microscope.show("softmax", reveal=False)
     microscope.click("over 75 %")
-    assert microscope.text(".revealed").startswith("Yes. Patch 15 gets 89")
+    assert re.match(r"Yes\. Patch 15 gets (7[6-9]|[89]\d)", microscope.text(".revealed"))
     microscope.show("mix", reveal=False).click("Just show me")
     assert microscope.text(".revealed").startswith("A large weight does not make")
 
