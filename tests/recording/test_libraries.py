@@ -27,7 +27,7 @@ implementations = pytest.mark.parametrize("implementation", ["eager", "sdpa"])
 def record(model: nn.Module, **inputs: Any) -> Recording:
     with torch.no_grad(), ch.capture() as recording:
         model(**inputs)
-    assert all(proof.holds for proof in recording.verify())
+    assert all(verification.passed for verification in recording.verify())
     return recording
 
 

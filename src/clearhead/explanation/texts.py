@@ -151,7 +151,7 @@ def explain_text(
     model_input = model.tokenize(text)
     with torch.no_grad(), capture() as recording:
         model_input.run()
-    proofs = recording.verify()
+    verifications = recording.verify()
     queries = _queries(model_input, text, word)
     attention = []
     for name in select_layers(recording.names, layers):
@@ -166,7 +166,7 @@ def explain_text(
         tokens=model_input.tokens,
         queries=queries,
         attention=tuple(attention),
-        num_verified=len(proofs),
+        num_verified=len(verifications),
         warnings=model_input.warnings,
         prediction=model.predict(text),
     )

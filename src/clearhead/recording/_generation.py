@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from clearhead.attention.stages import share_heads
 from clearhead.errors import CaptureError
 from clearhead.recording._layout import PLACEHOLDER, Layout, Step
-from clearhead.recording._proof import is_masked
 from clearhead.recording._record import AttentionRecord, map_tensors, with_fields
 from clearhead.recording._torch_internals import Versions
+from clearhead.recording._verification import is_masked
 
 MAX_ATTENTIONS = 2  # of a module in one step, as in differential attention
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from clearhead.errors import CaptureError, NothingCapturedError
 from clearhead.recording._html import weights_table
-from clearhead.recording._proof import Proof, verify
 from clearhead.recording._record import AttentionRecord, used_keys
+from clearhead.recording._verification import Verification, verify
 
 NO_RECORDS = (
     "the recording has no records: it is filled when the `with` block ends, so read it after the "
@@ -108,11 +108,11 @@ class Recording(Mapping[str, AttentionRecord]):
 
         return Recording(generated(self._records))
 
-    def verify(self) -> tuple[Proof, ...]:
+    def verify(self) -> tuple[Verification, ...]:
         """Recompute every record and compare it with the output of the model.
 
         Returns:
-            One `Proof` with figures per record.
+            One `Verification` per record, with the differences.
 
         Raises:
             NothingCapturedError: There are no records.
