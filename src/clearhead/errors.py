@@ -107,7 +107,7 @@ def similar_folder(source: str) -> str:
     return f"; did you mean {beside[nearest[0]]}?" if nearest else ""
 
 
-def check_choice(name: str, value: object, known: Sequence[str]) -> None:
+def check_one_of(name: str, value: object, known: Sequence[str]) -> None:
     """Raise `ConfigError` unless the value is one of the known ones."""
     if value not in known:
         expected, hint = ", ".join(known), did_you_mean(str(value), known)

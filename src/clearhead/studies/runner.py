@@ -32,7 +32,7 @@ from rich.progress import (
 )
 
 from clearhead._processes import ctrl_c_deferred, ray_cluster
-from clearhead.errors import ConfigError, check_choice
+from clearhead.errors import ConfigError, check_one_of
 from clearhead.studies._worker import Measured, Task, measure
 from clearhead.studies.claims import find_source
 from clearhead.studies.registration import machine
@@ -90,7 +90,7 @@ def run_studies(
     """
     if workers is not None and workers < 1:
         raise ConfigError(f"workers must be at least 1, got {workers}")
-    check_choice("engine", engine, get_args(EngineName))
+    check_one_of("engine", engine, get_args(EngineName))
     if isinstance(names, str):
         names = [names]
     if first_seed < 0:
