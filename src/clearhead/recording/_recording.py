@@ -31,7 +31,7 @@ class Recording(Mapping[str, AttentionRecord]):
 
     def __init__(self, records: Mapping[str, AttentionRecord] | None = None) -> None:
         self._records: dict[str, AttentionRecord] = dict(records or {})
-        self._unseen: tuple[tuple[str, str], ...] = ()
+        self._unrecorded: tuple[tuple[str, str], ...] = ()
         self._joined: tuple[tuple[str, ...], ...] = ()
 
     @overload
@@ -72,18 +72,18 @@ class Recording(Mapping[str, AttentionRecord]):
         return tuple(self._records.values())
 
     @property
-    def unseen(self) -> tuple[str, ...]:
+    def unrecorded(self) -> tuple[str, ...]:
         """What may be attention and is not recorded as a whole: module path and reason.
 
         Empty for ordinary attention. `capture` warns where it is not.
         """
-        return tuple(f"{path}: {reason}" for path, reason in self._unseen)
+        return tuple(f"{path}: {reason}" for path, reason in self._unrecorded)
 
     @property
     def joined(self) -> tuple[tuple[str, ...], ...]:
         """Names of records whose outputs the model joins in one tensor, as those of single heads.
 
-        `unseen` lists each group by its first name.
+        `unrecorded` lists each group by its first name.
         """
         return self._joined
 
