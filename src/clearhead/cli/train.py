@@ -41,9 +41,9 @@ Size = int | tuple[int, int]
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 PAIRS = {
-    "seen": "met together",
+    "seen": "paired in training",
     "unseen": "not paired in training",
-    "unseen nouns": "never met with a pronoun",
+    "unseen nouns": "never with a pronoun in training",
 }
 
 

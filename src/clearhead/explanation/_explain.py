@@ -78,7 +78,7 @@ def explain(
 
     Raises:
         ImageError: The picture cannot be decoded.
-        InputError: The text is empty or too long, or has no such word; or it is no text, or the
+        InputError: The text is empty or too long, or has no such word; or it is not a text, or the
             model is of another kind.
         ConfigError: A library is not installed, or `layers`, `heads` or `word` is invalid or not
             for this model.

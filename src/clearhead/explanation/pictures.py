@@ -281,7 +281,7 @@ def _original(picture: ImageSource) -> UInt8[Tensor, "3 height width"] | None:
 def _run(
     classifier: ImageClassifier, model_input: ImageInput
 ) -> tuple[Recording, Float[Tensor, " classes"]]:
-    """One forward pass under a capture whose records hang on the autograd graph."""
+    """One forward pass under a capture whose records are part of the autograd graph."""
     try:
         with capture(gradients=True) as recording:
             output = classifier.model(model_input.inputs.clone().requires_grad_())

@@ -179,7 +179,7 @@ def _equal(one: Tensor, other: Tensor) -> bool:
     try:
         if torch.equal(one, other):
             return True
-        has_nan = bool(one.sum().isnan())  # a fast way to find out
+        has_nan = bool(one.sum().isnan())  # cheaper than a test of each number
         return has_nan and torch.allclose(one, other, rtol=0.0, atol=0.0, equal_nan=True)
     except RuntimeError:  # meta, fake and traced tensors have no values
         return False

@@ -183,7 +183,7 @@ class ImageBatches(Batches):
         distortion = self._distortion(step, size, part)
         if distortion is not None:
             images = distort(images, replace(distortion, style=None))
-        if self.teachers is not None:  # which do not see the style: the model is to ignore it
+        if self.teachers is not None:  # without the style, on which predictions should not depend
             labels = self.teachers.targets(normalize(images, config.model), labels, step)
         elif config.non_digits > 0:
             labels = class_probabilities(labels, config.model.num_classes, config.label_smoothing)

@@ -57,8 +57,8 @@ class BaseTrainConfig:
     """Precision of the forward pass; auto is bfloat16 where the processor has instructions for
     it."""
     compile: bool = True
-    """Compile the blocks in trainings of at least 3,000 steps: takes up to a minute, then steps are
-    5 to 20 % faster."""
+    """Compile the blocks in runs of at least 3,000 steps: takes up to a minute, then steps are 5 to
+    20 % faster."""
     seed: Annotated[int, integer(0, 2**63 - 1)] = 0
     """Seed of initial weights, order and augmentation."""
 

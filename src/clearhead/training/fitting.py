@@ -18,14 +18,14 @@ from clearhead.training.config import TrainConfig
 from clearhead.training.start import FREE
 
 STEPS_PER_EPOCH, MIN_BATCH_SIZE, MIN_STEPS = 8, 8, 400  # at least, on few images
-AVERAGED = 5  # how many times as long as the average of the weights a training is, or longer
+AVERAGED = 5  # steps of a training run, at least, over the averaging time of its weights
 VALIDATION = 0.1
 MIN_IMAGES = 10
-"""Of each class, from which on a part of them is held out for validation unless it is set"""
+"""Images of each class from which a part is held out for validation by default"""
 PATCHES = 8  # along the longer side, about
 MIN_PATCH = 2  # pixels
 TOKENS = range(16, 101)
-"""Numbers of patches with which a size, or the patches of a recipe, are kept"""
+"""Numbers of patches for which patches, or an image size, are left as they are"""
 
 Size = tuple[int, int]
 

@@ -312,7 +312,7 @@ def test_errors_about_files_name_the_file(tmp_path: Path) -> None:
         file.truncate(MAX_BYTES + 1)
     os.mkfifo(tmp_path / "pipe.png")
     for name, reason in [
-        ("cut.png", "damaged or cut"),
+        ("cut.png", "damaged or truncated"),
         ("missing.png", "No such file"),
         ("", "not a file"),
         ("pipe.png", "not a file"),

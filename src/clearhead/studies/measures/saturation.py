@@ -1,4 +1,4 @@
-"""How far a softmax is saturated, what is left of its gradient, and trainings without 1/√d_k."""
+"""How far a softmax is saturated, what is left of its gradient, and training without 1/√d_k."""
 
 import math
 from collections.abc import Callable, Mapping

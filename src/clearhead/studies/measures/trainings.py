@@ -56,9 +56,9 @@ STEPS = {100: 200, 1_000: 300, 10_000: 500}
 ON_DIGITS = {"digits": 3_000, "steps": 300}
 ON_COMMON = {"examples": 24_000, "epochs": 4}
 ON_RECALL = {"examples": 38_400}
-"""Settings of the trainings that several claims share, by their task"""
+"""Settings of the training runs that several claims share, by their task"""
 NEXT_ON_COMMON = ON_COMMON | {"rates": (1e-2, 2e-2)}
-"""For the next registration, in place of `ON_COMMON`: at half the rates, more seeds learn it"""
+"""For the next registration, in place of `ON_COMMON`: at half the rates, fewer seeds fail"""
 
 
 @dataclass(frozen=True, kw_only=True)
