@@ -29,7 +29,7 @@ from clearhead.training import (
     initial_model,
 )
 from clearhead.training._folder import Run, duration
-from clearhead.training.fitting import _with_sizes, fitted
+from clearhead.training.adaptation import _with_sizes, config_for_dataset
 
 from .small_run import MODEL, small_config, small_dataset, small_training
 
@@ -76,7 +76,7 @@ def test_classes_and_pixel_statistics_are_those_of_the_training_images(tmp_path:
     assert trained.config.model == replace(config, doubtful_below=0.6)
     black = small_dataset()
     black.images.zero_()
-    assert fitted(MODEL, black).std == (1e-4,)
+    assert config_for_dataset(MODEL, black).std == (1e-4,)
 
 
 def test_held_out_images_calibrate_the_probabilities_and_nothing_else(tmp_path: Path) -> None:

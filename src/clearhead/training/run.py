@@ -26,10 +26,10 @@ from clearhead.inference import (
 from clearhead.models import Model
 from clearhead.models.pretrained import RUN
 from clearhead.training._folder import CHECKPOINTS, Run, fingerprint
+from clearhead.training.adaptation import adapt_to_images, open_splits
 from clearhead.training.calibration import calibrate
 from clearhead.training.config import TextTrainConfig, TrainConfig
 from clearhead.training.distributed import choose_device, join_world
-from clearhead.training.fitting import adapted, open_splits
 from clearhead.training.loop import evaluate_together, fit
 from clearhead.training.recipes import configured
 from clearhead.training.step import TrainingState
@@ -157,7 +157,7 @@ def train(
         return _train(config, texts, run, device, stop)
     config, splits = open_splits(config, data, Path(out), root, report)
     typed = settings if isinstance(recipe, str) else None
-    config, images = adapted(config, splits, given, typed, run.on_message)
+    config, images = adapt_to_images(config, splits, given, typed, run.on_message)
     train_set, test_set = images["train"], images["test"]
     check_dataset(test_set, config.model)
     validation = images.get("val")

@@ -17,7 +17,7 @@ from clearhead.models.pretrained import ImageModel
 from clearhead.models.text import TextTransformer
 from clearhead.training.config import TextTrainConfig, TrainConfig
 
-FREE = (
+NOT_IN_WEIGHTS = (
     "causal",
     "dropout",
     "key_dropout",
@@ -26,7 +26,7 @@ FREE = (
     "threshold_temperature",
     "certainty_weights",
 )
-"""Model settings that no weight depends on: they are the training's, not the start model's"""
+"""Model settings that no weight depends on: those of the recipe are used, not the start model's"""
 
 MAX_SHOWN = 10  # new classes
 
@@ -161,7 +161,7 @@ def _head(model: ImageModel, start: ImageModel) -> tuple[dict[str, Tensor], list
 
 
 def _architecture(config: Any) -> dict[str, Any]:
-    return {name: value for name, value in asdict(config).items() if name not in FREE}
+    return {name: value for name, value in asdict(config).items() if name not in NOT_IN_WEIGHTS}
 
 
 def _differences(old: Any, new: Any) -> str:
