@@ -318,7 +318,7 @@ class Attention(nn.Module):
 
 @pytest.mark.filterwarnings("ignore:.*chain_matmul")
 @pytest.mark.parametrize(("code", "reason"), NOT_RECORDED.values(), ids=NOT_RECORDED)
-def test_attention_that_is_not_recorded_is_said_to_be(code: Code, reason: str) -> None:
+def test_attention_that_is_not_recorded_is_named_in_a_warning(code: Code, reason: str) -> None:
     with pytest.warns(UserWarning, match="other: "), ch.capture() as recording:
         Encoder(code)(Q, K, V)
     assert recording.names == ("ordinary",)
@@ -340,7 +340,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("code", [*PRODUCTS, *OTHERS])
-def test_nothing_is_said_of_other_softmaxes(code: str) -> None:
+def test_other_softmaxes_give_no_warning(code: str) -> None:
     head = nn.Linear(13, 4).double()
 
     def run() -> None:
@@ -571,7 +571,7 @@ class Heads(nn.Module):
         return torch.cat([explicit(*x).contiguous() for x in projected], -1)
 
 
-def test_heads_that_are_modules_are_recorded_one_by_one_and_said_to_be_joined() -> None:
+def test_heads_that_are_modules_are_recorded_one_by_one_and_their_join_is_named() -> None:
     model = nn.Sequential(Heads(True), nn.Linear(12, 11).double(), Heads(True))
     with pytest.warns(UserWarning, match="joined"), ch.capture() as recording:
         model(Q[0, 0])

@@ -68,7 +68,7 @@ def test_sizes_that_patches_do_not_divide_are_refused() -> None:
 
 @pytest.mark.parametrize("name", ["image_size", "patch_size"])
 @pytest.mark.parametrize("size", [0, -3, (7, 0), (1, 2, 3), "7"])
-def test_sizes_that_are_none_are_refused(name: str, size: Any) -> None:
+def test_values_that_are_not_sizes_are_refused(name: str, size: Any) -> None:
     with pytest.raises(ConfigError, match=f"^{name} must be a positive integer, or"):
         config_for_shape(RECIPE, (3, 47, 38), {name: size})
 

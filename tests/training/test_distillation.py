@@ -120,7 +120,7 @@ def test_a_model_learns_the_probabilities_of_its_teacher_not_the_labels(
     assert (learned - answers).abs().mean() < (by_labels - answers).abs().mean() / 2
 
 
-def test_teachers_see_the_images_without_their_style(teachers: tuple[str, ...]) -> None:
+def test_teachers_get_the_images_without_their_style(teachers: tuple[str, ...]) -> None:
     data = small_dataset()
     plain = small_config(teachers=teachers, model=config_for_dataset(MODEL, data))
     styled = replace(plain, augment=replace(plain.augment, style=1.0))

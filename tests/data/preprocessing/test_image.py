@@ -279,7 +279,7 @@ def test_colours_in_lab_are_converted() -> None:
     np.testing.assert_allclose(found, np.asarray(muted, dtype=float), atol=6)
 
 
-def test_the_error_for_a_cut_file_names_its_format_and_no_object_in_memory() -> None:
+def test_the_error_for_a_truncated_file_names_its_format_and_no_object_in_memory() -> None:
     for name in ("png", "jpeg", "tiff", "tiff, LZW", "tiff, fax", "bmp", "webp", "gif", "avif"):
         for length in (20, len(FILES[name]) - 25):
             with pytest.raises(ImageError) as refusal:
