@@ -62,7 +62,7 @@ def test_a_training_leaves_model_metrics_log_and_picture(tmp_path: Path) -> None
     with Image.open(tmp_path / "predictions.png") as picture:
         assert picture.width > 1000
     accuracy = f"{measured.accuracy:.2%}"
-    assert repr(trained) == f"Trained('{tmp_path}', step 7 of 7, accuracy {accuracy})"
+    assert repr(trained) == f"TrainingResult('{tmp_path}', step 7 of 7, accuracy {accuracy})"
     assert len(json.dumps(trained.to_dict())) > 1000
 
 

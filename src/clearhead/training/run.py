@@ -41,7 +41,7 @@ MIN_HELD_OUT = 100  # images; of fewer, 1 % is less than one
 
 
 @dataclass(frozen=True, repr=False)
-class Trained:
+class TrainingResult:
     """The result of a training.
 
     Attributes:
@@ -91,7 +91,9 @@ class Trained:
 
     def __repr__(self) -> str:
         accuracy = "" if self.accuracy is None else f", accuracy {self.accuracy:.2%}"
-        return f"Trained({str(self.out)!r}, step {self.step} of {self.total_steps}{accuracy})"
+        return (
+            f"TrainingResult({str(self.out)!r}, step {self.step} of {self.total_steps}{accuracy})"
+        )
 
 
 def train(
@@ -107,7 +109,7 @@ def train(
     stop: Callable[[], bool] | None = None,
     report: DownloadProgress | None = None,
     **settings: Any,
-) -> Trained:
+) -> TrainingResult:
     """Train a model, evaluate it, and write both into a folder.
 
     If `out` holds an unfinished training with the same settings, it continues there. Under
@@ -186,7 +188,7 @@ def _train(
     test_set: ImageDataset | None = None,
     held_out: ImageDataset | None = None,
     validation: ImageDataset | None = None,
-) -> Trained:
+) -> TrainingResult:
     """Train, evaluate and write; the last three are of a training on images."""
     tensors = [x for x in vars(data).values() if isinstance(x, torch.Tensor)]
     kind = "images" if isinstance(data, ImageDataset) else "texts"
@@ -202,7 +204,7 @@ def _train(
                 callback=run,
             )
         model = state.result
-        trained = Trained(model, config, run.folder, state.step, state.total_steps)
+        trained = TrainingResult(model, config, run.folder, state.step, state.total_steps)
         if not trained.finished:
             return trained
         calibration = {} if held_out is None else calibrate(model, held_out)
@@ -225,7 +227,7 @@ def _train(
 
 
 def _write_results(
-    trained: Trained, calibration: dict[str, Any], test_set: ImageDataset | None
+    trained: TrainingResult, calibration: dict[str, Any], test_set: ImageDataset | None
 ) -> None:
     """Write metrics.json, the model card, and of an image model the picture."""
     if trained.evaluation is None or test_set is None:
