@@ -54,12 +54,14 @@ python benchmarks/architectures.py
 BigBird is recorded with full attention; its block-sparse attention and Nyströmformer's landmarks
 are [listed as not recorded](recording.md#what-is-not-recorded).
 
+- **implementation**: fused or sdpa, one call of `scaled_dot_product_attention`; explicit or eager,
+  separate operations
 - **attentions**: number of recorded attentions
 - **first**: heads × queries × keys of the first one
 - **error**: largest relative difference between weights · V and the model's output
 - **tolerance**: largest difference that rounding in float32 explains
 
-| library | architecture | implementation | attentions | first | error | tolerance | |
+| library | architecture | implementation | attentions | first | error | tolerance | result |
 |---|---|---|--:|--:|--:|--:|---|
 """
 

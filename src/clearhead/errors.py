@@ -150,6 +150,6 @@ def setting(name: str, value: object = None) -> str:
     return name if value is None else f"{name}={value}"
 
 
-def ordinal(index: int) -> int:
+def displayed_index(index: int) -> int:
     """An index from 0 in a message: the same in Python, from 1 on the command line."""
     return index + 1 if _on_command_line.get() and index >= 0 else index

@@ -15,8 +15,8 @@ from clearhead.explanation.classifiers import ImageClassifier, ImageInput
 from clearhead.explanation.influence import (
     Influence,
     LayerShape,
-    measure_flow,
     measure_masking,
+    measure_rollout_and_relevance,
     measure_shapley,
     rounded,
 )
@@ -228,7 +228,9 @@ def _explain_input(
             rejected_below=classifier.rejected_below,
         )
         score = logits.max()[None] if prediction.probabilities else None
-        rollout, relevance = measure_flow(recording, [*shapes.values()], grid, score)
+        rollout, relevance = measure_rollout_and_relevance(
+            recording, [*shapes.values()], grid, score
+        )
     masking = measure_masking(
         classifier.model, model_input.inputs, [*shapes.values()], grid, prediction.probabilities
     )

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from clearhead.errors import ConfigError, InputError, ordinal
+from clearhead.errors import ConfigError, InputError, displayed_index
 from clearhead.explanation.classifiers import TextInput, TextModel, TextPrediction
 from clearhead.insight.weights import image_weights
 from clearhead.recording import AttentionRecord, Layers, capture, select_layers
@@ -225,8 +225,8 @@ def _chosen_heads(record: AttentionRecord, heads: Heads) -> Sequence[int | None]
         raise ConfigError(f'heads must be "mean", "each" or the index of a head, got {heads!r}')
     if not 0 <= heads < num_heads:
         raise InputError(
-            f"{record.name} has {num_heads} heads, numbered {ordinal(0)} … "
-            f"{ordinal(num_heads - 1)}; got {ordinal(heads)}"
+            f"{record.name} has {num_heads} heads, numbered {displayed_index(0)} … "
+            f"{displayed_index(num_heads - 1)}; got {displayed_index(heads)}"
         )
     return [heads]
 

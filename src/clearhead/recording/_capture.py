@@ -16,7 +16,7 @@ from clearhead.errors import (
     ConfigError,
     InputError,
     NothingCapturedError,
-    ordinal,
+    displayed_index,
 )
 from clearhead.recording._call_site import nothing_recorded_message
 from clearhead.recording._generation import SharedCaches
@@ -246,7 +246,7 @@ class LayerFilter:
             if isinstance(item, int):
                 is_known, layer = (
                     -count <= item < count,
-                    f"{ordinal(item)} (counted from {ordinal(0)})",
+                    f"{displayed_index(item)} (counted from {displayed_index(0)})",
                 )
             else:
                 is_known, layer = any(_name_matches(x, item) for x in self.names), repr(item)

@@ -39,7 +39,7 @@ def fingerprint(*tensors: Tensor) -> str:
     return digest.hexdigest()
 
 
-class Run(Callback):
+class TrainingFolder(Callback):
     """The folder of a training, its log, and its progress on stderr.
 
     On a terminal progress is one live line, elsewhere a line per epoch. In a training with several

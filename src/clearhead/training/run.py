@@ -25,7 +25,7 @@ from clearhead.inference import (
 )
 from clearhead.models import Model
 from clearhead.models.pretrained import RUN
-from clearhead.training._folder import CHECKPOINTS, Run, fingerprint
+from clearhead.training._folder import CHECKPOINTS, TrainingFolder, fingerprint
 from clearhead.training.adaptation import adapt_to_images, open_splits
 from clearhead.training.calibration import calibrate
 from clearhead.training.config import TextTrainConfig, TrainConfig
@@ -150,7 +150,7 @@ def train(
         raise ConfigError(f"out is the folder to write, a str or Path, got {out!r}")
     choose_device(device := str(device))
     config, given = configured(recipe, settings)
-    run = Run(Path(out), restart=restart, tensorboard=tensorboard, progress=progress)
+    run = TrainingFolder(Path(out), restart=restart, tensorboard=tensorboard, progress=progress)
     if isinstance(config, TextTrainConfig):
         if data is not None or root is not None:
             raise ConfigError("text models generate their sentences; leave out data and root")
@@ -182,7 +182,7 @@ def main_score(scores: tuple[PronounScore, ...]) -> PronounScore:
 def _train(
     config: TrainConfig | TextTrainConfig,
     data: ImageDataset | TextData,
-    run: Run,
+    run: TrainingFolder,
     device: str,
     stop: Callable[[], bool] | None,
     test_set: ImageDataset | None = None,
