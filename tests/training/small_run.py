@@ -61,7 +61,7 @@ def small_config(epochs: int = 3, **changes: Any) -> TrainConfig:
 def small_training(
     out: Path, epochs: int = 3, *, images: int = 101, **changes: Any
 ) -> TrainingResult:
-    """A training of the small model on the small data set, with 59 test images."""
+    """A training run of the small model on the small data set, with 59 test images."""
     data = small_dataset(images), small_dataset(59)
     options = {
         name: changes.pop(name) for name in ("restart", "stop", "tensorboard") if name in changes

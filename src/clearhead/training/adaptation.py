@@ -1,4 +1,4 @@
-"""The images of a training, and the settings of model and training that follow from them."""
+"""The images of a training run, and the settings of model and training that follow from them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace

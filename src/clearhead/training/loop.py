@@ -121,7 +121,7 @@ def fit(
         validation: Images on which loss and accuracy are measured after each epoch; not for texts.
         model: Initial weights, which are copied; None: `config.start`, or random weights.
         world: The processes that take part, from `join_world`.
-        checkpoints: A folder for checkpoints. A training continues from the newest one there.
+        checkpoints: A folder for checkpoints. A training run continues from the newest one there.
         stop: Called before each step; once it returns true in any process, training stops.
         callback: Its methods are called while training.
 

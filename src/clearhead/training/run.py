@@ -1,8 +1,8 @@
 """A whole training: recipe, data, training, evaluation, and a folder with the results.
 
 The folder gets `run.json` (the settings), `log.jsonl`, `checkpoints/`, and at the end the model
-(`model.safetensors`, `config.json`, `README.md`) and `metrics.json`. A training that was stopped,
-even by a kill, continues from its last checkpoint and ends with bitwise equal weights.
+(`model.safetensors`, `config.json`, `README.md`) and `metrics.json`. A run that was stopped, even
+by a kill, continues from its last checkpoint and ends with bitwise equal weights.
 """
 
 import json
@@ -42,7 +42,7 @@ MIN_HELD_OUT = 100  # images; of fewer, 1 % is less than one
 
 @dataclass(frozen=True, repr=False)
 class TrainingResult:
-    """The result of a training.
+    """The result of a training run.
 
     Attributes:
         model: The model, in evaluation mode.
@@ -112,7 +112,7 @@ def train(
 ) -> TrainingResult:
     """Train a model, evaluate it, and write both into a folder.
 
-    If `out` holds an unfinished training with the same settings, it continues there. Under
+    If `out` holds an unfinished training run with the same settings, it continues there. Under
     `torchrun`, each process trains on its part of every batch. Test images are used once, after
     the last step.
 
@@ -127,7 +127,7 @@ def train(
             data.
         root: A folder that holds the files of a named data set.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        restart: Whether to discard a training in `out`.
+        restart: Whether to discard a training run in `out`.
         tensorboard: Whether to write a log for TensorBoard too.
         progress: Whether to print progress on stderr.
         stop: Called before each step; once it returns true, training stops with a checkpoint.
@@ -140,7 +140,7 @@ def train(
         The model, and what was measured.
 
     Raises:
-        ConfigError: If settings, data and device do not fit together, or `out` holds a training
+        ConfigError: If settings, data and device do not fit together, or `out` holds a training run
             with other settings.
         DataError: If the data set cannot be loaded.
         CheckpointError: If a checkpoint or the start model is damaged.
@@ -189,7 +189,7 @@ def _train(
     held_out: ImageDataset | None = None,
     validation: ImageDataset | None = None,
 ) -> TrainingResult:
-    """Train, evaluate and write; the last three are of a training on images."""
+    """Train, evaluate and write; the last three are of a training run on images."""
     tensors = [x for x in vars(data).values() if isinstance(x, torch.Tensor)]
     kind = "images" if isinstance(data, ImageDataset) else "texts"
     with join_world(device) as world:

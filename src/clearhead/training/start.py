@@ -1,4 +1,4 @@
-"""The initial model of a training: random weights, or those of another model as far as they fit."""
+"""The initial model of a training run: random weights, or those of another model that fit."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ def initial_model(
     start: Model | None = None,
     message: Callable[[str], None] = lambda text: None,
 ) -> Any:
-    """A new model for a training; the state of torch's default generator is unchanged.
+    """A new model for a training run; the state of torch's default generator is unchanged.
 
     Args:
         config: The settings. The seed draws random weights; `config.start` replaces those that fit.

@@ -1,8 +1,9 @@
-"""Trainings that several studies share, and premises: how far models get without attention.
+"""Training runs that several studies share, and premises: how far models get without attention.
 
-A training is declared here, run once for each seed, and its weights are kept in the cache folder,
-under a digest of all that determines them: the declaration, the seed, torch's version, and the code
-of attention, models, data and training. If any of these changes, the model is trained again.
+A training run is declared here, done once for each seed, and its weights are kept in the cache
+folder, under a digest of all that determines them: the declaration, the seed, torch's version, and
+the code of attention, models, data and training. If any of these changes, the model is trained
+again.
 
 On plain digits, blocks without attention are as accurate as the ViT (C11), so plain digits cannot
 show what attention contributes. A part about one of the two tasks is undecided unless the model
@@ -203,7 +204,7 @@ FLOORS = {
 
 
 def trained(training: Training, seed: int) -> Any:
-    """The model of a training, in evaluation mode: from the cache, or trained and kept there."""
+    """The model of a training run, in evaluation mode, from the cache or trained now."""
     name = digest(training, seed)
     note_training(name)
     folder = cache_folder() / "studies" / name
