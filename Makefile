@@ -112,7 +112,7 @@ clean: ## remove caches and built documentation; keeps .venv and runs
 	@$(PIP) -e '.[dev]'
 	@touch .venv/run.stamp $@
 
-# Type checks of the microscope's modules; the page itself needs no npm package.
+# npm packages to type-check, test and build the pages; the package contains the built bundles.
 node_modules/.stamp: package.json
 	@if command -v npm >/dev/null; then npm install --no-audit --no-fund --silent || test -z "$$CI"; fi
 	@mkdir -p node_modules && touch $@

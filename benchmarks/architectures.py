@@ -44,7 +44,7 @@ HEAD = """\
 
 [`capture`](recording.md) applied to {count} architectures, each with random weights and one forward
 pass on {machine}, with torch {torch}, timm {timm}, torchvision {torchvision} and transformers
-{transformers}. In {proved} of {runs} runs all attentions were recorded and verified; the last
+{transformers}. In {verified} of {runs} runs all attentions were recorded and verified; the last
 column gives the reason for the others. This page is written by
 
 ```sh
@@ -54,12 +54,14 @@ python benchmarks/architectures.py
 BigBird is recorded with full attention; its block-sparse attention and Nyströmformer's landmarks
 are [listed as not recorded](recording.md#what-is-not-recorded).
 
+- **implementation**: fused or sdpa, one call of `scaled_dot_product_attention`; explicit or eager,
+  separate operations
 - **attentions**: number of recorded attentions
 - **first**: heads × queries × keys of the first one
 - **error**: largest relative difference between weights · V and the model's output
 - **tolerance**: largest difference that rounding in float32 explains
 
-| library | architecture | implementation | attentions | first | error | tolerance | |
+| library | architecture | implementation | attentions | first | error | tolerance | result |
 |---|---|---|--:|--:|--:|--:|---|
 """
 
@@ -87,7 +89,7 @@ class Row:
     why: str = ""
 
     @property
-    def proved(self) -> bool:
+    def verified(self) -> bool:
         """Whether attention was recorded and every record verified."""
         return not self.why
 
@@ -97,7 +99,7 @@ class Row:
         if self.attentions:
             size = " × ".join(map(str, self.first))
             figures = (str(self.attentions), size, f"{self.error:.1e}", f"{self.tolerance:.1e}")
-        cells = (case.library, case.name, case.implementation, *figures, self.why or "proved")
+        cells = (case.library, case.name, case.implementation, *figures, self.why or "verified")
         return f"| {' | '.join(cells)} |"
 
 
@@ -116,15 +118,15 @@ def measure(case: Case) -> Row:
     """Record one forward pass and verify it."""
     try:
         recording = record(case)
-        proofs = recording.verify()
+        verifications = recording.verify()
     except ch.errors.NothingCapturedError as error:
         return Row(case=case, why=WITHOUT.get(case.name) or str(error).split(". ")[0])
     except ch.errors.CaptureError as error:
         return Row(case=case, why=str(error).split("; ")[0])
-    worst = max(proofs, key=lambda proof: proof.output_error / proof.tolerance)
+    worst = max(verifications, key=lambda x: x.output_error / x.tolerance)
     return Row(
         case=case,
-        attentions=len(proofs),
+        attentions=len(verifications),
         first=tuple(recording[0].weights.shape[-3:]),
         error=worst.output_error,
         tolerance=worst.tolerance,
@@ -553,7 +555,7 @@ def page(rows: list[Row]) -> str:
     head = HEAD.format(
         count=len({(row.case.library, row.case.name) for row in rows}),
         runs=len(rows),
-        proved=sum(row.proved for row in rows),
+        verified=sum(row.verified for row in rows),
         machine=f"{os.cpu_count()} cores ({platform.machine()})",
         torch=torch.__version__,
         timm=timm.__version__,

@@ -13,7 +13,7 @@ vit-pytorch.
 |---|---|
 | clearhead | queries, keys, values and output of every layer; weights on access |
 | clearhead + all weights | the same, and every layer's weights computed in turn |
-| clearhead + verify | the same, and the proof of every layer |
+| clearhead + verify | the same, and the verification of every layer |
 | timm AttentionExtract | every layer's weights; needs fused attention switched off |
 | hooks + recomputation | every layer's weights, recomputed from the layer's input |
 | HF output_attentions | every layer's weights; needs the eager implementation |

@@ -186,7 +186,7 @@ def main(
         f"`{runner}`: {count:,} pictures in {figures.seconds:,.0f} seconds, {rate:,.0f} a second, "
         f"with {figures.kills} kills. {count:,} rows, {errors:,} of them errors, none lost or "
         f"written twice. Memory of all processes: at most {figures.largest:,.0f} MB. At this rate, "
-        f"a million pictures take {1e6 / rate / 60:,.0f} minutes; their predictions have "
+        f"a million pictures take {1e6 / rate / 60:,.0f} minutes; their predictions take "
         f"{out.stat().st_size / count:,.0f} MB."
     )
     print(text)

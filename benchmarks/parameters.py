@@ -4,7 +4,7 @@
 
 Every model has the same budget: that many passes over MNIST's 60,000 training digits with the
 recipe `quick`; the last step is evaluated on the 10,000 test digits. When the same command is
-given again, a training that was interrupted continues, and one that is finished is not repeated.
+given again, an interrupted training run continues, and a finished one is not repeated.
 Prints one line per size: parameters, mean accuracy over the seeds with its 95 % interval (Student's
 t), and the smallest and largest accuracy.
 """
@@ -33,7 +33,7 @@ SIZES = {  # embed_dim, depth, num_heads
 
 
 def accuracy(out: Path, sizes: tuple[int, int, int], epochs: int, seed: int) -> float:
-    """The accuracy on the test digits after a training, which is made unless `out` has it."""
+    """The accuracy on the test digits after a training run, which is made unless `out` has it."""
     if not (out / "metrics.json").exists():
         embed_dim, depth, num_heads = sizes
         model = ch.ViTConfig(embed_dim=embed_dim, depth=depth, num_heads=num_heads)

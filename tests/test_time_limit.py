@@ -18,7 +18,7 @@ def test_hangs():
 """
 
 
-def test_a_test_that_hangs_is_ended_with_its_children_and_named(tmp_path: Path) -> None:
+def test_a_test_that_hangs_is_ended_with_its_child_processes_and_named(tmp_path: Path) -> None:
     pid, file = tmp_path / "pid", tmp_path / "test_hanging.py"
     file.write_text(HANGING.format(pid=str(pid)))
     command = [sys.executable, "-m", "pytest", "-c", os.devnull, "-p", "tests.time_limit"]

@@ -31,14 +31,14 @@ class Rule(NamedTuple):
 
 
 def validate(config: object, **rules: Rule) -> None:
-    """Raise `ConfigError` if a field breaks its rule, in `rules` or else its annotation."""
+    """Raise `ConfigError` if a field violates its rule, in `rules` or else its annotation."""
     kind: Any = type(config)
     for name, rule in (_annotated_rules(kind) | rules).items():
         check(name, getattr(config, name), rule)
 
 
 def check(name: str, value: object, rule: Rule) -> None:
-    """Raise `ConfigError` unless the value obeys the rule."""
+    """Raise `ConfigError` unless the value satisfies the rule."""
     if not rule.accepts(value):
         raise ConfigError(f"{name} must be {rule.expected}, got {value!r}")
 
@@ -87,7 +87,7 @@ def integer(low: int, high: int | None = None) -> Rule:
 
 
 def number(expected: str, accepts: Callable[[float], bool] = lambda value: True) -> Rule:
-    """A finite number that obeys a condition; not a bool."""
+    """A finite number that satisfies a condition; not a bool."""
 
     def finite(value: Any) -> bool:
         real = isinstance(value, Real) and not isinstance(value, bool)
@@ -123,7 +123,7 @@ def matching(pattern: str, expected: str) -> Rule:
 
 
 def optional(rule: Rule) -> Rule:
-    """None, or a value that obeys `rule`."""
+    """None, or a value that satisfies `rule`."""
     return Rule(rule.expected, lambda value: value is None or rule.accepts(value))
 
 
@@ -136,7 +136,7 @@ def one_of(*choices: object) -> Rule:
 
 
 def all_of(rule: Rule) -> Rule:
-    """Every element of a tuple obeys `rule`."""
+    """Every element of a tuple satisfies `rule`."""
     expected = f"a tuple with each element {rule.expected}"
     return Rule(expected, lambda xs: isinstance(xs, tuple) and all(map(rule.accepts, xs)))
 

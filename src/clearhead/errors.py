@@ -107,7 +107,7 @@ def similar_folder(source: str) -> str:
     return f"; did you mean {beside[nearest[0]]}?" if nearest else ""
 
 
-def check_choice(name: str, value: object, known: Sequence[str]) -> None:
+def check_one_of(name: str, value: object, known: Sequence[str]) -> None:
     """Raise `ConfigError` unless the value is one of the known ones."""
     if value not in known:
         expected, hint = ", ".join(known), did_you_mean(str(value), known)
@@ -150,6 +150,6 @@ def setting(name: str, value: object = None) -> str:
     return name if value is None else f"{name}={value}"
 
 
-def ordinal(index: int) -> int:
+def displayed_index(index: int) -> int:
     """An index from 0 in a message: the same in Python, from 1 on the command line."""
     return index + 1 if _on_command_line.get() and index >= 0 else index

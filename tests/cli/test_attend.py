@@ -70,7 +70,7 @@ def test_without_a_pronoun_there_is_a_table_for_each_layer(
     )
 
 
-def test_masked_words_are_no_zeros_and_no_part_of_the_uniform_weight(
+def test_masked_words_are_not_zeros_and_do_not_count_in_the_uniform_weight(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert call(SENTENCE, "--model", "sentences-causal") == 0
@@ -142,7 +142,7 @@ def test_errors_are_one_line(
     assert error.count("\n") == 1
 
 
-def test_unknown_words_are_a_remark(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_words_are_a_message(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("The zebra sat.") == 0
     assert "replaced by [unknown]: “zebra”\n" in capsys.readouterr().err
 

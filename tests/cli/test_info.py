@@ -52,7 +52,7 @@ def test_parameters_of_each_part_follow_from_its_shapes() -> None:
     }
 
 
-def test_batch_norm_statistics_are_no_parameters() -> None:
+def test_batch_norm_statistics_are_not_parameters() -> None:
     facts = parameters_by_part(build(CNNConfig(widths=(3,))))
     assert facts == {"stages": 3 * 9 + 6 + 9 * 9 + 6, "head": 40}
 

@@ -171,7 +171,7 @@ def test_the_model_may_be_a_positional_argument_or_an_option() -> None:
         ("study run C5 --all", "expected either studies by name (`clearhead study list`) or --all"),
         ("study describe", "expected pictures or texts; run `clearhead study describe --help`"),
         ("attend", "expected a sentence; run `clearhead attend --help` for help"),
-        ("predict", "expected a picture's file, a folder, or - for stdin; run `clearhead predict"),
+        ("predict", "expected a picture file, a folder, or - for stdin; run `clearhead predict"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exits_with_2(

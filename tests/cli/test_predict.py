@@ -174,7 +174,7 @@ def test_one_unreadable_file_does_not_stop_the_others(
     first, second, third = lines(output.out)
     assert (first["image"], second["label"], third["image"]) == (str(bad), "7", str(names[2]))
     assert set(first) == set(third) == {"image", "error"}
-    assert "damaged or cut" in str(first["error"])
+    assert "damaged or truncated" in str(first["error"])
     assert output.err.splitlines() == [
         f"clearhead: {bad}: {first['error']}",
         f"clearhead: {names[2]}: {third['error']}",

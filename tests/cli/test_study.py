@@ -37,7 +37,7 @@ def test_plan_prints_hypotheses_seeds_and_smallest_effects(
     ]
     assert re.fullmatch(
         r"    score, with minus without: difference; above 1 points; 12 seeds; decided with 80 % "
-        r"power from this distance to the margin on: 0\.8\d+ standard deviations",
+        r"power at a distance from the margin of at least 0\.8\d+ standard deviations",
         lines[2],
     )
     assert main(["study", "plan", "toy:STUDY", "--json"]) == 0

@@ -78,7 +78,7 @@ def test_a_damaged_archive_is_an_error_behind_its_pictures(shard: Path, cut: int
     ("name", "message"),
     [("a.tar.gz", "compressed"), ("a.tar", "damaged"), ("a.parquet", "cannot be read as Parquet")],
 )
-def test_a_file_that_is_no_plain_archive_is_one_error(
+def test_a_file_that_is_not_a_plain_archive_is_one_error(
     tmp_path: Path, name: str, message: str
 ) -> None:
     (tmp_path / name).write_bytes(b"not an archive" * 99)

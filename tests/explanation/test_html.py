@@ -158,7 +158,10 @@ def test_hostile_names_stay_text(hf_folder: Path, photo: Path) -> None:
         grid=replace(explanation.grid, prefix_names=(HOSTILE,)),
         layer_names=(HOSTILE, explanation.layer_names[1]),
         layers=(replace(explanation.layers[0], name=HOSTILE), explanation.layers[1]),
-        proofs=(replace(explanation.proofs[0], name=HOSTILE), explanation.proofs[1]),
+        verifications=(
+            replace(explanation.verifications[0], name=HOSTILE),
+            explanation.verifications[1],
+        ),
         rollout=Influence(reason=HOSTILE),
     )
     plain = replace(explanation, rollout=Influence(reason="x"))
@@ -204,9 +207,14 @@ def test_the_data_has_predictions_proofs_and_measures(
     shown = dict(data["classes"])
     assert list(shown) == list("0123456789")
     assert list(shown.values()) == pytest.approx(nine.prediction.probabilities)
-    for proof, line in zip(nine.proofs, data["proofs"], strict=True):
-        errors = [proof.row_sum_error, proof.masked_mass, proof.output_error, proof.tolerance]
-        assert line == [proof.name, *errors]
+    for verification, line in zip(nine.verifications, data["verifications"], strict=True):
+        errors = [
+            verification.row_sum_error,
+            verification.masked_mass,
+            verification.output_error,
+            verification.tolerance,
+        ]
+        assert line == [verification.name, *errors]
     for name, influence in nine.displayed.items():
         assert influence.values is not None
         values = data["influence"][name]["values"]

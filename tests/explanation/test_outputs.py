@@ -113,8 +113,8 @@ def test_json_has_the_whole_explanation(nine: Explanation) -> None:
     for name, influence in nine.influences.items():
         assert influence.values is not None
         np.testing.assert_allclose(data[name]["values"], influence.values, atol=5.1e-9)
-    errors = [proof.output_error for proof in nine.proofs]
-    assert [proof["output_error"] for proof in data["proofs"]] == errors
+    errors = [verification.output_error for verification in nine.verifications]
+    assert [verification["output_error"] for verification in data["verifications"]] == errors
 
 
 def test_csv_has_a_row_for_each_query_and_counts_from_one(nine: Explanation) -> None:

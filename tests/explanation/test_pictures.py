@@ -107,7 +107,7 @@ def test_each_digit_of_a_picture_is_explained_as_predict_finds_it(
             model(normalize(digit.pixels[None], model.config))
         for layer, record in zip(digit.layers, recording.records, strict=True):
             torch.testing.assert_close(layer.weights, record.weights)
-        assert all(proof.holds for proof in digit.proofs)
+        assert all(verification.passed for verification in digit.verifications)
         assert digit.shapley.values is not None
         assert not digit.digits
     assert explanation.layers == ()
@@ -147,8 +147,8 @@ def test_the_measures_are_those_of_insight(digits: list[Path]) -> None:
 
 def test_every_layer_is_verified_and_the_graph_is_released(nine: Explanation) -> None:
     assert nine.layer_names == tuple(f"blocks.{i}.attn" for i in range(6))
-    assert [proof.name for proof in nine.proofs] == list(nine.layer_names)
-    assert all(proof.holds for proof in nine.proofs)
+    assert [verification.name for verification in nine.verifications] == list(nine.layer_names)
+    assert all(verification.passed for verification in nine.verifications)
     tensors = [layer.weights for layer in nine.layers]
     tensors += [x.values for x in nine.influences.values() if x.values is not None]
     assert len(tensors) == 10
@@ -173,7 +173,7 @@ def test_chosen_layers_are_kept_and_all_are_verified(digits: list[Path]) -> None
     kept = ["blocks.0.attn", "blocks.2.attn", "blocks.3.attn"]
     assert [layer.name for layer in explanation.layers] == kept
     assert explanation.to_dict()["omitted_layers"] == ["blocks.1.attn"]
-    assert len(explanation.proofs) == 4
+    assert len(explanation.verifications) == 4
     assert torch.equal(explanation.layers[1].weights, whole.layers[2].weights)
     assert explanation.rollout.values is not None
     assert whole.rollout.values is not None

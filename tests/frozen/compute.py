@@ -445,11 +445,11 @@ def captured_of(name: str) -> Json:
         warnings.simplefilter("ignore")  # of the libraries
         try:
             recording = record(_cases()[name])
-            proofs = recording.verify()
+            verifications = recording.verify()
         except ch.errors.CaptureError as error:
             return {"proved": False, "why": type(error).__name__}
     return {
-        "proved": all(proof.holds for proof in proofs),
+        "proved": all(x.passed for x in verifications),
         "records": [_record(record) for record in recording.records],
     }
 
@@ -486,7 +486,9 @@ def reported() -> Json:
         del layer["weights"]
     result["digits"].clear()  # now has an entry for a single digit too
     result["box"] = None  # now where the digit is, as predict has it
-    result["proofs"] = [{"name": proof["name"]} for proof in result["proofs"]]  # rounding differs
+    result["proofs"] = [
+        {"name": x["name"]} for x in result.pop("verifications")
+    ]  # rounding differs
     page = json.loads(json.dumps(facts(_explained())))
     renamed = {
         "omitted_layers": "left_out",

@@ -289,7 +289,7 @@ class Heads(nn.Module):
         return x + cast(Tensor, self.projection(joined))
 
 
-def test_records_of_the_heads_of_one_layer_are_no_layers_of_rollout() -> None:
+def test_records_of_the_heads_of_one_layer_are_not_layers_of_rollout() -> None:
     model = nn.Sequential(Heads(), Heads()).eval()
     with pytest.warns(match="joined to one"), torch.no_grad(), capture() as recording:
         model(torch.randn(2, 7, 12))

@@ -135,7 +135,7 @@ def test_an_untrained_model_earns_a_label_as_often_as_the_level_claims() -> None
     assert sum(earned) / len(earned) == pytest.approx(0.1, abs=0.03)
 
 
-def test_a_share_that_is_small_or_uncertain_or_in_one_baseline_is_no_role() -> None:
+def test_a_share_that_is_small_or_uncertain_or_in_one_baseline_is_not_a_role() -> None:
     trained = planted(pattern("row_lift"))
     mean, _ = trained["row_lift"]
     value = float(mean[1, 2])

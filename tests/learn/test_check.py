@@ -236,7 +236,7 @@ def test_a_wrong_shape_is_named_before_the_hint() -> None:
         ("2.3", lambda q, k, v: q @ k, "Your function raised RuntimeError: mat1 and mat2 shapes"),
     ],
 )
-def test_what_is_no_answer_is_named(name: str, answer: Answer, expected: str) -> None:
+def test_what_is_not_an_answer_is_named(name: str, answer: Answer, expected: str) -> None:
     result = learn.check(name, answer)
     assert not result
     assert result.message.startswith(expected)

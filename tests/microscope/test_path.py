@@ -237,7 +237,7 @@ def test_a_masked_patch_keeps_its_switch(microscope: Microscope) -> None:
         assert switch.get_attribute("aria-checked") == on
 
 
-def test_terms_explain_themselves(microscope: Microscope) -> None:
+def test_terms_have_their_meaning(microscope: Microscope) -> None:
     microscope.show()
     term = microscope.page.get_by_role("button", name="uniform weight")
     assert "divided by the number of patches" in microscope.evaluate(

@@ -57,6 +57,6 @@ def test_a_folder_or_a_name_on_the_hub_is_preferred_to_a_similar_name(
 
 
 @pytest.mark.unchecked
-def test_a_source_that_is_no_name_is_refused() -> None:
+def test_a_source_that_is_not_a_name_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"load needs the name or folder of a model, .* got 3"):
         load(3)  # type: ignore[call-overload]

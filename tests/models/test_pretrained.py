@@ -291,7 +291,7 @@ def test_a_model_of_another_class_is_an_error(folder: Path) -> None:
         *((x, f"^{x}: only .* load models of timm") for x in ("hf:google/vit", "hf:./vit")),
     ],
 )
-def test_a_source_that_is_no_folder_is_an_error_without_a_request_to_the_hub(
+def test_a_source_that_is_not_a_folder_is_an_error_without_a_request_to_the_hub(
     source: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("clearhead.models.pretrained.hf_hub_download", None)  # cannot be called

@@ -133,8 +133,8 @@ def record_one(code: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Att
     """The verified record of code that computes attention once, and the code's result."""
     with ch.capture() as recording:
         result = code(*args, **kwargs)
-    (proof,) = recording.verify()
-    assert proof.holds
+    (verification,) = recording.verify()
+    assert verification.passed
     return recording[0], result
 
 

@@ -23,17 +23,17 @@ def measured(architectures: Any, name: str) -> Any:
 
 def test_a_verified_architecture_has_its_figures(architectures: Any) -> None:
     row = measured(architectures, "T5")
-    assert row.proved, row.why
+    assert row.verified, row.why
     assert row.attentions == 6
     assert row.first == (3, 11, 11)
     assert 0.0 <= row.error <= row.tolerance < 1e-4
-    assert str(row).endswith("| proved |")
+    assert str(row).endswith("| verified |")
 
 
 @pytest.mark.parametrize("name", ["Longformer", "ConvNext"])
 def test_an_architecture_without_attention_has_a_reason(architectures: Any, name: str) -> None:
     row = measured(architectures, name)
-    assert not row.proved
+    assert not row.verified
     assert row.why == architectures.WITHOUT[name]
 
 
@@ -59,11 +59,11 @@ def test_the_page_lists_exactly_the_architectures(architectures: Any) -> None:
 
 def test_the_page_counts_verified_runs(architectures: Any) -> None:
     first, *_, second = architectures.hf_cases(["T5", "ConvNext"])
-    proved = architectures.Row(
+    verified = architectures.Row(
         case=first, attentions=2, first=(3, 5, 7), error=1e-7, tolerance=2e-6
     )
     failed = architectures.Row(case=second, why="no attention")
-    page = architectures.page([proved, failed])
+    page = architectures.page([verified, failed])
     assert "In 1 of 2 runs" in page
-    assert "| 2 | 3 × 5 × 7 | 1.0e-07 | 2.0e-06 | proved |" in page
+    assert "| 2 | 3 × 5 × 7 | 1.0e-07 | 2.0e-06 | verified |" in page
     assert "| no attention |" in page

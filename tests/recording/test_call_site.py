@@ -197,7 +197,7 @@ def test_scripted_functions_with_a_softmax_are_named() -> None:
     with pytest.warns(UserWarning, match="1: its .* scripted_attention"), ch.capture() as recording:
         model(torch.randn(2, 3, 5, 7))
     assert recording.names == ("0",)
-    assert len(recording.unseen) == 1
+    assert len(recording.unrecorded) == 1
 
 
 def test_torchscript_is_noticed_where_no_other_attention_is_near() -> None:
@@ -210,7 +210,7 @@ def test_torchscript_is_noticed_where_no_other_attention_is_near() -> None:
     with pytest.warns(UserWarning, match="scripted_attention"), ch.capture() as recording:
         run(nn.Sequential(nn.ReLU(), AttendsByHelper()))
     assert recording.names == ("attention",)
-    assert recording.unseen[0].startswith("1: ")
+    assert recording.unrecorded[0].startswith("1: ")
     traced = torch.jit.trace(nn.Softmax(-1), x)
     assert_rejected(lambda: run(traced), "TorchScript")
     assert_rejected(lambda: run(nn.Sequential(nn.ReLU(), traced)), "TorchScript (1)")

@@ -361,8 +361,8 @@ def test_autocast_and_half_precision(fused: bool, dtype: torch.dtype, autocast: 
         model, x = model.to(dtype), x.to(dtype)
     with torch.no_grad(), torch.autocast("cpu", dtype, enabled=autocast), ch.capture() as recording:
         model(x)
-    for proof in recording.verify():
-        assert proof.tolerance >= torch.finfo(dtype).eps
+    for verification in recording.verify():
+        assert verification.tolerance >= torch.finfo(dtype).eps
     assert recording.names == exact.names
     assert (recording[0].weights - exact[0].weights).abs().max() < 0.02
 

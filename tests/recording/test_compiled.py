@@ -153,7 +153,7 @@ def recorded(model: Callable[[Tensor], Tensor]) -> tuple[Recording, Tensor]:
     with torch.no_grad(), ch.capture() as recording:
         output = model(X)
     recording.verify()
-    assert recording.unseen == ()
+    assert recording.unrecorded == ()
     return recording, output
 
 

@@ -23,7 +23,7 @@ def test_both_attentions_of_a_differential_layer_are_recorded(heads: int) -> Non
     with torch.no_grad(), ch.capture() as recording:
         output = layer(tokens)
     recording.verify()
-    assert recording.unseen == ()
+    assert recording.unrecorded == ()
     assert [tuple(x.weights.shape) for x in recording.records] == [(2, heads, 7, 7)] * 2
     layer.fused_attn = False
     with torch.no_grad():
@@ -66,7 +66,7 @@ def test_each_softmax_of_differential_attention_is_a_record(
     with ch.capture() as recording:
         Differential(attend, num_values)(q, k, v)
     recording.verify()
-    assert recording.unseen == ()
+    assert recording.unrecorded == ()
     assert len(recording) == 2 * num_values
     for number, record in enumerate(recording.records):
         half, part = divmod(number, num_values)

@@ -251,7 +251,7 @@ def test_soft_caps_of_scores(
     )
 
 
-def test_a_tanh_that_is_no_cap_leaves_the_scale() -> None:
+def test_a_tanh_that_is_not_a_cap_leaves_the_scale() -> None:
     record = record_of(lambda q, k, v: (10 * (q @ k.mT * SCALE).tanh()).softmax(-1) @ v)
     assert_close(record.scaled, PLAIN.scaled)
     assert_close(record.masked, 10 * np.tanh(PLAIN.scaled))
@@ -745,7 +745,7 @@ class FusedWindows(Windows):
 @pytest.mark.parametrize("model", [Windows(), FusedWindows()])
 @pytest.mark.parametrize("windows", [3, 4])
 @pytest.mark.parametrize("order", [(0, 1, 3, 2, 4), (0, 3, 1, 2, 4)])
-def test_heads_of_a_projection_are_told_apart_from_as_many_windows(
+def test_heads_of_a_projection_are_distinguished_from_as_many_windows(
     model: nn.Module, windows: int, order: tuple[int, ...]
 ) -> None:
     projected = triple(batch=(2, windows, 3))  # batch, windows, heads, tokens, dim
@@ -755,7 +755,7 @@ def test_heads_of_a_projection_are_told_apart_from_as_many_windows(
 
 
 @pytest.mark.parametrize("model", [Windows(), FusedWindows()])
-def test_as_many_windows_as_heads_are_refused_if_memory_does_not_tell_them_apart(
+def test_as_many_windows_as_heads_are_refused_if_strides_do_not_distinguish_them(
     model: nn.Module,
 ) -> None:
     q, k, v = triple(batch=(2, 3, 3))
@@ -797,7 +797,7 @@ def test_two_softmaxes_of_the_same_scores_are_two_records() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.int64])
 @pytest.mark.parametrize("first", [False, True])
-def test_an_added_mask_that_is_no_float_is_added_as_a_number(
+def test_an_added_mask_of_another_type_is_added_as_a_number(
     dtype: torch.dtype, first: bool
 ) -> None:
     mask = MASK.to(dtype)

@@ -280,6 +280,6 @@ def test_type_errors_of_the_change_are_reported_inside_operators() -> None:
         (Q @ K.mT).softmax(-1) @ V
 
 
-def test_a_change_that_is_no_function_raises_before_the_block() -> None:
+def test_a_change_that_is_not_a_function_raises_before_the_block() -> None:
     with pytest.raises(ConfigError, match="expects a function of a record, got 3"):
         ch.intervene(3)  # type: ignore[arg-type]

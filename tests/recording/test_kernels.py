@@ -530,7 +530,7 @@ def test_a_package_of_aot_inductor_is_named() -> None:
     with warning, ch.capture() as recording:
         torch.nn.functional.scaled_dot_product_attention(Q, Q, Q)
         Package()(Q)
-    assert [x.partition(":")[0] for x in recording.unseen] == ["Package"]
+    assert [x.partition(":")[0] for x in recording.unrecorded] == ["Package"]
 
 
 def test_interventions_replace_the_output_from_the_outermost_to_the_innermost() -> None:

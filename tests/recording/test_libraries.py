@@ -27,7 +27,7 @@ implementations = pytest.mark.parametrize("implementation", ["eager", "sdpa"])
 def record(model: nn.Module, **inputs: Any) -> Recording:
     with torch.no_grad(), ch.capture() as recording:
         model(**inputs)
-    assert all(proof.holds for proof in recording.verify())
+    assert all(verification.passed for verification in recording.verify())
     return recording
 
 
@@ -243,7 +243,7 @@ def test_the_vision_transformer_of_torchvision(grad: bool) -> None:
     assert recording.to_tensor().shape == (2, 2, 3, 17, 17)
 
 
-def test_sinks_are_no_tokens_in_exports_and_rollout() -> None:
+def test_sinks_are_not_tokens_in_exports_and_rollout() -> None:
     model = gpt_oss(sliding_window=4)
     own = own_weights(model, input_ids=IDS)
     recording = record(model, input_ids=IDS)
@@ -265,7 +265,7 @@ def test_sinks_are_no_tokens_in_exports_and_rollout() -> None:
     assert relevance.matrix.shape == (2, 11, 11)
 
 
-def test_places_of_a_static_cache_are_no_tokens_in_exports_and_rollout() -> None:
+def test_places_of_a_static_cache_are_not_tokens_in_exports_and_rollout() -> None:
     model = llama()
     model.set_attn_implementation("sdpa")
     expected = record(model, input_ids=IDS)

@@ -144,7 +144,7 @@ def test_the_function_bodies_of_onnx_are_recorded_as_they_compute_attention() ->
             computed = run(case)
 
         assert len(recording) == 1, case.name
-        assert not recording.unseen, case.name
+        assert not recording.unrecorded, case.name
         record = recording[0]
         for stage, name in (
             (record.applied_weights, "SoftmaxOutSafe"),

@@ -154,8 +154,10 @@ def test_reading_a_recording_inside_its_block_raises_with_advice() -> None:
         for name in (0, "attention"):
             with pytest.raises((KeyError, CaptureError), match="filled when the `with` block ends"):
                 recording[name]
-    (proof,) = recording.verify()
-    assert repr(proof).startswith(f"Proof({proof.name!r}, holds=True, output_error=")
+    (verification,) = recording.verify()
+    assert repr(verification).startswith(
+        f"Verification({verification.name!r}, passed=True, output_error="
+    )
 
 
 COPY: dict[str, Callable[[Recording], Recording]] = {

@@ -278,6 +278,6 @@ def test_training_a_whole_transformer_with_dropout() -> None:
         "encoder.layers.0.self_attn",
         *(f"decoder.layers.{i}.{part}" for i in (0, 1) for part in ("self_attn", "multihead_attn")),
     )
-    assert [proof.holds for proof in recording.verify()] == [True] * 5
+    assert [verification.passed for verification in recording.verify()] == [True] * 5
     assert all(record.applied_weights.eq(0.0).any() for record in recording.records)
     assert all(parameter.grad is not None for parameter in model.parameters())

@@ -87,7 +87,7 @@ def test_blank_paper_has_no_label_and_can_be_explained(server: ServerThread) -> 
     [
         (b"", "image/png", "empty"),
         (b"no picture", "image/png", "not an image"),
-        (png(0)[:-30], "image/png", "damaged or cut"),
+        (png(0)[:-30], "image/png", "damaged or truncated"),
         (*form(b"no picture"), "not an image"),
         (*form(b""), "empty"),
         (*form(png(0), end=""), "has 0"),

@@ -26,7 +26,7 @@ def test_ray_measures_the_same_bytes_as_processes_here() -> None:
     run_studies(studies, workers=2, out="here")
     Path("started.txt").unlink()
     Path("died").unlink()
-    command = ["study", "run", *studies, "--engine", "ray", "--out", "there"]
+    command = ["study", "run", *studies, "--runner", "ray", "--out", "there"]
     environment = {name: os.environ[name] for name in os.environ if name != "RAY_ADDRESS"}
     ended = subprocess.run(
         [sys.executable, "-m", "clearhead", *command, "--workers", "2"],
@@ -53,4 +53,4 @@ def test_an_unreachable_cluster_is_an_error_of_one_line(monkeypatch: pytest.Monk
         address = f"127.0.0.1:{unused.getsockname()[1]}"
         monkeypatch.setenv("RAY_ADDRESS", address)
         with pytest.raises(ConfigError, match=f"no Ray cluster can be reached at .*{address}"):
-            run_studies(["toy:STUDY"], engine="ray", workers=1, out="r")
+            run_studies(["toy:STUDY"], runner="ray", workers=1, out="r")

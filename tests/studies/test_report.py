@@ -301,7 +301,7 @@ def test_numbers_p_values_and_predicted_ranges_as_text() -> None:
     ("means", "expected"),
     [((9.0, 9.0), "one"), ((9.0, 1.0), "two"), ((9.0, 5.0), "two"), ((5.0, 1.0), "two")],
 )
-def test_the_decisive_result_is_the_first_that_speaks_against_the_claim(
+def test_the_decisive_result_is_the_first_against_the_claim(
     report: StudyReport, means: tuple[float, float], expected: str
 ) -> None:
     offsets = np.linspace(-0.1, 0.1, 12)

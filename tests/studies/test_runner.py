@@ -189,8 +189,8 @@ def test_a_folder_is_locked_against_a_second_run() -> None:
 def test_invalid_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match="workers must be at least 1, got 0"):
         run_studies(["toy:STUDY"], workers=0)
-    with pytest.raises(ConfigError, match="engine must be one of"):
-        run_studies(["toy:STUDY"], engine="dask")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="runner must be one of"):
+        run_studies(["toy:STUDY"], runner="dask")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="first_seed must be at least 0"):
         run_studies(["toy:STUDY"], first_seed=-1)
     with pytest.raises(ConfigError, match="there is no module 'nowhere'"):

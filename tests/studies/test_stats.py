@@ -92,7 +92,7 @@ def test_p_is_never_below_student_t() -> None:
     )
 
 
-def test_ties_are_no_evidence_and_equal_differences_are_exact() -> None:
+def test_ties_are_not_evidence_and_equal_differences_are_exact() -> None:
     assert above_p([0.0] * 8, 0.0) == 1.0
     assert above_p([0.3] * 6, 0.3) == 1.0
     assert above_p([0.3] * 6, 0.2) == 0.0

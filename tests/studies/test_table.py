@@ -82,7 +82,7 @@ def test_one_condition_measured_again_with_shifted_seeds_is_refused(shift: int) 
     assert len(comparison.sample(outcomes(shift, 1e-9)).values or ()) == 12
 
 
-def test_few_distinct_values_are_no_shifted_copy() -> None:
+def test_few_distinct_values_are_not_a_shifted_copy() -> None:
     comparison = difference("b minus a", "1", Cell("b", "score"), Cell("a", "score"), margin=1.0)
     shares = [0.0, 0.5, 0.5, 1.0, 0.5, 0.5]
     rows = [outcome("a", seed, x) for seed, x in enumerate(shares)]

@@ -239,7 +239,7 @@ def test_parts_are_named_by_outcome_and_premise_those_that_do_not_decide_last() 
     )
 
 
-def test_what_holds_by_construction_is_no_support() -> None:
+def test_what_holds_by_construction_is_not_support() -> None:
     row = Part("rows", (declare.exact("rows", "1", Cell("first", "c"), low=-9, high=9),))
     assert verdict(row, c=1.0).outcome == "by construction"
     assert verdict(row, Part("a", AB[:1]), a=NO, c=1.0).outcome == "contradicted"
@@ -256,7 +256,9 @@ def test_what_holds_by_construction_is_no_support() -> None:
         (OPEN, NO, "undecided"),
     ],
 )
-def test_a_premise_is_a_gate_and_no_evidence(premise: float, a: float, outcome: str) -> None:
+def test_a_premise_must_be_supported_and_is_not_evidence(
+    premise: float, a: float, outcome: str
+) -> None:
     gated = Part("one", AB[:1], premises=(beyond("premise"),))
     found = verdict(gated, a=a, premise=premise)
     assert found.parts[0].outcome == outcome

@@ -17,7 +17,7 @@ import torch
 
 from clearhead.data import AugmentConfig, ImageDataset
 from clearhead.models.config import ViTConfig
-from clearhead.training import TrainConfig, Trained, distributed, loop, run, train
+from clearhead.training import TrainConfig, TrainingResult, distributed, loop, run, train
 from tests.processes import die_with_parent, free_port
 
 distributed.TIMEOUT = timedelta(hours=1)  # so that a slow process does not count as lost
@@ -58,8 +58,10 @@ def small_config(epochs: int = 3, **changes: Any) -> TrainConfig:
     return TrainConfig(**(settings | changes))
 
 
-def small_training(out: Path, epochs: int = 3, *, images: int = 101, **changes: Any) -> Trained:
-    """A training of the small model on the small data set, with 59 test images."""
+def small_training(
+    out: Path, epochs: int = 3, *, images: int = 101, **changes: Any
+) -> TrainingResult:
+    """A training run of the small model on the small data set, with 59 test images."""
     data = small_dataset(images), small_dataset(59)
     options = {
         name: changes.pop(name) for name in ("restart", "stop", "tensorboard") if name in changes

@@ -12,9 +12,9 @@ from clearhead.data import normalize
 from clearhead.errors import ConfigError
 from clearhead.models import CNNConfig, ViTConfig, build
 from clearhead.training import TrainConfig, fit
+from clearhead.training.adaptation import config_for_dataset
 from clearhead.training.batches import ImageBatches, Teachers
 from clearhead.training.distributed import ALONE
-from clearhead.training.fitting import fitted
 from clearhead.training.step import distillation_loss, labels_of
 from clearhead.training.texts import NO_LABEL
 
@@ -35,8 +35,8 @@ def teachers(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
                 image_size=6,
                 num_classes=3,
                 class_names=data.class_names,
-                mean=fitted(MODEL, data).mean,
-                std=fitted(MODEL, data).std,
+                mean=config_for_dataset(MODEL, data).mean,
+                std=config_for_dataset(MODEL, data).std,
                 widths=(3, 5),
             )
         )
@@ -63,7 +63,7 @@ def test_the_loss_is_the_softened_cross_entropy() -> None:
 def test_targets_are_the_softened_answers_of_the_teacher_whose_turn_it_is(
     teachers: tuple[str, ...],
 ) -> None:
-    model = fitted(MODEL, small_dataset())
+    model = config_for_dataset(MODEL, small_dataset())
     config = small_config(teachers=teachers, model=model, distill_temperature=TEMPERATURE)
     both = loaded(config)
     torch.manual_seed(0)
@@ -79,7 +79,7 @@ def test_targets_are_the_softened_answers_of_the_teacher_whose_turn_it_is(
 def test_a_wrong_answer_exchanges_its_probability_with_the_labels(
     teachers: tuple[str, ...],
 ) -> None:
-    config = small_config(teachers=teachers, model=fitted(MODEL, small_dataset()))
+    config = small_config(teachers=teachers, model=config_for_dataset(MODEL, small_dataset()))
     both = loaded(config)
     images = torch.rand(7, 1, 6, 6, generator=torch.Generator().manual_seed(1))
     answers = both.targets(images, torch.full((7,), 2), 0)
@@ -93,7 +93,7 @@ def test_a_wrong_answer_exchanges_its_probability_with_the_labels(
 def test_an_image_of_no_class_has_equal_probabilities_and_no_label(
     teachers: tuple[str, ...],
 ) -> None:
-    config = small_config(teachers=teachers, model=fitted(MODEL, small_dataset()))
+    config = small_config(teachers=teachers, model=config_for_dataset(MODEL, small_dataset()))
     both = loaded(config)
     targets = both.targets(torch.rand(2, 1, 6, 6), torch.tensor([1, 3]), 0)
     assert targets[1].tolist() == pytest.approx([1 / 3] * 3)
@@ -105,7 +105,10 @@ def test_a_model_learns_the_probabilities_of_its_teacher_not_the_labels(
 ) -> None:
     data = small_dataset(39)
     config = small_config(
-        6, teachers=teachers[:1], model=fitted(MODEL, small_dataset()), learning_rate=2e-2
+        6,
+        teachers=teachers[:1],
+        model=config_for_dataset(MODEL, small_dataset()),
+        learning_rate=2e-2,
     )
     images = normalize(data.images, config.model)
     only = loaded(config)
@@ -117,9 +120,9 @@ def test_a_model_learns_the_probabilities_of_its_teacher_not_the_labels(
     assert (learned - answers).abs().mean() < (by_labels - answers).abs().mean() / 2
 
 
-def test_teachers_see_the_images_without_their_style(teachers: tuple[str, ...]) -> None:
+def test_teachers_get_the_images_without_their_style(teachers: tuple[str, ...]) -> None:
     data = small_dataset()
-    plain = small_config(teachers=teachers, model=fitted(MODEL, data))
+    plain = small_config(teachers=teachers, model=config_for_dataset(MODEL, data))
     styled = replace(plain, augment=replace(plain.augment, style=1.0))
     (images, targets), (changed, same) = (
         ImageBatches(data, config, ALONE, Teachers.load(config, ALONE)).batch(5, torch.arange(101))

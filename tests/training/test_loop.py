@@ -283,7 +283,7 @@ def test_the_blocks_get_the_patches_of_the_highest_contrast_in_their_order(
     torch.testing.assert_close(model(images), whole)
 
 
-def test_a_training_sees_all_patches_in_its_last_third() -> None:
+def test_all_patches_are_used_in_the_last_third_of_a_training() -> None:
     seen: list[int] = []
 
     class Hooked(Callback):

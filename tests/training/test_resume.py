@@ -1,4 +1,4 @@
-"""A training that is stopped or killed ends with the same bits as one that is not."""
+"""A training run that is stopped or killed ends with the same bits as one that is not."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The loss that trains rollout: its value, its gradient, and what it does in a training."""
+"""The loss that trains rollout: its value, its gradient, and what it does in a training run."""
 
 from collections.abc import Iterator
 from typing import Any

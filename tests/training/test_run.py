@@ -28,8 +28,8 @@ from clearhead.training import (
     calibrate,
     initial_model,
 )
-from clearhead.training._folder import Run, duration
-from clearhead.training.fitting import _with_sizes, fitted
+from clearhead.training._folder import TrainingFolder, duration
+from clearhead.training.adaptation import _with_sizes, config_for_dataset
 
 from .small_run import MODEL, small_config, small_dataset, small_training
 
@@ -62,7 +62,7 @@ def test_a_training_leaves_model_metrics_log_and_picture(tmp_path: Path) -> None
     with Image.open(tmp_path / "predictions.png") as picture:
         assert picture.width > 1000
     accuracy = f"{measured.accuracy:.2%}"
-    assert repr(trained) == f"Trained('{tmp_path}', step 7 of 7, accuracy {accuracy})"
+    assert repr(trained) == f"TrainingResult('{tmp_path}', step 7 of 7, accuracy {accuracy})"
     assert len(json.dumps(trained.to_dict())) > 1000
 
 
@@ -76,7 +76,7 @@ def test_classes_and_pixel_statistics_are_those_of_the_training_images(tmp_path:
     assert trained.config.model == replace(config, doubtful_below=0.6)
     black = small_dataset()
     black.images.zero_()
-    assert fitted(MODEL, black).std == (1e-4,)
+    assert config_for_dataset(MODEL, black).std == (1e-4,)
 
 
 def test_held_out_images_calibrate_the_probabilities_and_nothing_else(tmp_path: Path) -> None:
@@ -271,7 +271,7 @@ def state_at(step: int) -> TrainingState[ch.VisionTransformer]:
 def test_each_epoch_is_one_line_on_stderr_and_one_in_the_log(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with closing(Run(tmp_path)) as run:
+    with closing(TrainingFolder(tmp_path)) as run:
         run.on_start(state_at(0))
         run.on_step(state_at(8), 0.3)
         run.on_epoch(state_at(14), METRICS)
@@ -298,7 +298,7 @@ def test_the_time_left_counts_early_steps_by_their_share_and_not_the_first(
     tmp_path: Path,
 ) -> None:
     now = 100.0
-    run = Run(tmp_path)
+    run = TrainingFolder(tmp_path)
     run.console.get_time = lambda: now
     run._early_cost = 0.5  # of 35 steps, the first 24
     run.on_start(state_at(4))
@@ -398,7 +398,7 @@ def test_a_training_from_before_a_setting_existed_is_continued(tmp_path: Path) -
 def test_log_lines_of_steps_that_are_repeated_are_dropped(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     log.write_text('{"step": 7}\n{"step": 14}\n{"step": 21}\n{"step": 2')
-    Run(tmp_path).on_start(state_at(14))
+    TrainingFolder(tmp_path).on_start(state_at(14))
     assert log.read_text() == '{"step": 7}\n{"step": 14}\n'
 
 
@@ -406,7 +406,7 @@ def test_only_rank_0_prints_and_writes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RANK", "1")
-    with closing(Run(tmp_path / "none")) as run:
+    with closing(TrainingFolder(tmp_path / "none")) as run:
         run.on_start(state_at(0))
         run.on_step(state_at(1), 0.3)
         run.on_epoch(state_at(7), METRICS)
@@ -417,7 +417,7 @@ def test_only_rank_0_prints_and_writes(
 
 def test_tensorboard_gets_the_same_metrics(tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    with closing(Run(tmp_path, tensorboard=True)) as run:
+    with closing(TrainingFolder(tmp_path, tensorboard=True)) as run:
         run.on_start(state_at(0))
         run.on_epoch(state_at(14), METRICS)
     events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()

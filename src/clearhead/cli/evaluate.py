@@ -85,7 +85,7 @@ def evaluate(
 
 
 def trained_on(folder: Path) -> str:
-    """The data set that a training in the folder recorded; MNIST for other models."""
+    """The data set that a training run in the folder recorded; MNIST for other models."""
     from clearhead.models.pretrained import RUN
 
     try:

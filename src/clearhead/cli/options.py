@@ -56,7 +56,7 @@ def check_given(images: Sequence[str], command: str) -> None:
     """Raise `ConfigError` if there is no picture to work on."""
     if not images:
         raise ConfigError(
-            "expected a picture's file, a folder, or - for stdin; run "
+            "expected a picture file, a folder, or - for stdin; run "
             f"`clearhead {command} --help` for help"
         )
 

@@ -99,7 +99,7 @@ def _load(model: str, *, single: bool) -> "ImageModel":
 
     classifier = load(model, ImageModel)
     if single and not uses_digit_preprocessing(classifier.config):
-        raise ConfigError(f"--single is for models of digits, and {model} is none; leave it out")
+        raise ConfigError(f"--single is for models of digits, and {model} is not one; leave it out")
     return classifier
 
 

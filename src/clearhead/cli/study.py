@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 NAMES_HELP = 'studies by name ("clearhead study list") or claim, or your own: MODULE:OBJECT'
 BUDGET_HELP = "quick: few seeds, about 10 minutes for all on two cores; full: about an hour"
-ENGINE_HELP = "processes on this machine, or Ray: the cluster of RAY_ADDRESS, or a new one"
+RUNNER_HELP = "processes on this machine, or Ray: the cluster of RAY_ADDRESS, or a new one"
 WORKERS_HELP = "trials at a time (default: one per core)"
 OUT_HELP = "folder of the results (default: runs/studies/BUDGET, or …/BUDGET-from-seed-N)"
 RESULTS_HELP = (
@@ -42,7 +42,7 @@ Inputs = Annotated[
 ]
 Described = Annotated[str, arg(help='"digits", "timm:NAME", "hf:OWNER/NAME" or a folder')]
 Budget = Annotated[Literal["quick", "full"], arg(help=BUDGET_HELP)]
-Engine = Annotated[Literal["local", "ray"], arg(help=ENGINE_HELP)]
+Runner = Annotated[Literal["local", "ray"], arg(help=RUNNER_HELP)]
 FirstSeed = Annotated[int, arg(metavar="N", help="the first seed of the run")]
 Workers = Annotated[int | None, arg(metavar="N", help=WORKERS_HELP)]
 Folder = Annotated[Path | None, arg(metavar="FOLDER", help=OUT_HELP)]
@@ -128,7 +128,7 @@ def run(
     all: Annotated[bool, arg(help="all studies")] = False,  # noqa: A002 - the option's name
     budget: Budget = "quick",
     first_seed: FirstSeed = 0,
-    engine: Engine = "local",
+    runner: Runner = "local",
     workers: Workers = None,
     out: Folder = None,
     restart: Annotated[bool, arg(help="discard earlier results")] = False,
@@ -148,7 +148,7 @@ def run(
             chosen,
             budget=budget,
             first_seed=first_seed,
-            engine=engine,
+            runner=runner,
             workers=workers,
             out=out,
             restart=restart,

@@ -41,9 +41,9 @@ Size = int | tuple[int, int]
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 PAIRS = {
-    "seen": "met together",
+    "seen": "paired in training",
     "unseen": "not paired in training",
-    "unseen nouns": "never met with a pronoun",
+    "unseen nouns": "never with a pronoun in training",
 }
 
 
@@ -158,7 +158,7 @@ def _print_unused(typed: Mapping[str, Any], options: Any) -> None:
     needed = {"matrix_learning_rate": ("--optimizer muon", options.optimizer == "muon")}
     if isinstance(options, TrainConfig):
         needed["distill_temperature"] = ("--teachers", options.teachers)
-        needed["label_smoothing"] = ("a training without --teachers", not options.teachers)
+        needed["label_smoothing"] = ("a training run without --teachers", not options.teachers)
     else:
         for name in ("mask_prob", "cloze_prob", "cue_prob", "referent_prob"):
             needed[name] = ("a bidirectional model", not options.model.causal)

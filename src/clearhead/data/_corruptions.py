@@ -23,7 +23,7 @@ from scipy import ndimage
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from clearhead.errors import InputError, check_choice
+from clearhead.errors import InputError, check_one_of
 
 SIDE = 28
 LINE_REACH = 2.3  # distance from its middle at which a line has faded out, in pixels
@@ -52,7 +52,7 @@ def corrupt(
         ConfigError: If there is no such corruption.
         InputError: If images have another type or shape.
     """
-    check_choice("a corruption", name, tuple(CORRUPTIONS))
+    check_one_of("a corruption", name, tuple(CORRUPTIONS))
     if images.dtype != torch.uint8 or images.shape[1:] != (1, SIDE, SIDE):
         raise InputError(
             f"corruptions are for bytes of shape (batch, 1, {SIDE}, {SIDE}), got {images.dtype} "

@@ -89,7 +89,7 @@ def _warn_of_others(folder: Path, keys: Iterable[Iterable[str]]) -> None:
     found = (Path(path).relative_to(folder).as_posix() for path in find_files(folder))
     if others := [name for name in found if name not in used]:
         warnings.warn(
-            f"{folder}: left out, as these are no images in a folder of a class: "
+            f"{folder}: left out, as these are not images in the folder of a class: "
             + ", ".join(others),
             stacklevel=2,
         )

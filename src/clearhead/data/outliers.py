@@ -1,8 +1,8 @@
 """Generated images that show no digit, or more than one, for outlier exposure.
 
 A classifier trained to give them the uniform distribution (Hendrycks et al. 2019, "Deep Anomaly
-Detection with Outlier Exposure") is unsure about images that it has not seen. Characters that look
-like a digit in some hand (O, l, S, Z, B, g, q, …) are left out.
+Detection with Outlier Exposure") has a low confidence on images unlike its training data.
+Characters that look like a digit in some handwriting (O, l, S, Z, B, g, q, …) are left out.
 """
 
 from pathlib import Path

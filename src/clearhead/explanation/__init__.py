@@ -1,4 +1,11 @@
-"""A model's prediction for one picture or text explained, in files that open anywhere."""
+"""A model's prediction for one picture or text explained, in files that open anywhere.
+
+- `_explain`: `explain` and `write_report`; `classifiers`, `_libraries`: models with their
+  preprocessing or tokenizer
+- `pictures`, `texts`: explanations as plain data; `_selection`: which layers and queries they keep;
+  `influence`: four measures of what a prediction depends on
+- `page`, `html`, `templates/`, `assets/`: HTML pages; `figures`: PNG and SVG; `tables`: CSV, tables
+"""
 
 import lazy_loader
 

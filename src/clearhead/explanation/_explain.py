@@ -8,7 +8,7 @@ from typing import Any, Literal, overload
 
 from clearhead._atomic import write_all_atomic
 from clearhead.data import ImageSource
-from clearhead.errors import ConfigError, ImageError, InputError, check_choice
+from clearhead.errors import ConfigError, ImageError, InputError, check_one_of
 from clearhead.explanation._libraries import open_timm, open_transformers
 from clearhead.explanation.classifiers import ImageClassifier, TextModel, classifier_of
 from clearhead.explanation.pictures import Explanation, explain_picture
@@ -78,7 +78,7 @@ def explain(
 
     Raises:
         ImageError: The picture cannot be decoded.
-        InputError: The text is empty or too long, or has no such word; or it is no text, or the
+        InputError: The text is empty or too long, or has no such word; or it is not a text, or the
             model is of another kind.
         ConfigError: A library is not installed, or `layers`, `heads` or `word` is invalid or not
             for this model.
@@ -172,7 +172,7 @@ def write_report(
     if page.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"a report is an HTML file such as report.html, got {page.name!r}")
     for name in formats:
-        check_choice("a format", name, FORMATS)
+        check_one_of("a format", name, FORMATS)
     wanted = [name for name in FORMATS if name in formats and name != "html"]
     parts = {page: explanation}
     if isinstance(explanation, Explanation) and explanation.digits:

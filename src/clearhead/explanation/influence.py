@@ -121,7 +121,7 @@ def why_no_masking(shapes: Sequence[LayerShape], grid: Grid | None) -> str:
     return ""
 
 
-def measure_flow(
+def measure_rollout_and_relevance(
     recording: Recording,
     shapes: Sequence[LayerShape],
     grid: Grid | None,

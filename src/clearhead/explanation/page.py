@@ -12,7 +12,7 @@ from clearhead.explanation.html import render_page
 from clearhead.explanation.influence import Influence, rounded
 from clearhead.explanation.pictures import Explanation, first_view
 from clearhead.explanation.tables import (
-    PROOF_FIELDS,
+    VERIFICATION_FIELDS,
     model_name,
     percent,
     picture_name,
@@ -27,7 +27,7 @@ MAX_CLASSES = 10
 
 
 def picture_page(explanation: Explanation) -> str:
-    """The page of a picture: prediction, attention, influence, proof."""
+    """The page of a picture: prediction, attention, influence, verification."""
     prediction = explanation.prediction
     sure = f", {percent(prediction.probability, 2)}" if prediction.label is not None else ""
     return _page(
@@ -84,9 +84,9 @@ def picture_data(explanation: Explanation) -> dict[str, Any]:
         "omissions": omissions(explanation),
         "reasons": {name: x.reason for name, x in explanation.influences.items()},
         "correlations": [(*pair, x) for pair, x in rank_correlations(explanation).items()],
-        "proofs": [
-            (proof.name, *(getattr(proof, field) for field in PROOF_FIELDS))
-            for proof in explanation.proofs
+        "verifications": [
+            (verification.name, *(getattr(verification, field) for field in VERIFICATION_FIELDS))
+            for verification in explanation.verifications
         ],
     }
 
@@ -147,7 +147,7 @@ def omissions(explanation: Explanation) -> str:
     if kept < every:
         parts.append(
             f"{kept} of {every} layers {'is' if kept == 1 else 'are'} in this file; --layers picks "
-            "others, by number from 1 or by the names listed under Proof"
+            "others, by number from 1 or by the names listed under Verification"
         )
     thinned = [layer for layer in explanation.layers if len(layer.queries) < layer.num_queries]
     if thinned:

@@ -15,15 +15,15 @@ from clearhead.explanation.classifiers import ImageClassifier, ImageInput
 from clearhead.explanation.influence import (
     Influence,
     LayerShape,
-    measure_flow,
     measure_masking,
+    measure_rollout_and_relevance,
     measure_shapley,
     rounded,
 )
 from clearhead.inference import Prediction, evaluation_mode, prediction_of
 from clearhead.insight import Grid
 from clearhead.insight.forward import logits_of
-from clearhead.recording import AttentionRecord, Layers, Proof, Recording, capture
+from clearhead.recording import AttentionRecord, Layers, Recording, Verification, capture
 
 MAX_ORIGINAL = 320  # pixels per side
 NO_CLASSES = "this model has no classes: it describes a picture and predicts nothing"
@@ -89,7 +89,7 @@ class Explanation:
         grid: The grid of patches; None where the model does not declare it.
         layer_names: All attention layers that ran and were verified.
         layers: The weights that are kept.
-        proofs: The errors of each layer's weights, within what rounding explains.
+        verifications: The errors of each layer's weights, within what rounding explains.
         rollout: Where information can have come from (Abnar & Zuidema 2020).
         relevance: Attention weighted by its gradient (Chefer, Gur & Wolf 2021).
         shapley: Each patch's share in the log-odds of the predicted class, against black pixels;
@@ -97,7 +97,7 @@ class Explanation:
         masking: The fall of the probability when no token may attend to a patch.
         digits: The explanations of the single digits if the picture shows several, in reading
             order. Then the other attributes have the prediction for all of them, but no layers,
-            proofs or measures.
+            verifications or measures.
     """
 
     image: str
@@ -109,7 +109,7 @@ class Explanation:
     grid: Grid | None
     layer_names: tuple[str, ...]
     layers: tuple[LayerWeights, ...]
-    proofs: tuple[Proof, ...]
+    verifications: tuple[Verification, ...]
     rollout: Influence
     relevance: Influence
     shapley: Influence
@@ -153,7 +153,7 @@ class Explanation:
             "layers": [x.shape_dict() | {"weights": rounded(x.weights)} for x in self.layers],
             "omitted_layers": [name for name in self.layer_names if name not in kept],
             **{name: influence.to_dict() for name, influence in self.influences.items()},
-            "proofs": [asdict(proof) for proof in self.proofs],
+            "verifications": [asdict(verification) for verification in self.verifications],
             **({"digits": [digit.to_dict() for digit in self.digits]} if self.digits else {}),
         }
 
@@ -196,7 +196,7 @@ def explain_picture(
         grid=None,
         layer_names=(),
         layers=(),
-        proofs=(),
+        verifications=(),
         rollout=none,
         relevance=none,
         shapley=none,
@@ -228,7 +228,9 @@ def _explain_input(
             rejected_below=classifier.rejected_below,
         )
         score = logits.max()[None] if prediction.probabilities else None
-        rollout, relevance = measure_flow(recording, [*shapes.values()], grid, score)
+        rollout, relevance = measure_rollout_and_relevance(
+            recording, [*shapes.values()], grid, score
+        )
     masking = measure_masking(
         classifier.model, model_input.inputs, [*shapes.values()], grid, prediction.probabilities
     )
@@ -244,7 +246,7 @@ def _explain_input(
         grid=grid,
         layer_names=recording.names,
         layers=tuple(_weights(recording[layer], queries, grid) for layer, queries in kept.items()),
-        proofs=recording.verify(),
+        verifications=recording.verify(),
         rollout=rollout,
         relevance=relevance,
         shapley=exact,
@@ -281,7 +283,7 @@ def _original(picture: ImageSource) -> UInt8[Tensor, "3 height width"] | None:
 def _run(
     classifier: ImageClassifier, model_input: ImageInput
 ) -> tuple[Recording, Float[Tensor, " classes"]]:
-    """One forward pass under a capture whose records hang on the autograd graph."""
+    """One forward pass under a capture whose records are part of the autograd graph."""
     try:
         with capture(gradients=True) as recording:
             output = classifier.model(model_input.inputs.clone().requires_grad_())

@@ -15,7 +15,7 @@ from clearhead.explanation.texts import TextExplanation, TextWeights
 from clearhead.insight.tables import NOT_VISIBLE
 from clearhead.insight.tables import percent as whole_percent
 
-PROOF_FIELDS = ("row_sum_error", "masked_mass", "output_error", "tolerance")
+VERIFICATION_FIELDS = ("row_sum_error", "masked_mass", "output_error", "tolerance")
 SPACE = "\u00a0"  # never at the end of a line
 
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from clearhead.errors import ConfigError, InputError, ordinal
+from clearhead.errors import ConfigError, InputError, displayed_index
 from clearhead.explanation.classifiers import TextInput, TextModel, TextPrediction
 from clearhead.insight.weights import image_weights
 from clearhead.recording import AttentionRecord, Layers, capture, select_layers
@@ -151,7 +151,7 @@ def explain_text(
     model_input = model.tokenize(text)
     with torch.no_grad(), capture() as recording:
         model_input.run()
-    proofs = recording.verify()
+    verifications = recording.verify()
     queries = _queries(model_input, text, word)
     attention = []
     for name in select_layers(recording.names, layers):
@@ -166,7 +166,7 @@ def explain_text(
         tokens=model_input.tokens,
         queries=queries,
         attention=tuple(attention),
-        num_verified=len(proofs),
+        num_verified=len(verifications),
         warnings=model_input.warnings,
         prediction=model.predict(text),
     )
@@ -225,8 +225,8 @@ def _chosen_heads(record: AttentionRecord, heads: Heads) -> Sequence[int | None]
         raise ConfigError(f'heads must be "mean", "each" or the index of a head, got {heads!r}')
     if not 0 <= heads < num_heads:
         raise InputError(
-            f"{record.name} has {num_heads} heads, numbered {ordinal(0)} … "
-            f"{ordinal(num_heads - 1)}; got {ordinal(heads)}"
+            f"{record.name} has {num_heads} heads, numbered {displayed_index(0)} … "
+            f"{displayed_index(num_heads - 1)}; got {displayed_index(heads)}"
         )
     return [heads]
 

@@ -20,7 +20,7 @@ from torch.export import ExportedProgram
 
 from clearhead._atomic import replaced_atomic, sha256, write_atomic
 from clearhead.data import cache_folder
-from clearhead.errors import ConfigError, StorageError, check_choice, require
+from clearhead.errors import ConfigError, StorageError, check_one_of, require
 from clearhead.inference._graph import IMAGES, example_images, quiet_export, to_onnx, trace
 from clearhead.inference._model import (
     Engine,
@@ -64,7 +64,7 @@ def load_engine(
         ConfigError: The engine is unknown or not installed, cannot compute this model, or returns
             other logits than torch.
     """
-    check_choice("engine", engine, get_args(EngineChoice))
+    check_one_of("engine", engine, get_args(EngineChoice))
     if isinstance(model, EngineModel):
         if engine in ("auto", model.name):
             return model

@@ -20,7 +20,7 @@ from torch.export import ExportedProgram
 
 from clearhead._atomic import write_all_atomic
 from clearhead.data import ImageDataset, normalize
-from clearhead.errors import ConfigError, check_choice, require
+from clearhead.errors import ConfigError, check_one_of, require
 from clearhead.inference._engines import Run, run_onnx, run_openvino
 from clearhead.inference._evaluate import Evaluation, evaluate
 from clearhead.inference._graph import (
@@ -155,8 +155,8 @@ def export(
 def _check_options(
     model: ImageModel, to: ExportFormat, precision: Precision, attention: bool
 ) -> None:
-    check_choice("to", to, get_args(ExportFormat))
-    check_choice("precision", precision, get_args(Precision))
+    check_one_of("to", to, get_args(ExportFormat))
+    check_one_of("precision", precision, get_args(Precision))
     if precision == "int8" and to not in WITH_INT8:
         raise ConfigError(f"int8 is for {' and '.join(WITH_INT8)}, got {to!r}; use float16")
     if attention and to not in WITH_ATTENTION:

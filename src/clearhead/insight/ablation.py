@@ -18,7 +18,7 @@ from torch import Tensor
 
 from clearhead import attention
 from clearhead._validate import integer, optional, validate
-from clearhead.errors import CaptureError, ConfigError, InputError, check_choice
+from clearhead.errors import CaptureError, ConfigError, InputError, check_one_of
 from clearhead.insight.forward import Around, Model, probabilities
 from clearhead.insight.stats import mean_interval, paired_proportion_interval
 from clearhead.insight.tokens import Grid, check_tokens
@@ -149,7 +149,7 @@ def ablate(
         InputError: If labels do not match the images or classes, or there is no such head or patch.
         CaptureError: If there is no such layer, or no attention at all.
     """
-    check_choice("method", method, get_args(Method))
+    check_one_of("method", method, get_args(Method))
     if labels.dim() != 1 or len(labels) != len(images):
         raise InputError(
             f"expected {len(images)} labels, one for each image, got {tuple(labels.shape)}"

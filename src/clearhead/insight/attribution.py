@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from clearhead.errors import check_choice
+from clearhead.errors import check_one_of
 from clearhead.insight._attnlrp import attnlrp
 from clearhead.insight._layerwise import (
     Calls,
@@ -133,8 +133,8 @@ def attribute(
             gradients are not finite.
         RuntimeError: For "attnlrp" under gradient checkpointing.
     """
-    check_choice("method", method, METHODS)
-    check_choice("score", score, get_args(Score))
+    check_one_of("method", method, METHODS)
+    check_one_of("score", score, get_args(Score))
     grid = grid_for(model, images, grid)
     check_module(model)
     if classes is None:

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from scipy import stats
 from torch import Tensor
 
-from clearhead.errors import ConfigError, InputError, check_choice
+from clearhead.errors import ConfigError, InputError, check_one_of
 from clearhead.insight.forward import Classes, Model, Score, class_of_each, model_logits
 from clearhead.insight.perturbation import Baseline, default_baseline, kept_scores
 from clearhead.insight.tokens import Grid, grid_for
@@ -141,7 +141,7 @@ def shapley(
     """
     grid = grid_for(model, images, grid)
     baseline = baseline or default_baseline(model)
-    check_choice("score", score, get_args(Score))
+    check_one_of("score", score, get_args(Score))
     if num_permutations < 2:
         raise ConfigError(f"num_permutations must be at least 2, got {num_permutations}")
     owners = _owners(players, grid)

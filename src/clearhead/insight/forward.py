@@ -154,7 +154,7 @@ def on_device_of(model: Model, x: Tensor) -> Tensor:
 
 @contextmanager
 def eager() -> Iterator[None]:
-    """Run compiled models eagerly, so that hooks and recordings see each layer."""
+    """Run compiled models eagerly, so that hooks and recordings include each layer."""
     if "torch._dynamo" not in sys.modules:  # nothing is compiled
         yield
         return

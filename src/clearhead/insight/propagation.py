@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_flow
 from torch import Tensor
 
-from clearhead.errors import ConfigError, InputError, check_choice
+from clearhead.errors import ConfigError, InputError, check_one_of
 from clearhead.insight.weights import Records, Weights, name_of, records_of
 from clearhead.recording import AttentionRecord, Recording
 
@@ -114,7 +114,7 @@ def _mixed_with_residual(
     for name, share in (("residual", residual), ("discard_ratio", discard_ratio)):
         if not 0.0 <= share < 1.0:
             raise ConfigError(f"{name} must be at least 0 and below 1, got {share}")
-    check_choice("head_fusion", head_fusion, get_args(HeadFusion))
+    check_one_of("head_fusion", head_fusion, get_args(HeadFusion))
     check_layers(layers)
     for _, every_head in square_layers(layers):
         weights = FUSIONS[head_fusion](every_head, dim=1)

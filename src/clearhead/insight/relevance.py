@@ -246,7 +246,7 @@ def weight_gradient(
     """∂y/∂weights = ∂y/∂output · Vᵀ, because output = weights · V.
 
     Where a model changes its weights before it multiplies them with the values (such as by mixing
-    heads), the gradient is propagated through that as well. Keys that are no tokens are left out.
+    heads), the gradient is propagated through that as well. Keys that are not tokens are left out.
     """
     weights = record.weights.detach()
     value = record.expanded_heads()[1].detach().to(weights)

@@ -1,8 +1,9 @@
 """The microscope: one offline HTML page that runs a model and shows every number of its attention.
 
 - `build_page`: the page for a Vision Transformer; `shipped_page`: for the shipped digit classifier
-- `script/`: the page's code, JavaScript modules with types in comments; `script/views/`: its views;
-  `style/`: its style sheets
+- `_build`: the page from its data; `_payload`: settings and weights; `_reference`: PyTorch's
+  results; `shipped`: the shipped models and these results
+- `assets/`: script and style, built from `web/` at the root of the repository; `templates/`: HTML
 """
 
 import lazy_loader

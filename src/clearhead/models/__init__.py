@@ -3,7 +3,8 @@
 - `config`: configurations (without torch)
 - `layers`: patch embedding, positions, block, encoder, initialisation
 - `vit`: the Vision Transformer; `text`: the text Transformer; `baselines`: MLP and CNN
-- `pretrained`: saving, loading, the Hugging Face hub; `_build`: `build` and `load`
+- `pretrained`: saving, loading, the Hugging Face hub; `_build`: `build` and `load`; `_timm`: to and
+  from timm; `_libraries`: weights of timm and transformers
 - `shipped/`: the weights that come with the package
 """
 

@@ -30,7 +30,7 @@ from clearhead.models.config import ImageModelConfig, ModelConfig
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 RUN = "run.json"
-"""Written into the folder of a training before its first step, long before the model"""
+"""Written into the folder of a training run before its first step, long before the model"""
 SAVED_KEYS = ("architecture", "model", "sha256")  # the part of config.json that its digest covers
 WANTED = f"give a folder with {CONFIG} and {WEIGHTS}"
 

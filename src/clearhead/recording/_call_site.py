@@ -79,15 +79,15 @@ def reject_opaque(name: str, function: Any) -> None:
 
 
 def nothing_recorded_message(
-    done: str, softmaxes: int, unseen: Sequence[tuple[str, str]] = ()
+    done: str, softmaxes: int, unrecorded: Sequence[tuple[str, str]] = ()
 ) -> str:
     """The error message for a block without attention.
 
     `done` is "captured" or "changed"; `softmaxes` counts the calls of softmax in the block;
-    `unseen` has path and reason of those that may be attention.
+    `unrecorded` has path and reason of those that may be attention.
     """
-    if unseen:
-        count, (path, why) = len(unseen), unseen[0]
+    if unrecorded:
+        count, (path, why) = len(unrecorded), unrecorded[0]
         reason = f"{count} computations with a softmax may be attention; {path}: {why}"
     elif softmaxes:
         reason = (

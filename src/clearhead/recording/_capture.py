@@ -16,7 +16,7 @@ from clearhead.errors import (
     ConfigError,
     InputError,
     NothingCapturedError,
-    ordinal,
+    displayed_index,
 )
 from clearhead.recording._call_site import nothing_recorded_message
 from clearhead.recording._generation import SharedCaches
@@ -89,7 +89,7 @@ class capture(AbstractContextManager[Recording]):  # noqa: N801, used like a fun
         trace: TracebackType | None,
     ) -> None:
         mode, layer_filter = self._mode, self._filter
-        softmaxes, parts, unseen = len(mode.tracker.softmaxes), mode.parts(), mode.unseen()
+        softmaxes, parts, unrecorded = len(mode.tracker.softmaxes), mode.parts(), mode.unrecorded()
         joined = mode.joined()
         mode.clear()
         self._caches.finish()
@@ -99,16 +99,18 @@ class capture(AbstractContextManager[Recording]):  # noqa: N801, used like a fun
             for name, record in self._records.items()
             if layer_filter.keeps(name) and name not in refused
         }
-        recording._unseen = tuple(x for x in unseen if layer_filter.may_concern(x[0]))
+        recording._unrecorded = tuple(x for x in unrecorded if layer_filter.may_concern(x[0]))
         recording._joined = tuple(x for x in joined if recording._records.keys() >= set(x))
         # the caller alone keeps the records alive
         del self._mode, self._recording, self._records, self._caches
         mode.__exit__(kind, error, trace)
         if error is None:
             if refused.issuperset(layer_filter.names):
-                raise NothingCapturedError(nothing_recorded_message("captured", softmaxes, unseen))
+                raise NothingCapturedError(
+                    nothing_recorded_message("captured", softmaxes, unrecorded)
+                )
             layer_filter.check()
-            warn_unseen(recording._unseen, "recorded", "recording.unseen lists them")
+            warn_unrecorded(recording._unrecorded, "recorded", "recording.unrecorded lists them")
 
     def _keep(self, record: AttentionRecord) -> Tensor | None:
         if self._filter.accepts(record.name) and record.name not in self._records:
@@ -179,13 +181,13 @@ def _intervention(change: Change, layers: Layers) -> Iterator[None]:
         with mode:
             yield
     finally:
-        softmaxes, unseen = len(mode.tracker.softmaxes), mode.unseen()
+        softmaxes, unrecorded = len(mode.tracker.softmaxes), mode.unrecorded()
         mode.clear()
     if not layer_filter.names:
-        raise NothingCapturedError(nothing_recorded_message("changed", softmaxes, unseen))
+        raise NothingCapturedError(nothing_recorded_message("changed", softmaxes, unrecorded))
     layer_filter.check()
-    unseen = tuple(x for x in unseen if layer_filter.may_concern(x[0]))
-    warn_unseen(unseen, "changed", "capture() lists them in recording.unseen")
+    unrecorded = tuple(x for x in unrecorded if layer_filter.may_concern(x[0]))
+    warn_unrecorded(unrecorded, "changed", "capture() lists them in recording.unrecorded")
 
 
 def select_layers(names: Iterable[str], layers: Layers) -> list[str]:
@@ -244,7 +246,7 @@ class LayerFilter:
             if isinstance(item, int):
                 is_known, layer = (
                     -count <= item < count,
-                    f"{ordinal(item)} (counted from {ordinal(0)})",
+                    f"{displayed_index(item)} (counted from {displayed_index(0)})",
                 )
             else:
                 is_known, layer = any(_name_matches(x, item) for x in self.names), repr(item)
@@ -270,13 +272,13 @@ def _check_layers(items: Sequence[str | int] | None) -> None:
         )
 
 
-def warn_unseen(unseen: Sequence[tuple[str, str]], done: str, advice: str) -> None:
+def warn_unrecorded(unrecorded: Sequence[tuple[str, str]], done: str, advice: str) -> None:
     """Warn of what may be attention and was not recorded, or changed, as a whole."""
-    if unseen:
-        first = "; ".join(f"{path}: {reason}" for path, reason in unseen[:3])
+    if unrecorded:
+        first = "; ".join(f"{path}: {reason}" for path, reason in unrecorded[:3])
         warnings.warn(
-            f"{len(unseen)} computations with a softmax may be attention and were not {done} as a "
-            f"whole: {first}{'; …' if len(unseen) > 3 else ''} ({advice})",
+            f"{len(unrecorded)} computations with a softmax may be attention and were not {done} "
+            f"as a whole: {first}{'; …' if len(unrecorded) > 3 else ''} ({advice})",
             stacklevel=3,
         )
 

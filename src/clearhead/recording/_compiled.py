@@ -125,7 +125,7 @@ def traced_call(
         return result
     result = getattr(args[0], method)(*args[1:], **kwargs) if method else function(*args, **kwargs)
     if kind != "exported":
-        _reject_unseen()
+        _reject_unrecorded()
     return result
 
 
@@ -171,7 +171,7 @@ class GraphTracker:
             _, attention = self._tracker.call(name, lambda *_, **__: result, args, kwargs)
         softmaxes = self._tracker.softmaxes
         return attention is not None or any(
-            x.refusal or (x.multiplied and x.unseen() is not None) for x in softmaxes
+            x.refusal or (x.multiplied and x.why_unrecorded() is not None) for x in softmaxes
         )
 
     def _value(self, node: fx.Node) -> Any:
@@ -196,7 +196,7 @@ TRACKERS: WeakKeyDictionary[fx.Graph, GraphTracker] = WeakKeyDictionary()
 
 
 @call_while_compiling
-def _reject_unseen() -> None:
+def _reject_unrecorded() -> None:
     """Raise if a new operation of the graph is attention that cannot be recorded there."""
     graph = traced_graph()
     tracker = TRACKERS.setdefault(graph, GraphTracker())

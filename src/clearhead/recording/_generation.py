@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from clearhead.attention.stages import share_heads
 from clearhead.errors import CaptureError
 from clearhead.recording._layout import PLACEHOLDER, Layout, Step
-from clearhead.recording._proof import is_masked
 from clearhead.recording._record import AttentionRecord, map_tensors, with_fields
 from clearhead.recording._torch_internals import Versions
+from clearhead.recording._verification import is_masked
 
 MAX_ATTENTIONS = 2  # of a module in one step, as in differential attention
 
@@ -179,7 +179,7 @@ def _equal(one: Tensor, other: Tensor) -> bool:
     try:
         if torch.equal(one, other):
             return True
-        has_nan = bool(one.sum().isnan())  # a fast way to find out
+        has_nan = bool(one.sum().isnan())  # cheaper than a test of each number
         return has_nan and torch.allclose(one, other, rtol=0.0, atol=0.0, equal_nan=True)
     except RuntimeError:  # meta, fake and traced tensors have no values
         return False

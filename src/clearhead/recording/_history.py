@@ -68,7 +68,7 @@ class Softmax:
         axes = 1 if self.scored or self.origin else 2
         self.multiplied |= any(not isinstance(y, nn.Parameter) and y.dim() >= axes for y in others)
 
-    def unseen(self) -> str | None:
+    def why_unrecorded(self) -> str | None:
         """Why attention with this softmax is not recorded, or only a part of it; else None."""
         if self.refusal:
             return self.refusal

@@ -202,7 +202,7 @@ class InterceptionMode(TorchFunctionMode):
         in_threads = (names for mode in self._of_threads for names in mode.joined())
         return (*self._parts.joined.values(), *in_threads)
 
-    def unseen(self) -> tuple[tuple[str, str], ...]:
+    def unrecorded(self) -> tuple[tuple[str, str], ...]:
         """Path and reason of what may be attention and is not recorded as a whole."""
         composed = (
             (path, f"it computes attention in {len(names)} parts (heads, or blocks of tokens)")
@@ -212,11 +212,11 @@ class InterceptionMode(TorchFunctionMode):
             (names[0], f"{len(names)} attentions are joined to one, such as single heads")
             for names in self._parts.joined.values()
         )
-        reasons = ((softmax.module, softmax.unseen()) for softmax in self.tracker.softmaxes)
+        reasons = ((softmax.module, softmax.why_unrecorded()) for softmax in self.tracker.softmaxes)
         path_of = self.call_sites.known_path
         missed = self.call_sites.not_intercepted.items()
         followed = ((path_of(x), reason) for x, reason in reasons if reason is not None)
-        in_threads = (x for mode in self._of_threads for x in mode.unseen())
+        in_threads = (x for mode in self._of_threads for x in mode.unrecorded())
         return tuple(dict.fromkeys((*composed, *joined, *followed, *missed, *in_threads)))
 
     def running(self) -> Running:

@@ -143,7 +143,7 @@ def _noted(original: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-class _Visible:
+class _InterceptedBody:
     """The function of a custom operator, with interception of the calls inside it."""
 
     def __init__(self, body: Callable[..., Any]) -> None:
@@ -252,9 +252,9 @@ class _Wrappers:
             kernel.install()
             self._removals.callback(kernel.remove)
         for bodies in custom_operator_bodies():
-            new = {x: body for x, body in bodies.items() if not isinstance(body, _Visible)}
+            new = {x: body for x, body in bodies.items() if not isinstance(body, _InterceptedBody)}
             self._removals.callback(bodies.update, new)
-            bodies.update({device: _Visible(body) for device, body in new.items()})
+            bodies.update({device: _InterceptedBody(body) for device, body in new.items()})
 
     def _replace(self, owner: type, name: str, old: Any, new: Any) -> None:
         self._removals.callback(setattr, owner, name, old)

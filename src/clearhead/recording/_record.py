@@ -139,7 +139,7 @@ class AttentionRecord:
 
     @property
     def context(self) -> Float[Tensor, "*batch heads queries value_dim"]:
-        """Weights · V, recomputed: equal to `output` up to rounding, as `verify` proves."""
+        """Weights · V, recomputed: equal to `output` up to rounding, as `verify` checks."""
         return self.stages().context
 
     @property

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from clearhead.errors import CaptureError, NothingCapturedError
 from clearhead.recording._html import weights_table
-from clearhead.recording._proof import Proof, verify
 from clearhead.recording._record import AttentionRecord, used_keys
+from clearhead.recording._verification import Verification, verify
 
 NO_RECORDS = (
     "the recording has no records: it is filled when the `with` block ends, so read it after the "
@@ -31,7 +31,7 @@ class Recording(Mapping[str, AttentionRecord]):
 
     def __init__(self, records: Mapping[str, AttentionRecord] | None = None) -> None:
         self._records: dict[str, AttentionRecord] = dict(records or {})
-        self._unseen: tuple[tuple[str, str], ...] = ()
+        self._unrecorded: tuple[tuple[str, str], ...] = ()
         self._joined: tuple[tuple[str, ...], ...] = ()
 
     @overload
@@ -72,18 +72,18 @@ class Recording(Mapping[str, AttentionRecord]):
         return tuple(self._records.values())
 
     @property
-    def unseen(self) -> tuple[str, ...]:
+    def unrecorded(self) -> tuple[str, ...]:
         """What may be attention and is not recorded as a whole: module path and reason.
 
         Empty for ordinary attention. `capture` warns where it is not.
         """
-        return tuple(f"{path}: {reason}" for path, reason in self._unseen)
+        return tuple(f"{path}: {reason}" for path, reason in self._unrecorded)
 
     @property
     def joined(self) -> tuple[tuple[str, ...], ...]:
         """Names of records whose outputs the model joins in one tensor, as those of single heads.
 
-        `unseen` lists each group by its first name.
+        `unrecorded` lists each group by its first name.
         """
         return self._joined
 
@@ -108,11 +108,11 @@ class Recording(Mapping[str, AttentionRecord]):
 
         return Recording(generated(self._records))
 
-    def verify(self) -> tuple[Proof, ...]:
+    def verify(self) -> tuple[Verification, ...]:
         """Recompute every record and compare it with the output of the model.
 
         Returns:
-            One `Proof` with figures per record.
+            One `Verification` per record, with the differences.
 
         Raises:
             NothingCapturedError: There are no records.

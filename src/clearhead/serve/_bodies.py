@@ -43,7 +43,7 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """The model inputs of a request, what it wants, and each output's name and whether binary."""
+    """Model inputs and requested results: each output's name, and whether it is binary."""
 
     inputs: tuple[ModelInput, ...]
     explain: bool = False

@@ -23,7 +23,7 @@ T = TypeVar("T")
 BUSY = "the server is busy; try again after the seconds in Retry-After"
 MAX_RETRY_AFTER = 30
 UNWATCHED = 0.01
-"""Seconds from which on it is noticed that a client has disconnected"""
+"""Seconds of a request after which a disconnected client is detected"""
 
 
 class Service:

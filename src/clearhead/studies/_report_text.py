@@ -128,7 +128,7 @@ def plan_line(planned: Planned) -> str:
     """A hypothesis in a line: name, type, predicted range, seeds, smallest effect."""
     smallest = smallest_text(planned)
     if planned.distance_in_sd:
-        smallest = f"decided with 80 % power from this distance to the margin on: {smallest}"
+        smallest = f"decided with 80 % power at a distance from the margin of at least {smallest}"
     seeds = f"{planned.seeds} seeds" if planned.seeds else ""
     facts = (planned.kind, predicted(planned), seeds, smallest)
     return f"{planned.name}: {'; '.join(filter(None, facts))}"

@@ -18,7 +18,7 @@ _USED: list[str] = []
 
 
 def note_training(digest: str) -> None:
-    """Record that the trial of this process uses a training that other trials may use, too."""
+    """Record that the trial of this process uses a training run that other trials may use, too."""
     _USED.append(digest)
 
 

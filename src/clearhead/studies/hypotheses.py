@@ -25,7 +25,7 @@ WITH_MARGIN: dict[Kind, tuple[float, float]] = {
 }
 """Ends of the predicted range, in margins"""
 MIN_DISTINCT = 5
-"""Distinct values from which a shifted copy of a series can be no coincidence"""
+"""Minimum number of distinct values for which a shifted copy of a series is not a coincidence"""
 
 
 @dataclass(frozen=True, kw_only=True)

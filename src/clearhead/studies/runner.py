@@ -32,7 +32,7 @@ from rich.progress import (
 )
 
 from clearhead._processes import ctrl_c_deferred, ray_cluster
-from clearhead.errors import ConfigError, check_choice
+from clearhead.errors import ConfigError, check_one_of
 from clearhead.studies._worker import Measured, Task, measure
 from clearhead.studies.claims import find_source
 from clearhead.studies.registration import machine
@@ -49,7 +49,7 @@ from clearhead.studies.store import (
 )
 from clearhead.studies.table import Budget
 
-EngineName = Literal["local", "ray"]
+RunnerName = Literal["local", "ray"]
 MAX_ATTEMPTS = 3
 """Maximum number of attempts if a trial's process dies; errors of its own code are not retried."""
 IDLE_SECONDS = 300  # until a worker process without a trial ends
@@ -63,7 +63,7 @@ def run_studies(
     *,
     budget: Budget = "quick",
     first_seed: int = 0,
-    engine: EngineName = "local",
+    runner: RunnerName = "local",
     workers: int | None = None,
     out: str | Path | None = None,
     restart: bool = False,
@@ -74,7 +74,7 @@ def run_studies(
         names: Studies by name or claim, or your own as MODULE:OBJECT.
         budget: "quick" or "full": the number of seeds and the sizes.
         first_seed: The first seed.
-        engine: "local": processes of this machine; "ray": the Ray cluster of RAY_ADDRESS, or one
+        runner: "local": processes of this machine; "ray": the Ray cluster of RAY_ADDRESS, or one
             started for the run.
         workers: Trials measured at once; by default the number of cores.
         out: The folder of results; by default below runs/studies.
@@ -90,7 +90,7 @@ def run_studies(
     """
     if workers is not None and workers < 1:
         raise ConfigError(f"workers must be at least 1, got {workers}")
-    check_choice("engine", engine, get_args(EngineName))
+    check_one_of("runner", runner, get_args(RunnerName))
     if isinstance(names, str):
         names = [names]
     if first_seed < 0:
@@ -98,7 +98,7 @@ def run_studies(
     studies = _studies(names, budget, first_seed)
     folder = Path(out) if out is not None else default_folder(budget, first_seed)
     with open_folder(folder, studies, budget, first_seed, restart=restart) as lines:
-        failures = _measure_missing(folder, studies, engine, workers or cpu_count(), lines)
+        failures = _measure_missing(folder, studies, runner, workers or cpu_count(), lines)
     return replace(read_results(folder), failures=tuple(failures))
 
 
@@ -114,7 +114,7 @@ def _studies(names: Sequence[str], budget: Budget, first_seed: int) -> tuple[Stu
 def _measure_missing(
     folder: Path,
     studies: Sequence[StudyResult],
-    engine: EngineName,
+    runner: RunnerName,
     workers: int,
     lines: list[str],
 ) -> list[str]:
@@ -137,9 +137,10 @@ def _measure_missing(
         if not tasks:
             return failures
         command = shlex.join(["clearhead", *sys.argv[1:]])
-        log(folder, "begin", command=command, machine=machine(), engine=engine, workers=workers)
+        # "engine" as in the logs of published runs
+        log(folder, "begin", command=command, machine=machine(), engine=runner, workers=workers)
         try:
-            for result in _measured(tasks, engine, workers):
+            for result in _measured(tasks, runner, workers):
                 failures += _keep(folder, result, progress, time.monotonic() - started)
         except KeyboardInterrupt:
             log(folder, "interrupted", elapsed=round(time.monotonic() - started, 3))
@@ -165,10 +166,10 @@ def _keep(folder: Path, result: Measured, progress: "_Progress", elapsed: float)
     return failures
 
 
-def _measured(tasks: Sequence[Task], engine: EngineName, workers: int) -> Iterator[Measured]:
+def _measured(tasks: Sequence[Task], runner: RunnerName, workers: int) -> Iterator[Measured]:
     """All trials, in any order; those that measure time come last, one at a time."""
-    with ray_cluster(workers) if engine == "ray" else _loky():
-        run = _run_on_ray if engine == "ray" else _run
+    with ray_cluster(workers) if runner == "ray" else _loky():
+        run = _run_on_ray if runner == "ray" else _run
         yield from run([task for task in tasks if not task.exclusive], workers)
         yield from run([task for task in tasks if task.exclusive], 1)
 

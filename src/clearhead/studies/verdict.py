@@ -224,7 +224,7 @@ def _outcome(findings: Iterable[Finding], failed: Sequence[str]) -> Outcome:
 
 
 def _combined(outcomes: Sequence[Outcome]) -> Outcome:
-    """Of hypotheses to a part, of parts to a claim; what is only described has no say."""
+    """Of hypotheses to a part, of parts to a claim; what is only described does not count."""
     found = set(outcomes) - {"described"}
     if not found:
         return "described"

@@ -4,7 +4,7 @@ from .config import TrainConfig as TrainConfig
 from .loop import Callback as Callback
 from .loop import fit as fit
 from .recipes import RECIPES as RECIPES
-from .run import Trained as Trained
+from .run import TrainingResult as TrainingResult
 from .run import train as train
 from .start import initial_model as initial_model
 from .step import TrainingState as TrainingState

@@ -1,4 +1,4 @@
-"""The folder of a training, its log, and the progress on stderr."""
+"""The folder of a training run, its log, and the progress on stderr."""
 
 import csv
 import hashlib
@@ -39,11 +39,11 @@ def fingerprint(*tensors: Tensor) -> str:
     return digest.hexdigest()
 
 
-class Run(Callback):
-    """The folder of a training, its log, and its progress on stderr.
+class TrainingFolder(Callback):
+    """The folder of a training run, its log, and its progress on stderr.
 
-    On a terminal progress is one live line, elsewhere a line per epoch. In a training with several
-    processes only the first writes and prints.
+    On a terminal progress is one live line, elsewhere a line per epoch. Of several processes only
+    the first one writes and prints.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Run(Callback):
 
     @contextmanager
     def open(self, config: BaseTrainConfig, data: dict[str, str], world: World) -> Iterator[None]:
-        """Work in the folder, if it is empty or holds a training with these settings and data."""
+        """Work in the folder if it is empty or holds a run with these settings and data."""
         self._batch_size, self._epochs = config.batch_size, config.epochs
         self._early_cost = getattr(config, "early_patches", 1.0)
         ancestors = (self.folder, *self.folder.parents)
@@ -216,8 +216,8 @@ class Run(Callback):
                 for name in differing
             )
             raise ConfigError(
-                f"{self.folder} holds a training with other settings ({', '.join(names)}); choose "
-                f"another {setting('out')}, or {setting('restart', True)} to start again there"
+                f"{self.folder} holds a training run with other settings ({', '.join(names)}); "
+                f"choose another {setting('out')}, or {setting('restart', True)} to start again"
             )
 
 
@@ -230,7 +230,7 @@ def _differences(old: Any, new: Any, name: str = "") -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         return [
             path
-            for key in old  # a training may be older than a setting
+            for key in old  # a training run may be older than a setting
             for path in _differences(old[key], new.get(key), f"{name}.{key}".lstrip("."))
         ]
     return [] if old == new else [name]

@@ -1,6 +1,6 @@
 """Batches of images. Every random number is a function of (seed, epoch, step).
 
-No state is kept between steps: a resumed training, and one with more processes, see the same
+No state is kept between steps: a resumed training run, and one with more processes, see the same
 images in the same order with the same augmentation.
 """
 
@@ -47,7 +47,7 @@ def generator_for(*key: int | str) -> torch.Generator:
 
 @dataclass(frozen=True)
 class Batches:
-    """The batches of a training, which the processes of `world` share."""
+    """The batches of a training run, which the processes of `world` share."""
 
     data: Any
     config: Any
@@ -113,7 +113,7 @@ def class_probabilities(
 
 @dataclass(frozen=True)
 class Teachers:
-    """The teachers of a training, one per step in turn.
+    """The teachers of a training run, one per step in turn.
 
     Cross entropy is linear in the target, so that on average this gives the gradient of the mean of
     their probabilities, for the time of one.
@@ -164,7 +164,7 @@ class Teachers:
 
 @dataclass(frozen=True)
 class ImageBatches(Batches):
-    """The batches of a training on images."""
+    """The batches of a training run on images."""
 
     data: ImageDataset
     config: TrainConfig
@@ -183,7 +183,7 @@ class ImageBatches(Batches):
         distortion = self._distortion(step, size, part)
         if distortion is not None:
             images = distort(images, replace(distortion, style=None))
-        if self.teachers is not None:  # which do not see the style: the model is to ignore it
+        if self.teachers is not None:  # without the style, on which predictions should not depend
             labels = self.teachers.targets(normalize(images, config.model), labels, step)
         elif config.non_digits > 0:
             labels = class_probabilities(labels, config.model.num_classes, config.label_smoothing)

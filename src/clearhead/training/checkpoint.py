@@ -1,4 +1,4 @@
-"""Checkpoints of a training: written atomically, verified by SHA-256, the last two kept.
+"""Checkpoints of a training run: written atomically, verified by SHA-256, the last two kept.
 
 A checkpoint is one safetensors file: tensors under dotted names, everything else as JSON in its
 header. `latest.json` names the newest file and the one before, each with its SHA-256; it is

@@ -1,4 +1,4 @@
-"""Configurations of a training. This module does not import torch."""
+"""Configurations of a training run. This module does not import torch."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,8 +57,8 @@ class BaseTrainConfig:
     """Precision of the forward pass; auto is bfloat16 where the processor has instructions for
     it."""
     compile: bool = True
-    """Compile the blocks in trainings of at least 3,000 steps: takes up to a minute, then steps are
-    5 to 20 % faster."""
+    """Compile the blocks in runs of at least 3,000 steps: takes up to a minute, then steps are 5 to
+    20 % faster."""
     seed: Annotated[int, integer(0, 2**63 - 1)] = 0
     """Seed of initial weights, order and augmentation."""
 
@@ -70,7 +70,7 @@ class BaseTrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(BaseTrainConfig):
-    """Everything that determines the result of a training on images."""
+    """Everything that determines the result of a training run on images."""
 
     model: ViTConfig | CNNConfig | MLPConfig = field(default_factory=ViTConfig)
     data: str = "mnist"
@@ -108,7 +108,7 @@ class TrainConfig(BaseTrainConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class TextTrainConfig(BaseTrainConfig):
-    """Everything that determines the result of a training on generated sentences.
+    """Everything that determines the result of a training run on generated sentences.
 
     A causal model learns to predict each next word, a bidirectional one to fill in masked words.
     The latter may `start` from a causal model with the same vocabulary and sizes.

@@ -19,7 +19,7 @@ TIMEOUT = timedelta(seconds=120)
 
 @dataclass(frozen=True)
 class World:
-    """The processes of a training: rank and number of processes, and this process's device.
+    """The processes of a training run: rank and number of processes, and this process's device.
 
     With one process, every method returns its argument.
     """

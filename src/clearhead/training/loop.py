@@ -37,7 +37,7 @@ from clearhead.training.texts import (
 )
 
 COMPILE_STEPS = 3_000
-"""Steps of a training from which on compiled blocks save more time than their compilation takes"""
+"""Minimum number of steps for which compiled blocks save more time than compilation takes"""
 
 EVALUATION_BATCH = 1000
 CHECKPOINT_SECONDS = 60.0
@@ -70,7 +70,7 @@ class Callback:
         """
 
     def on_epoch(self, state: TrainingState[Any], metrics: dict[str, float]) -> None:
-        """After each epoch.
+        """Called after each epoch.
 
         Args:
             state: The state of the training.
@@ -121,7 +121,7 @@ def fit(
         validation: Images on which loss and accuracy are measured after each epoch; not for texts.
         model: Initial weights, which are copied; None: `config.start`, or random weights.
         world: The processes that take part, from `join_world`.
-        checkpoints: A folder for checkpoints. A training continues from the newest one there.
+        checkpoints: A folder for checkpoints. A training run continues from the newest one there.
         stop: Called before each step; once it returns true in any process, training stops.
         callback: Its methods are called while training.
 

@@ -11,7 +11,7 @@ from torch.optim import AdamW, Optimizer
 
 from clearhead.training.config import BaseTrainConfig
 
-ADAM_BETAS = (0.9, 0.99)  # shorter averages than 0.999: these trainings have few steps
+ADAM_BETAS = (0.9, 0.99)  # shorter averages than 0.999: these training runs have few steps
 MOMENTUM = 0.95
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients of the polynomial, by Jordan et al.
 NEWTON_SCHULZ_STEPS = 5

@@ -1,4 +1,4 @@
-"""The recipes: settings of trainings that were measured. This module does not import torch."""
+"""The recipes: settings of training runs that were measured. This module does not import torch."""
 
 import inspect
 from collections.abc import Callable, Mapping

@@ -1,8 +1,8 @@
 """A whole training: recipe, data, training, evaluation, and a folder with the results.
 
 The folder gets `run.json` (the settings), `log.jsonl`, `checkpoints/`, and at the end the model
-(`model.safetensors`, `config.json`, `README.md`) and `metrics.json`. A training that was stopped,
-even by a kill, continues from its last checkpoint and ends with bitwise equal weights.
+(`model.safetensors`, `config.json`, `README.md`) and `metrics.json`. A run that was stopped, even
+by a kill, continues from its last checkpoint and ends with bitwise equal weights.
 """
 
 import json
@@ -25,11 +25,11 @@ from clearhead.inference import (
 )
 from clearhead.models import Model
 from clearhead.models.pretrained import RUN
-from clearhead.training._folder import CHECKPOINTS, Run, fingerprint
+from clearhead.training._folder import CHECKPOINTS, TrainingFolder, fingerprint
+from clearhead.training.adaptation import adapt_to_images, open_splits
 from clearhead.training.calibration import calibrate
 from clearhead.training.config import TextTrainConfig, TrainConfig
 from clearhead.training.distributed import choose_device, join_world
-from clearhead.training.fitting import adapted, open_splits
 from clearhead.training.loop import evaluate_together, fit
 from clearhead.training.recipes import configured
 from clearhead.training.step import TrainingState
@@ -41,8 +41,8 @@ MIN_HELD_OUT = 100  # images; of fewer, 1 % is less than one
 
 
 @dataclass(frozen=True, repr=False)
-class Trained:
-    """The result of a training.
+class TrainingResult:
+    """The result of a training run.
 
     Attributes:
         model: The model, in evaluation mode.
@@ -91,7 +91,9 @@ class Trained:
 
     def __repr__(self) -> str:
         accuracy = "" if self.accuracy is None else f", accuracy {self.accuracy:.2%}"
-        return f"Trained({str(self.out)!r}, step {self.step} of {self.total_steps}{accuracy})"
+        return (
+            f"TrainingResult({str(self.out)!r}, step {self.step} of {self.total_steps}{accuracy})"
+        )
 
 
 def train(
@@ -107,10 +109,10 @@ def train(
     stop: Callable[[], bool] | None = None,
     report: DownloadProgress | None = None,
     **settings: Any,
-) -> Trained:
+) -> TrainingResult:
     """Train a model, evaluate it, and write both into a folder.
 
-    If `out` holds an unfinished training with the same settings, it continues there. Under
+    If `out` holds an unfinished training run with the same settings, it continues there. Under
     `torchrun`, each process trains on its part of every batch. Test images are used once, after
     the last step.
 
@@ -125,7 +127,7 @@ def train(
             data.
         root: A folder that holds the files of a named data set.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        restart: Whether to discard a training in `out`.
+        restart: Whether to discard a training run in `out`.
         tensorboard: Whether to write a log for TensorBoard too.
         progress: Whether to print progress on stderr.
         stop: Called before each step; once it returns true, training stops with a checkpoint.
@@ -138,7 +140,7 @@ def train(
         The model, and what was measured.
 
     Raises:
-        ConfigError: If settings, data and device do not fit together, or `out` holds a training
+        ConfigError: If settings, data and device do not fit together, or `out` holds a training run
             with other settings.
         DataError: If the data set cannot be loaded.
         CheckpointError: If a checkpoint or the start model is damaged.
@@ -148,7 +150,7 @@ def train(
         raise ConfigError(f"out is the folder to write, a str or Path, got {out!r}")
     choose_device(device := str(device))
     config, given = configured(recipe, settings)
-    run = Run(Path(out), restart=restart, tensorboard=tensorboard, progress=progress)
+    run = TrainingFolder(Path(out), restart=restart, tensorboard=tensorboard, progress=progress)
     if isinstance(config, TextTrainConfig):
         if data is not None or root is not None:
             raise ConfigError("text models generate their sentences; leave out data and root")
@@ -157,7 +159,7 @@ def train(
         return _train(config, texts, run, device, stop)
     config, splits = open_splits(config, data, Path(out), root, report)
     typed = settings if isinstance(recipe, str) else None
-    config, images = adapted(config, splits, given, typed, run.on_message)
+    config, images = adapt_to_images(config, splits, given, typed, run.on_message)
     train_set, test_set = images["train"], images["test"]
     check_dataset(test_set, config.model)
     validation = images.get("val")
@@ -180,14 +182,14 @@ def main_score(scores: tuple[PronounScore, ...]) -> PronounScore:
 def _train(
     config: TrainConfig | TextTrainConfig,
     data: ImageDataset | TextData,
-    run: Run,
+    run: TrainingFolder,
     device: str,
     stop: Callable[[], bool] | None,
     test_set: ImageDataset | None = None,
     held_out: ImageDataset | None = None,
     validation: ImageDataset | None = None,
-) -> Trained:
-    """Train, evaluate and write; the last three are of a training on images."""
+) -> TrainingResult:
+    """Train, evaluate and write; the last three are of a training run on images."""
     tensors = [x for x in vars(data).values() if isinstance(x, torch.Tensor)]
     kind = "images" if isinstance(data, ImageDataset) else "texts"
     with join_world(device) as world:
@@ -202,7 +204,7 @@ def _train(
                 callback=run,
             )
         model = state.result
-        trained = Trained(model, config, run.folder, state.step, state.total_steps)
+        trained = TrainingResult(model, config, run.folder, state.step, state.total_steps)
         if not trained.finished:
             return trained
         calibration = {} if held_out is None else calibrate(model, held_out)
@@ -225,7 +227,7 @@ def _train(
 
 
 def _write_results(
-    trained: Trained, calibration: dict[str, Any], test_set: ImageDataset | None
+    trained: TrainingResult, calibration: dict[str, Any], test_set: ImageDataset | None
 ) -> None:
     """Write metrics.json, the model card, and of an image model the picture."""
     if trained.evaluation is None or test_set is None:

@@ -1,4 +1,4 @@
-"""The initial model of a training: random weights, or those of another model as far as they fit."""
+"""The initial model of a training run: random weights, or those of another model that fit."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from clearhead.models.pretrained import ImageModel
 from clearhead.models.text import TextTransformer
 from clearhead.training.config import TextTrainConfig, TrainConfig
 
-FREE = (
+NOT_IN_WEIGHTS = (
     "causal",
     "dropout",
     "key_dropout",
@@ -26,7 +26,7 @@ FREE = (
     "threshold_temperature",
     "certainty_weights",
 )
-"""Model settings that no weight depends on: they are the training's, not the start model's"""
+"""Model settings that no weight depends on: those of the recipe are used, not the start model's"""
 
 MAX_SHOWN = 10  # new classes
 
@@ -36,7 +36,7 @@ def initial_model(
     start: Model | None = None,
     message: Callable[[str], None] = lambda text: None,
 ) -> Any:
-    """A new model for a training; the state of torch's default generator is unchanged.
+    """A new model for a training run; the state of torch's default generator is unchanged.
 
     Args:
         config: The settings. The seed draws random weights; `config.start` replaces those that fit.
@@ -161,7 +161,7 @@ def _head(model: ImageModel, start: ImageModel) -> tuple[dict[str, Tensor], list
 
 
 def _architecture(config: Any) -> dict[str, Any]:
-    return {name: value for name, value in asdict(config).items() if name not in FREE}
+    return {name: value for name, value in asdict(config).items() if name not in NOT_IN_WEIGHTS}
 
 
 def _differences(old: Any, new: Any) -> str:

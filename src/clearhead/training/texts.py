@@ -47,7 +47,7 @@ class TextData:
 
 
 def generate_texts(config: TextTrainConfig) -> TextData:
-    """The texts that a training generates with its seed."""
+    """The texts that a training run generates with its seed."""
     return encode_texts(training_texts(config.texts, config.seed), config_with_vocabulary(config))
 
 
@@ -87,7 +87,7 @@ def config_with_vocabulary(config: TextTrainConfig) -> TextTrainConfig:
 
 @dataclass(frozen=True)
 class TextBatches(Batches):
-    """The batches of a training on texts."""
+    """The batches of a training run on texts."""
 
     data: TextData
     config: TextTrainConfig

@@ -306,7 +306,7 @@ def test_a_straight_stroke_is_compared_with_the_digits_beside_it(
 
 
 @pytest.mark.parametrize("font", [font for font in FONTS if "Oblique" not in font])  # touching
-def test_printed_ones_are_no_slashes_and_slashes_and_bars_are_no_ones(font: str) -> None:
+def test_printed_ones_are_not_slashes_and_slashes_and_bars_are_not_ones(font: str) -> None:
     for text in ("1114", "2017", "12/05", "7|14", "3/4/21"):
         page = ImageOps.expand(printed(text, font=font, side=400, size=80), 20, 255)
         flagged = [SLASH in digit.warnings for digit in find_digits(to_grey(page))]
@@ -386,7 +386,7 @@ def test_all_digits_of_a_tight_crop_are_found(text: str, factor: int, light: boo
 
 @pytest.mark.parametrize("side", [33, 43])
 @pytest.mark.parametrize("width", [1, 2])
-def test_the_sides_of_a_frame_at_the_border_are_no_digits(side: int, width: int) -> None:
+def test_the_sides_of_a_frame_at_the_border_are_not_digits(side: int, width: int) -> None:
     alone = to_grey(printed("4", side=side, size=side - 2))
     framed = alone.copy()
     framed[:, :width] = framed[:, -width:] = 0.3
@@ -394,7 +394,7 @@ def test_the_sides_of_a_frame_at_the_border_are_no_digits(side: int, width: int)
     assert found.box == expected.box
 
 
-def test_noise_that_remains_without_lines_is_no_digit() -> None:
+def test_noise_that_remains_without_lines_is_not_a_digit() -> None:
     sheet = np.full((150, 150), 0.9, dtype=np.float32)
     sheet[::30] = sheet[:, ::30] = 0.1
     sheet[45:85, 73:76] -= 0.12  # contrast 0.13, of the lines 0.89

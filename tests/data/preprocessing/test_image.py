@@ -279,7 +279,7 @@ def test_colours_in_lab_are_converted() -> None:
     np.testing.assert_allclose(found, np.asarray(muted, dtype=float), atol=6)
 
 
-def test_the_error_for_a_cut_file_names_its_format_and_no_object_in_memory() -> None:
+def test_the_error_for_a_truncated_file_names_its_format_and_no_object_in_memory() -> None:
     for name in ("png", "jpeg", "tiff", "tiff, LZW", "tiff, fax", "bmp", "webp", "gif", "avif"):
         for length in (20, len(FILES[name]) - 25):
             with pytest.raises(ImageError) as refusal:
@@ -312,7 +312,7 @@ def test_errors_about_files_name_the_file(tmp_path: Path) -> None:
         file.truncate(MAX_BYTES + 1)
     os.mkfifo(tmp_path / "pipe.png")
     for name, reason in [
-        ("cut.png", "damaged or cut"),
+        ("cut.png", "damaged or truncated"),
         ("missing.png", "No such file"),
         ("", "not a file"),
         ("pipe.png", "not a file"),

@@ -53,7 +53,7 @@ def test_ones_on_a_rule_are_kept(pen: int) -> None:
 
 
 @pytest.mark.parametrize("margin", [3, 4])
-def test_an_upright_stroke_in_a_strip_is_no_line(margin: int) -> None:
+def test_an_upright_stroke_in_a_strip_is_not_a_line(margin: int) -> None:
     mask = np.zeros((20 + 2 * margin, 112), dtype=bool)
     mask[margin:-margin, 67:70] = True
     assert np.array_equal(without_lines(mask, np.zeros_like(mask)), mask)

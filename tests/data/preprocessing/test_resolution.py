@@ -44,7 +44,7 @@ def test_repeated_pixels_of_a_scan_are_one_by_any_factor(
         np.testing.assert_array_equal(found, np.float32(scan / 255))
 
 
-def test_a_pixel_of_its_own_is_no_repetition() -> None:
+def test_a_single_pixel_is_not_a_repetition() -> None:
     scan = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
     image = scan.repeat(9, axis=0).repeat(9, axis=1)
     image[38, 38] ^= 1

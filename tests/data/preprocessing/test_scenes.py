@@ -50,14 +50,14 @@ def test_of_several_digits_at_most_one_is_classified_wrong(
 
 
 @pytest.mark.parametrize("name", ["blank paper", "solid patch", "texture", "blank ruled paper"])
-def test_pictures_without_a_digit_are_remarked(name: str, mnist_test: ImageDataset) -> None:
+def test_pictures_without_a_digit_give_a_warning(name: str, mnist_test: ImageDataset) -> None:
     seen = pictures(name, mnist_test)
     remarked = [bool(extract_digit(one.astype(np.float32) / 255).warnings) for one in seen]
     assert sum(remarked) >= COUNT - 1
 
 
 @pytest.mark.parametrize("seed", [5, 9, 15, 28])
-def test_the_edges_of_a_tilted_sheet_are_no_digits(seed: int) -> None:
+def test_the_edges_of_a_tilted_sheet_are_not_digits(seed: int) -> None:
     sheet = NO_DIGITS["blank desk and sheet"](np.zeros((28, 28)), np.random.default_rng(seed))
     assert all(digit.warnings for digit in find_digits(sheet.astype(np.float32) / 255))
 

@@ -73,7 +73,7 @@ def test_uniform_attention_stays_on_noisy_patches_and_a_cnn_has_none() -> None:
 
 
 @pytest.mark.usefixtures("mnist_test")
-def test_neighbours_with_ink_and_blank_ones_are_told_apart() -> None:
+def test_neighbours_with_ink_and_blank_ones_are_distinguished() -> None:
     digits, model = unseen_digits(20, 4), load()
 
     found = relevance_of_neighbours(model, digits)

@@ -19,7 +19,7 @@ export interface PictureData {
   omissions: string; // what the page leaves out
   reasons: Record<MeasureName, string>; // why a measure is not available
   correlations: [MeasureName, MeasureName, number][]; // Spearman's, over the patches
-  proofs: [string, number, number, number, number][]; // layer, three errors, tolerance
+  verifications: [string, number, number, number, number][]; // layer, three errors, tolerance
   picture: { width: number; height: number; ink: boolean; blank: boolean[] };
   grid: { rows: number; columns: number; prefix: string[] } | null;
   names: string[]; // of all attention layers

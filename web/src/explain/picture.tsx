@@ -1,4 +1,4 @@
-// The explanation of a picture: prediction, attention, what the prediction depends on, and the proof.
+// The explanation of a picture: prediction, attention, what the prediction depends on, and the verification.
 
 import { useMemo, useState } from "preact/hooks";
 
@@ -15,7 +15,7 @@ import { Attention } from "./attention";
 import { layoutOf, type MeasureName, type PictureData } from "./data";
 import { Report } from "./report";
 
-const MAX_OPEN_PROOFS = 12;
+const MAX_OPEN_LAYERS = 12;
 
 /** What is selected on the whole page. */
 interface Chosen {
@@ -43,7 +43,7 @@ export function PictureReport({ data, weights }: { data: PictureData; weights: F
       <Prediction data={data} />
       <Attention {...part} weights={weights} />
       <Influences {...part} />
-      <Proof data={data} />
+      <Verification data={data} />
     </Report>
   );
 }
@@ -175,21 +175,21 @@ function Influences({ data, ink, chosen, choose }: PartProps) {
   );
 }
 
-function Proof({ data: { proofs } }: { data: PictureData }) {
+function Verification({ data: { verifications } }: { data: PictureData }) {
   return (
-    <section class="proof">
-      <h2>Proof</h2>
+    <section class="verification">
+      <h2>Verification</h2>
       <p class="lead">
-        All {proofs.length} attention layers of this model ran under one capture. Their weights were computed again from queries, keys and
+        All {verifications.length} attention layers of this model ran under one capture. Their weights were computed again from queries, keys and
         values and compared with the model’s own output: every difference lies within what rounding explains.
       </p>
-      <details id="proof" open={proofs.length <= MAX_OPEN_PROOFS}>
+      <details id="verification" open={verifications.length <= MAX_OPEN_LAYERS}>
         <summary>The errors</summary>
         <div class="scroll" tabIndex={0} role="region" aria-label="Errors of each layer">
           <Table
             caption="Largest errors of each layer"
             columns={["layer", "row sums − 1", "weight on masked keys", "weights · V − output", "tolerance"]}
-            rows={proofs.map(([name, ...errors]) => [name, ...errors.map((error) => scientific(error))])}
+            rows={verifications.map(([name, ...errors]) => [name, ...errors.map((error) => scientific(error))])}
           />
         </div>
       </details>

@@ -7,7 +7,7 @@ import {
   any, around, boxOf, clamped, cropped, downsample, heightOf, hull, label, longer, made, mapped, maskOf, median, near, reduction,
   rounded, sideOf, widthOf, type Box, type Grid,
 } from "./pixels";
-import { MAX_LOOPS, hasDot, isPolygon, isSlash, numLoops, slantOf } from "./remarks";
+import { MAX_LOOPS, hasDot, isPolygon, isSlash, numLoops, slantOf } from "./shapechecks";
 import { SIDE, asInMnist } from "./scaling";
 import { cuts, mayBeSeveral } from "./touching";
 
@@ -103,12 +103,12 @@ function comparedWithLine(part: Digit, parts: Digit[]): Digit {
 function cutOut(grey: Grid, ink: Ink, group: Group, isAlone = true): Digit {
   const digit = measured(grey, ink, group);
   if (longer(grey) <= SMALL_SIDE) return digit; // too coarse for the following
-  const remarks: [number, boolean][] = [
+  const checks: [number, boolean][] = [
     [DOTTED, hasDot(ink, group)],
     [SLASH, isAlone && isSlash(digit.pixels)],
     [POLYGON, isPolygon(cropped(group.mask, group.box))],
   ];
-  return { ...digit, warnings: [...digit.warnings, ...remarks.filter(([, isTrue]) => isTrue).map(([warning]) => warning)] };
+  return { ...digit, warnings: [...digit.warnings, ...checks.filter(([, isTrue]) => isTrue).map(([warning]) => warning)] };
 }
 
 /** The ink of a digit; if it is small, from a crop of the picture around it. */
@@ -143,12 +143,12 @@ function digitOf(ink: Grid, core: Grid, corner: [number, number], scale: number)
   const isStroke = strokes(seen, cropped(core, window), reach);
   const inside = cropped(mapped(seen, (value, i) => (isStroke.values[i] ? value : 0)));
   const place = box.map((at, n) => scale * at + corner[n % 2]) as Box;
-  const remarks: [number, boolean][] = [
+  const checks: [number, boolean][] = [
     [TOO_SMALL, longer(inside) < MIN_SIDE],
     [SEVERAL, isWide(place)],
     [MANY_LOOPS, numLoops(cropped(core, box)) > MAX_LOOPS],
   ];
-  return { ...BLANK, pixels: asInMnist(inside), box: place, found: true, warnings: remarks.filter(([, isTrue]) => isTrue).map(([warning]) => warning) };
+  return { ...BLANK, pixels: asInMnist(inside), box: place, found: true, warnings: checks.filter(([, isTrue]) => isTrue).map(([warning]) => warning) };
 }
 
 /** The strokes with their soft edges: connected ink at most a twelfth of the digit away. */

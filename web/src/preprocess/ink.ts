@@ -182,6 +182,6 @@ function levels(ordered: Float32Array, isNoisy: boolean): { paper: number; floor
   const half = (paper + quantile(stroke, 0.9)) / 2;
   const contrast = quantile(above(stroke, half, true), 0.8) - paper;
   if (contrast < MIN_CONTRAST || (contrast < MIN_SIGNAL * noise && (isNoisy || contrast < 0.5))) return null;
-  // The soft edges of an enlarged scan are no noise.
+  // The soft edges of an enlarged scan are not noise.
   return { paper, floor: Math.max(Math.min(3 * noise, 0.2 * contrast), GREY_LEVEL), contrast };
 }

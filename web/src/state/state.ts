@@ -96,7 +96,7 @@ export function firstState(parts: Parts): State {
 
 /** The trained model: every experiment off. */
 export function trainedState() {
-  const { layer, ...switches } = TRAINED; // the layer is no experiment
+  const { layer, ...switches } = TRAINED; // the layer is not an experiment
   return { ...switches, seed: 0, noisyPatches: [] as number[], noise: 0.5 };
 }
 

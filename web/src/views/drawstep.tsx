@@ -186,7 +186,7 @@ export function useDroppedPictures(): void {
     const until = new AbortController();
     const readFrom = (data: DataTransfer | null): void => {
       const files = Array.from(data?.files ?? []);
-      const file = files.find(({ type }) => type.startsWith("image/")) ?? files[0]; // else it says that this is no picture
+      const file = files.find(({ type }) => type.startsWith("image/")) ?? files[0]; // otherwise a message says that it is not a picture
       if (file) void read(file);
     };
     const onDrag = (event: DragEvent): void => {

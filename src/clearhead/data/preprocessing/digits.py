@@ -30,7 +30,8 @@ from clearhead.data.preprocessing.pixels import (
     reduction,
     side_length,
 )
-from clearhead.data.preprocessing.remarks import (
+from clearhead.data.preprocessing.scaling import SIDE, as_in_mnist
+from clearhead.data.preprocessing.shape_checks import (
     MAX_LOOPS,
     has_dot,
     is_polygon,
@@ -38,7 +39,6 @@ from clearhead.data.preprocessing.remarks import (
     num_loops,
     slant,
 )
-from clearhead.data.preprocessing.scaling import SIDE, as_in_mnist
 from clearhead.data.preprocessing.touching import cuts, may_be_several
 
 WORK_SIDE = 128  # of the longer side (up to twice that) when ink is searched, in pixels
@@ -214,12 +214,12 @@ def _cut_out(grey: Grey, ink: Ink, group: Mask, *, alone: bool = True) -> Digit:
     digit = _measured(grey, ink, group)
     if max(grey.shape) <= SMALL_SIDE:
         return digit  # too coarse for the following
-    remarks = {
+    checks = {
         DOTTED: has_dot(ink, group),
         SLASH: alone and is_slash(digit.pixels),
         POLYGON: is_polygon(cropped(group)),
     }
-    warnings = (warning for warning, is_true in remarks.items() if is_true)
+    warnings = (warning for warning, is_true in checks.items() if is_true)
     return replace(digit, warnings=(*digit.warnings, *warnings))
 
 

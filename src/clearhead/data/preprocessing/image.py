@@ -72,7 +72,7 @@ def load_image(source: ImageSource) -> Image.Image:
         A decoded image in one of `MODES`.
 
     Raises:
-        ImageError: If it is no image, damaged, cut, or too large.
+        ImageError: If it is not an image, or is damaged, truncated or too large.
     """
     match source:
         case str() | Path():
@@ -157,7 +157,7 @@ def _decode(data: bytes) -> Image.Image:
                 f"this is not an image that can be read; formats are {', '.join(formats)}"
             ) from error
         reason = "" if unknown else f" ({_reason(error)})"
-        raise ImageError(f"this {kind} is damaged or cut{reason}; copy it again") from error
+        raise ImageError(f"this {kind} is damaged or truncated{reason}; copy it again") from error
 
 
 def _format(data: bytes, formats: tuple[str, ...]) -> str:

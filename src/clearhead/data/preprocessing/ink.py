@@ -239,5 +239,5 @@ def _levels(ordered: Float[ndarray, " pixels"], is_noisy: bool) -> tuple[float, 
     contrast = quantile(stroke[np.searchsorted(stroke, half) :], 0.8) - paper
     if contrast < MIN_CONTRAST or (contrast < MIN_SIGNAL * noise and (is_noisy or contrast < 0.5)):
         return paper, noise, 0.0
-    # The soft edges of an enlarged scan are no noise.
+    # The soft edges of an enlarged scan are not noise.
     return paper, max(min(3 * noise, 0.2 * contrast), GREY_LEVEL), contrast

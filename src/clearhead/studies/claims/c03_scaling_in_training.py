@@ -8,7 +8,7 @@ the problem is scores that grow (Dehghani et al. 2023, whose loss diverges despi
 
 Without the factor the first scores are also √d_k times larger, which smaller W_Q and W_K can make
 up for ("matched"). A rate that suits one condition need not suit the other, so scaled and unscaled
-are also taken at their best of three. To judge instability would take far more trainings.
+are also taken at their best of three. To judge instability would take far more training runs.
 """
 
 from clearhead.studies import Cell, Grid, Hypothesis, Study, Values, difference, estimate, parts

@@ -19,7 +19,7 @@ DIGITS = {"digits": 2_500, "epochs": 10, "unseen": 10_000}
 TWO, SIX = (PerBudget(quick=0, full=seeds) for seeds in (2, 6))  # described, not judged
 POINTS = "percentage points"
 MARGIN, TASK_MARGIN = 0.5, 2.0
-"""Fifty digits more or less in 10,000; on the tasks accuracies differ by tens of points"""
+"""Fifty of 10,000 digits; on the tasks accuracies differ by tens of points"""
 with_one_head = partial(floor_of, one={"num_heads": 1})
 ONE, ENOUGH, MANY = (Cell("heads", "accuracy", {"heads": heads}) for heads in (1, 8, 32))
 

@@ -1,8 +1,8 @@
 """C9: a ViT has a global receptive field from the first layer; that of a CNN grows slowly.
 
 A ViT begins with patches of 7 × 7 pixels, 6 % of the image, and fields include the residual path,
-by which a token keeps its own patch. On 28 × 28 pixels six small convolutions and two poolings end
-up seeing everything; nothing follows for large images.
+by which a token keeps its own patch. On 28 × 28 pixels six small convolutions and two poolings
+cover the whole image; nothing follows for large images.
 """
 
 from clearhead.studies import Cell, Grid, PerBudget, Study, bound, difference, exact, parts

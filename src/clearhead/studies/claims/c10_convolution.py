@@ -19,7 +19,7 @@ from clearhead.studies.measures.trainings import FLOORS, ON_COMMON, floor_of, wi
 DIGITS = {"digits": 3_000, "budgets": BUDGETS, "unseen": 4_000}
 POINTS = "percentage points"
 MARGIN, TASK_MARGIN = 0.5, 5.0
-"""Twenty digits more or less in 4,000; the common digit has accuracies tens of points apart"""
+"""Twenty of 4,000 digits; the common digit has accuracies tens of points apart"""
 with_convolution = partial(floor_of, conv={"name": "conv"})
 
 HYPOTHESES = {

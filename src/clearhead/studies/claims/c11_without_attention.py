@@ -24,7 +24,7 @@ LABELS = {
 MANY = 10_000  # judged; fewer digits are described
 JUDGED = {"digits": MANY, "steps": STEPS[MANY]}
 TWO = PerBudget(quick=0, full=2)
-ALLOWANCE = 0.5  # percentage points: twenty digits more or less in 4,000
+ALLOWANCE = 0.5  # percentage points: twenty of 4,000 digits
 
 HYPOTHESES = {
     f"{LABELS[x]}: no better than an MLP": non_inferiority(

@@ -8,7 +8,7 @@ That this fails for time, and for memory of the explicit formula, follows from n
 
 Exponents are slopes over all lengths and describe no power law: constant costs dominate short
 sequences, and a matrix beyond the cache costs more than its size. The LSTM's memory is not judged,
-because buffers of oneDNN are not seen, nor the gain by a second thread.
+because buffers of oneDNN are not counted, nor the gain by a second thread.
 """
 
 from clearhead.studies import Cell, Grid, Hypothesis, PerBudget, Study, bound, exact, parts

@@ -77,7 +77,7 @@ def unseen_digits(count: int = 10_000, seed: int = 0) -> ImageDataset:
 
 
 def training_config(model: Any, rates: tuple[float, float], **options: Any) -> Any:
-    """Settings of a training with Muon in float32, without label smoothing or compilation.
+    """Settings of a training run with Muon in float32, without label smoothing or compilation.
 
     Args:
         model: The configuration of the model.

@@ -1,4 +1,4 @@
-"""How far a softmax is saturated, what is left of its gradient, and trainings without 1/√d_k."""
+"""How far a softmax is saturated, what is left of its gradient, and training without 1/√d_k."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -31,7 +31,7 @@ PROBED = (5, 10, 20, 50, 100, 150, 200)
 """Steps after which gradients and entropies are measured, on `PROBE_DIGITS` training digits"""
 PROBE_DIGITS = 100
 LOST_BELOW = 30.0
-"""Accuracy (per cent, three times chance) below which a training counts as lost"""
+"""Accuracy (per cent, three times chance) below which a training run counts as lost"""
 
 
 def saturation_of_random_scores(trial: Trial) -> Values:
@@ -166,7 +166,7 @@ def train_with_scale(trial: Trial) -> Values:
 
 
 def initial_weights(config: TrainConfig, *, unit: bool, matched: bool) -> VisionTransformer:
-    """Initial weights of a training, with other ones for queries and keys.
+    """Initial weights of a training run, with other ones for queries and keys.
 
     With `unit`, queries and keys have variance 1: tokens have it after a LayerNorm, so weights of
     variance 1/width do it. With `matched`, W_Q and W_K are multiplied by d_k^(-1/4), and so scores

@@ -16,7 +16,7 @@ from clearhead.studies.table import measured
 
 WIDTHS, FEW_AND_MANY = (16, 32, 64), (1, 8)
 MIXERS = {"vit": "attention", "conv": "convolution between patches"}
-BUDGETS = (90, 300, 900)  # steps; 300 are the trainings of other claims
+BUDGETS = (90, 300, 900)  # steps; 300 as in other claims
 
 
 def slope(x: Sequence[float], y: Sequence[float]) -> float:

@@ -1,8 +1,9 @@
-"""Trainings that several studies share, and premises: how far models get without attention.
+"""Training runs that several studies share, and premises: how far models get without attention.
 
-A training is declared here, run once for each seed, and its weights are kept in the cache folder,
-under a digest of all that determines them: the declaration, the seed, torch's version, and the code
-of attention, models, data and training. If any of these changes, the model is trained again.
+A training run is declared here, done once for each seed, and its weights are kept in the cache
+folder, under a digest of all that determines them: the declaration, the seed, torch's version, and
+the code of attention, models, data and training. If any of these changes, the model is trained
+again.
 
 On plain digits, blocks without attention are as accurate as the ViT (C11), so plain digits cannot
 show what attention contributes. A part about one of the two tasks is undecided unless the model
@@ -56,9 +57,9 @@ STEPS = {100: 200, 1_000: 300, 10_000: 500}
 ON_DIGITS = {"digits": 3_000, "steps": 300}
 ON_COMMON = {"examples": 24_000, "epochs": 4}
 ON_RECALL = {"examples": 38_400}
-"""Settings of the trainings that several claims share, by their task"""
+"""Settings of the training runs that several claims share, by their task"""
 NEXT_ON_COMMON = ON_COMMON | {"rates": (1e-2, 2e-2)}
-"""For the next registration, in place of `ON_COMMON`: at half the rates, more seeds learn it"""
+"""For the next registration, in place of `ON_COMMON`: at half the rates, fewer seeds fail"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +204,7 @@ FLOORS = {
 
 
 def trained(training: Training, seed: int) -> Any:
-    """The model of a training, in evaluation mode: from the cache, or trained and kept there."""
+    """The model of a training run, in evaluation mode, from the cache or trained now."""
     name = digest(training, seed)
     note_training(name)
     folder = cache_folder() / "studies" / name

@@ -1,4 +1,4 @@
-"""Reasons to doubt that ink is one digit."""
+"""Checks of the shape of ink: reasons to doubt that it is one digit."""
 
 from functools import lru_cache
 from itertools import combinations

@@ -1,4 +1,4 @@
-"""The images of a training, and the settings of model and training that follow from them."""
+"""The images of a training run, and the settings of model and training that follow from them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -15,17 +15,17 @@ from clearhead.models import load
 from clearhead.models.config import SIZE, PatchModelConfig, pair
 from clearhead.models.pretrained import ImageModel
 from clearhead.training.config import TrainConfig
-from clearhead.training.start import FREE
+from clearhead.training.start import NOT_IN_WEIGHTS
 
 STEPS_PER_EPOCH, MIN_BATCH_SIZE, MIN_STEPS = 8, 8, 400  # at least, on few images
-AVERAGED = 5  # how many times as long as the average of the weights a training is, or longer
+AVERAGED = 5  # steps of a training run, at least, over the averaging time of its weights
 VALIDATION = 0.1
 MIN_IMAGES = 10
-"""Of each class, from which on a part of them is held out for validation unless it is set"""
+"""Images of each class from which a part is held out for validation by default"""
 PATCHES = 8  # along the longer side, about
 MIN_PATCH = 2  # pixels
 TOKENS = range(16, 101)
-"""Numbers of patches with which a size, or the patches of a recipe, are kept"""
+"""Numbers of patches for which patches, or an image size, are left as they are"""
 
 Size = tuple[int, int]
 
@@ -49,7 +49,7 @@ def open_splits(
     return replace(config, data=config.data if data is None else splits["train"].name), splits
 
 
-def adapted(
+def adapt_to_images(
     config: TrainConfig,
     splits: Mapping[Split, LabelledImages],
     given: Mapping[str, Any] | None,
@@ -69,7 +69,7 @@ def adapted(
             config = _with_validation(config, splits, message)
     images = decode(splits, config.model.image_shape, config.model.in_channels)
     if config.data != "mnist":  # whose statistics and classes are the defaults
-        config = replace(config, model=fitted(config.model, images["train"]))
+        config = replace(config, model=config_for_dataset(config.model, images["train"]))
     _report_unseen(images["test"], message)
     return config, images
 
@@ -85,10 +85,12 @@ def _with_model(
     shape = images.usual_shape()
     if config.start is not None:
         base = load(str(config.start), ImageModel).config
-        kept = [name for name in FREE if hasattr(base, name) and hasattr(config.model, name)]
+        kept = [
+            name for name in NOT_IN_WEIGHTS if hasattr(base, name) and hasattr(config.model, name)
+        ]
         base = replace(base, **{name: getattr(config.model, name) for name in kept})
         shape = (base.in_channels, *base.image_shape)
-    model = sized(base, shape, given)
+    model = config_for_shape(base, shape, given)
     if config.data not in DATASETS or model != config.model:
         names = ("image_size", "in_channels", "patch_size")
         options = [setting(f"model.{name}") for name in names if hasattr(model, name)]
@@ -161,7 +163,7 @@ def _report_unseen(test_set: ImageDataset, message: Callable[[str], None]) -> No
         )
 
 
-def sized(model: Any, shape: tuple[int, int, int], given: Mapping[str, Any]) -> Any:
+def config_for_shape(model: Any, shape: tuple[int, int, int], given: Mapping[str, Any]) -> Any:
     """A model's configuration for images of a shape.
 
     Patches are those of the configuration if they fit; if not, there are about 8 along the longer
@@ -183,7 +185,7 @@ def sized(model: Any, shape: tuple[int, int, int], given: Mapping[str, Any]) -> 
     return replace(model, **changes | {"image_size": _plain(size)})
 
 
-def fitted(model: Any, dataset: ImageDataset) -> Any:
+def config_for_dataset(model: Any, dataset: ImageDataset) -> Any:
     """A model's configuration with the classes and the pixel statistics of a data set."""
     pixels = dataset.images.transpose(0, 1).flatten(1).double() / 255
     return replace(

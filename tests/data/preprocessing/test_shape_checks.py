@@ -15,7 +15,7 @@ FIGURES: dict[str, list[tuple[float, float]]] = {
 
 @pytest.mark.parametrize("width", [3, 9, 15])
 @pytest.mark.parametrize("name", FIGURES)
-def test_a_polygon_is_remarked(name: str, width: int) -> None:
+def test_a_polygon_gives_a_warning(name: str, width: int) -> None:
     image = Image.new("L", (240, 260), 255)
     corners = [(120 + 70 * x, 130 + 75 * y) for x, y in FIGURES[name]]
     ImageDraw.Draw(image).line([*corners, *corners[:2]], 0, width, joint="curve")
@@ -23,14 +23,14 @@ def test_a_polygon_is_remarked(name: str, width: int) -> None:
 
 
 @pytest.mark.parametrize("font", FONTS)
-def test_printed_digits_are_no_polygons(font: str) -> None:
+def test_printed_digits_are_not_polygons(font: str) -> None:
     for digit in range(10):
         warnings = extract_digit(to_grey(printed(str(digit), font=font))).warnings
         assert POLYGON not in warnings, digit
 
 
 @pytest.mark.parametrize("height", [120, 180])
-def test_an_oval_zero_is_no_polygon(height: int) -> None:
+def test_an_oval_zero_is_not_a_polygon(height: int) -> None:
     image = Image.new("L", (240, 260), 255)
     ImageDraw.Draw(image).ellipse((75, 20, 165, 20 + height), outline=0, width=9)
     assert POLYGON not in extract_digit(to_grey(image)).warnings

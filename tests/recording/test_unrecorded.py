@@ -1,4 +1,4 @@
-"""Attention that is not recorded, or only in part, is named in a warning and in `unseen`."""
+"""Attention that is not recorded, or only in part, is named in a warning and in `unrecorded`."""
 
 import math
 import threading
@@ -318,12 +318,12 @@ class Attention(nn.Module):
 
 @pytest.mark.filterwarnings("ignore:.*chain_matmul")
 @pytest.mark.parametrize(("code", "reason"), NOT_RECORDED.values(), ids=NOT_RECORDED)
-def test_attention_that_is_not_recorded_is_said_to_be(code: Code, reason: str) -> None:
+def test_attention_that_is_not_recorded_is_named_in_a_warning(code: Code, reason: str) -> None:
     with pytest.warns(UserWarning, match="other: "), ch.capture() as recording:
         Encoder(code)(Q, K, V)
     assert recording.names == ("ordinary",)
-    assert all(text.startswith("other: ") for text in recording.unseen)
-    assert any(reason in text for text in recording.unseen)
+    assert all(text.startswith("other: ") for text in recording.unrecorded)
+    assert any(reason in text for text in recording.unrecorded)
     with ch.capture("ordinary") as recording:  # no warning about layers that were not chosen
         Encoder(code)(Q, K, V)
     with pytest.warns(UserWarning, match="other: "), ch.intervene(lambda record: None):
@@ -340,7 +340,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("code", [*PRODUCTS, *OTHERS])
-def test_nothing_is_said_of_other_softmaxes(code: str) -> None:
+def test_other_softmaxes_give_no_warning(code: str) -> None:
     head = nn.Linear(13, 4).double()
 
     def run() -> None:
@@ -390,7 +390,7 @@ def test_nothing_is_said_of_other_softmaxes(code: str) -> None:
 
     with ch.capture() as recording:
         run()
-    assert recording.unseen == ()
+    assert recording.unrecorded == ()
 
 
 @pytest.mark.parametrize(
@@ -451,7 +451,7 @@ def test_deformable_attention_is_named_in_each_layer() -> None:
     model = nn.ModuleList([attention, *layers])
     with pytest.warns(UserWarning, match="deformable"), ch.capture() as recording:
         Stack(model)(Q)
-    assert [text.partition(": ")[0] for text in recording.unseen] == ["layers.1", "layers.2"]
+    assert [text.partition(": ")[0] for text in recording.unrecorded] == ["layers.1", "layers.2"]
 
 
 def test_a_learned_matrix_of_transitions_is_not_taken_for_attention() -> None:
@@ -460,7 +460,7 @@ def test_a_learned_matrix_of_transitions_is_not_taken_for_attention() -> None:
         F.scaled_dot_product_attention(Q, K, V)
         for _ in range(3):
             state = (state @ transitions.softmax(-1)) * LOW[:2, :5].exp()
-    assert recording.unseen == ()
+    assert recording.unrecorded == ()
 
 
 @pytest.mark.parametrize(
@@ -526,7 +526,7 @@ def test_parts_of_one_attention_are_not_shown_as_a_whole() -> None:
     with pytest.warns(UserWarning, match="2 parts"), ch.capture() as recording:
         [layer(Q, K, V) for layer in model]
     assert recording.names == ("SelfAndCrossAttention", "SelfAndCrossAttention#2")
-    assert len(recording.unseen) == 1
+    assert len(recording.unrecorded) == 1
     with pytest.raises(ch.errors.NothingCapturedError, match="2 parts"), ch.capture():
         model[0](Q, K, V)
     with ch.capture() as recording:  # calls of one layer with other numbers of tokens are whole
@@ -571,12 +571,12 @@ class Heads(nn.Module):
         return torch.cat([explicit(*x).contiguous() for x in projected], -1)
 
 
-def test_heads_that_are_modules_are_recorded_one_by_one_and_said_to_be_joined() -> None:
+def test_heads_that_are_modules_are_recorded_one_by_one_and_their_join_is_named() -> None:
     model = nn.Sequential(Heads(True), nn.Linear(12, 11).double(), Heads(True))
     with pytest.warns(UserWarning, match="joined"), ch.capture() as recording:
         model(Q[0, 0])
     assert recording.names == tuple(f"{i}.heads.{j}" for i in (0, 2) for j in range(3))
-    assert [text.partition(":")[0] for text in recording.unseen] == ["0.heads.0", "2.heads.0"]
+    assert [text.partition(":")[0] for text in recording.unrecorded] == ["0.heads.0", "2.heads.0"]
     recording.verify()
 
 
@@ -603,7 +603,7 @@ def test_two_attentions_of_the_same_queries_are_recorded() -> None:
     with ch.capture() as recording:
         layer(Q, K, V)
     assert recording.names == ("Attention", "Attention#2")
-    assert recording.unseen == ()
+    assert recording.unrecorded == ()
 
 
 @pytest.mark.filterwarnings("ignore:.*chain_matmul")
@@ -717,7 +717,7 @@ def test_attention_in_a_thread_started_inside_the_block_is_recorded(
         run()
     assert recording.names == ("attention", "ordinary", "ordinary#2")
     assert_stages(recording[2], PLAIN)
-    assert len(recording.unseen) == 1
+    assert len(recording.unrecorded) == 1
 
 
 def test_a_pool_from_before_the_block_is_recorded_for_its_tasks_inside_only() -> None:

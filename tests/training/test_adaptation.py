@@ -7,7 +7,7 @@ import pytest
 from clearhead.errors import ConfigError
 from clearhead.models import CNNConfig, ViTConfig
 from clearhead.training import RECIPES, TrainConfig
-from clearhead.training.fitting import sized, sizes_for
+from clearhead.training.adaptation import config_for_shape, sizes_for
 
 RECIPE = ViTConfig(depth=2)
 
@@ -33,7 +33,7 @@ RECIPE = ViTConfig(depth=2)
 def test_images_have_about_8_patches_along_the_longer_side(
     size: tuple[int, int], image: tuple[int, int], patch: tuple[int, int]
 ) -> None:
-    model = sized(RECIPE, (3, *size), {})
+    model = config_for_shape(RECIPE, (3, *size), {})
     assert (model.image_shape, model.patch_shape, model.in_channels) == (image, patch, 3)
 
 
@@ -50,34 +50,34 @@ def test_images_have_about_8_patches_along_the_longer_side(
 def test_settings_that_are_given_are_kept(
     given: dict[str, Any], image: tuple[int, int], patch: tuple[int, int]
 ) -> None:
-    model = sized(RECIPE, (3, 47, 38), given | {"embed_dim": 8, "in_channels": 1})
+    model = config_for_shape(RECIPE, (3, 47, 38), given | {"embed_dim": 8, "in_channels": 1})
     assert (model.image_shape, model.patch_shape) == (image, patch)
     assert (model.in_channels, model.embed_dim, model.depth) == (1, 8, 2)
     assert model.mean == RECIPE.mean
 
 
 def test_a_convolutional_network_takes_any_size() -> None:
-    model = sized(CNNConfig(widths=(3, 5)), (3, 41, 43), {})
+    model = config_for_shape(CNNConfig(widths=(3, 5)), (3, 41, 43), {})
     assert (model.image_size, model.in_channels) == ((41, 43), 3)
 
 
 def test_sizes_that_patches_do_not_divide_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"height \(64\) must be divisible by patch height \(7\)"):
-        sized(RECIPE, (3, 47, 38), {"image_size": 64, "patch_size": 7})
+        config_for_shape(RECIPE, (3, 47, 38), {"image_size": 64, "patch_size": 7})
 
 
 @pytest.mark.parametrize("name", ["image_size", "patch_size"])
 @pytest.mark.parametrize("size", [0, -3, (7, 0), (1, 2, 3), "7"])
-def test_sizes_that_are_none_are_refused(name: str, size: Any) -> None:
+def test_values_that_are_not_sizes_are_refused(name: str, size: Any) -> None:
     with pytest.raises(ConfigError, match=f"^{name} must be a positive integer, or"):
-        sized(RECIPE, (3, 47, 38), {name: size})
+        config_for_shape(RECIPE, (3, 47, 38), {name: size})
 
 
 @pytest.mark.parametrize("recipe", ["quick", "teacher", "digits", "sharp"])
 def test_the_models_of_digits_are_not_changed_by_digits(recipe: str) -> None:
     config = RECIPES[recipe]()
     assert isinstance(config, TrainConfig)
-    assert sized(config.model, (1, 28, 28), {}) == config.model
+    assert config_for_shape(config.model, (1, 28, 28), {}) == config.model
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ MASK_THRESHOLD = -1e4
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Proof:
-    """Differences between a record and the model's computation; near zero for a true record.
+class Verification:
+    """Differences between a record and the model's computation; near zero for a correct record.
 
     Attributes:
         name: The name of the record.
@@ -43,33 +43,34 @@ class Proof:
     num_nan: int = 0
 
     @property
-    def holds(self) -> bool:
+    def passed(self) -> bool:
         """Whether all differences lie within the tolerance, and NaN is where the model has it."""
         differences = (self.row_sum_error, self.masked_mass, self.output_error)
         return all(difference <= self.tolerance for difference in differences)
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON types, with `holds`.
+        """The fields as JSON types, with `passed`.
 
         Returns:
             A number, text or bool for each field.
         """
-        return asdict(self) | {"holds": self.holds}
+        return asdict(self) | {"passed": self.passed}
 
     def __repr__(self) -> str:
-        return f"Proof({self.name!r}, holds={self.holds}, output_error={self.output_error:.1e})"
+        error = f"output_error={self.output_error:.1e}"
+        return f"Verification({self.name!r}, passed={self.passed}, {error})"
 
     def __str__(self) -> str:
         return (
             f"{self.name}: rows sum to one within {self.row_sum_error:.1e}, "
             f"{self.masked_mass:.1e} on masked keys, "
             f"weights · V differs from the output by {self.output_error:.1e} "
-            f"({'within' if self.holds else 'beyond'} {self.tolerance:.1e})"
+            f"({'within' if self.passed else 'beyond'} {self.tolerance:.1e})"
             f"{f', {self.num_nan} numbers are NaN as in the model' if self.num_nan else ''}"
         )
 
 
-def prove(record: AttentionRecord) -> Proof:
+def verify_record(record: AttentionRecord) -> Verification:
     """The differences of one record.
 
     Rounding errors of different terms average out; those of equal terms, from many equal tokens,
@@ -78,25 +79,25 @@ def prove(record: AttentionRecord) -> Proof:
     for any order of the terms: half an `eps` per key in the softmax, and as much in the product.
     """
     record.check_not_modified()
-    proof = _proof(record)
-    if proof.holds or record.query.device.type == "mps":  # which has no float64
-        return proof
+    verification = _compared(record)
+    if verification.passed or record.query.device.type == "mps":  # which has no float64
+        return verification
     tensors = {name: getattr(record, name).double() for name in ("query", "key", "value")}
     precise = replace(record, **tensors)
     rounded = replace(precise, raw_output=record.context.to(precise.value), layout=Layout())
-    proof, rounding = _proof(precise), _proof(rounded).output_error
-    if rounding < proof.tolerance / 4.0:
-        return proof
+    verification, rounding = _compared(precise), _compared(rounded).output_error
+    if rounding < verification.tolerance / 4.0:
+        return verification
     bound = record.key.shape[-2] * torch.finfo(torch.float32).eps
-    return replace(proof, tolerance=proof.tolerance + bound)
+    return replace(verification, tolerance=verification.tolerance + bound)
 
 
-def _proof(record: AttentionRecord) -> Proof:
+def _compared(record: AttentionRecord) -> Verification:
     """The differences of one record, computed for some batch entries at a time."""
     parts = [_differences(record, batch) for batch in _batch_slices(record)]
     rows, mass, error, size = (_maximum([part[i] for part in parts]) for i in range(4))
     num_nan = sum(part[4] for part in parts)
-    return Proof(
+    return Verification(
         name=record.name,
         row_sum_error=rows,
         masked_mass=mass,
@@ -106,20 +107,20 @@ def _proof(record: AttentionRecord) -> Proof:
     )
 
 
-def verify(records: Sequence[AttentionRecord]) -> tuple[Proof, ...]:
-    """The proof of every record; raises `UnfaithfulCaptureError` with figures if one fails."""
+def verify(records: Sequence[AttentionRecord]) -> tuple[Verification, ...]:
+    """Verify every record; raises `UnfaithfulCaptureError` with the differences if one fails."""
     if any(record.raw_output.is_meta for record in records):
         raise UnfaithfulCaptureError(
             "records of meta tensors have shapes but no numbers; verify a pass on data"
         )
-    proofs = tuple(prove(record) for record in records)
-    failed = [proof for proof in proofs if not proof.holds]
+    verifications = tuple(verify_record(record) for record in records)
+    failed = [verification for verification in verifications if not verification.passed]
     if failed:
         raise UnfaithfulCaptureError(
-            f"{len(failed)} of {len(proofs)} records differ from what the model computed: "
+            f"{len(failed)} of {len(verifications)} records differ from what the model computed: "
             + "; ".join(map(str, failed))
         )
-    return proofs
+    return verifications
 
 
 def tolerance(record: AttentionRecord, largest_score: float) -> float:

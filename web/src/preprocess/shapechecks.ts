@@ -1,4 +1,4 @@
-// Reasons to doubt that ink is a digit, as in clearhead.data.preprocessing.remarks.
+// Checks of the shape of ink: reasons to doubt that it is a digit, as in clearhead.data.preprocessing.shape_checks.
 
 import type { Group } from "./groups";
 import type { Ink } from "./ink";

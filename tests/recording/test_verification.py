@@ -14,8 +14,8 @@ from torch.overrides import TorchFunctionMode
 
 import clearhead as ch
 from clearhead.errors import UnfaithfulCaptureError
-from clearhead.recording import AttentionRecord, Proof, Recording
-from clearhead.recording._proof import prove
+from clearhead.recording import AttentionRecord, Recording, Verification
+from clearhead.recording._verification import verify_record
 
 from .reference import assert_close, normal, record_one, triple
 
@@ -68,15 +68,15 @@ codes = pytest.mark.parametrize("code", ATTENTIONS)
 @codes
 @types
 def test_differences_of_true_records_are_small(code: Code, dtype: torch.dtype) -> None:
-    (proof,) = record_of(code, dtype).verify()
+    (verification,) = record_of(code, dtype).verify()
     eps = torch.finfo(dtype).eps
-    assert isinstance(proof, Proof)
-    assert proof.name == "attention"
-    assert 0.0 <= proof.row_sum_error < 10 * torch.finfo(torch.float32).eps
-    assert proof.masked_mass < 1e-30
-    assert proof.output_error <= proof.tolerance < 100 * eps
-    assert proof.holds
-    assert f"{proof.output_error:.1e}" in str(proof)
+    assert isinstance(verification, Verification)
+    assert verification.name == "attention"
+    assert 0.0 <= verification.row_sum_error < 10 * torch.finfo(torch.float32).eps
+    assert verification.masked_mass < 1e-30
+    assert verification.output_error <= verification.tolerance < 100 * eps
+    assert verification.passed
+    assert f"{verification.output_error:.1e}" in str(verification)
 
 
 PLANTED: dict[str, Callable[[AttentionRecord], AttentionRecord]] = {
@@ -295,9 +295,9 @@ def test_the_smallest_error_that_is_rejected_between_different_tokens() -> None:
     q, k, v = (normal(1, 2, 1024, 16, seed=seed, dtype=torch.float32) for seed in (1, 2, 3))
     with ch.capture() as recording:
         F.scaled_dot_product_attention(q[:, :, :70], k, v)
-    (proof,) = recording.verify()
+    (verification,) = recording.verify()
     record = recording[0]
-    assert proof.tolerance < 2e-5
+    assert verification.tolerance < 2e-5
     assert_rejected(replace(record, value=v * (1 + 1e-4)))
     assert_rejected(replace(record, scale=record.scale * (1 + 1e-4)))
     assert_rejected(replace(record, attn_mask=torch.arange(1024) != 500))
@@ -347,15 +347,15 @@ def test_a_row_without_keys_is_nan_where_the_model_has_it_and_zero_elsewhere(
 ) -> None:
     with ch.capture() as recording:
         result = code(*triple(dtype=dtype))
-    ((record, proof),) = zip(recording.records, recording.verify(), strict=True)
+    ((record, verification),) = zip(recording.records, recording.verify(), strict=True)
     for x, number in ((result, output), (record.context, output), (record.weights, weight)):
         expected = x.nan_to_num(9.0)
         expected[:, :, 1] = number
         torch.testing.assert_close(x, expected, rtol=0, atol=0, equal_nan=True)
-    assert proof.num_nan == int(result.isnan().sum())
+    assert verification.num_nan == int(result.isnan().sum())
     assert record.part(batch=1).weights.isnan().any() == math.isnan(weight)
     planted = (
-        replace(record, plain_softmax=False) if proof.num_nan else None,
+        replace(record, plain_softmax=False) if verification.num_nan else None,
         replace(record, raw_output=one_wrong(record.raw_output, math.nan)),
         replace(record, value=one_wrong(record.value, 3.0)),
     )
@@ -370,9 +370,9 @@ def test_nan_in_a_part_of_the_batch_goes_through_all_layers_and_is_verified() ->
     with torch.no_grad(), ch.capture() as recording:
         once, _ = layer(tokens, tokens, tokens, key_padding_mask=padding)
         layer(once, once, once)
-    proofs = recording.verify()
-    assert [proof.num_nan for proof in proofs] == [7 * 12, 7 * 12]
-    assert "84 numbers are NaN as in the model" in str(proofs[1])
+    verifications = recording.verify()
+    assert [verification.num_nan for verification in verifications] == [7 * 12, 7 * 12]
+    assert "84 numbers are NaN as in the model" in str(verifications[1])
     for record in recording.records:
         assert record.weights[1].isnan().all()
         assert not record.weights[0].isnan().any()
@@ -391,11 +391,11 @@ def test_values_that_are_not_finite_below_a_causal_mask(code: Code, number: floa
             output = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         else:
             output = (q @ k.mT * SCALE).masked_fill(~causal, -math.inf).softmax(-1) @ v
-    (proof,) = recording.verify()
+    (verification,) = recording.verify()
     record = recording[0]
     assert record.context.isnan().equal(output.isnan())
     assert record.context.isinf().equal(output.isinf())
-    assert proof.num_nan == int(output.isnan().sum()) > 0
+    assert verification.num_nan == int(output.isnan().sum()) > 0
     if output.isfinite().any():
         assert_rejected(replace(record, value=v * (1 + 1e-3)))
 
@@ -445,7 +445,9 @@ def test_large_attention_is_verified_in_parts(monkeypatch: pytest.MonkeyPatch) -
     with ch.capture() as recording:
         F.scaled_dot_product_attention(q, k, v, attn_mask=each)
     whole = recording.verify()[0]
-    monkeypatch.setattr(sys.modules["clearhead.recording._proof"], "MAX_ELEMENTS", 2 * 3 * 7 * 7)
+    monkeypatch.setattr(
+        sys.modules["clearhead.recording._verification"], "MAX_ELEMENTS", 2 * 3 * 7 * 7
+    )
     error = recording.verify()[0].output_error
     assert error == pytest.approx(whole.output_error, rel=0.5, abs=1e-16)
     assert_rejected(PLANTED["one number wrong"](recording[0]))
@@ -459,7 +461,7 @@ def test_rows_that_sum_to_less_than_one_and_weights_on_masked_keys_are_measured(
     recording = record_of(code)
     monkeypatch.setattr(ch.attention, "weights", lambda masked: torch.full_like(masked, 0.1))
     (record,) = recording.records
-    proof = prove(record)
-    assert proof.row_sum_error == pytest.approx(0.3)
-    assert proof.masked_mass == pytest.approx(0.6)
-    assert not proof.holds
+    verification = verify_record(record)
+    assert verification.row_sum_error == pytest.approx(0.3)
+    assert verification.masked_mass == pytest.approx(0.6)
+    assert not verification.passed
