@@ -402,10 +402,10 @@ class Report:
     def conditions(self) -> str:
         """What was measured, and how exact values against other baselines compare."""
         lines = [
-            f"{self.digits} test digits, {self.models}; a digit has "
-            f"{self.coalitions:,.0f} coalitions in the mean, which take "
-            f"{self.seconds[TRUTH]:.1f} s on one thread. All times include what else the machine\n"
-            "computed meanwhile, and compare methods only roughly."
+            f"{self.digits} test digits, {self.models}; on average, a digit has "
+            f"{self.coalitions:,.0f} coalitions, which take "
+            f"{self.seconds[TRUTH]:.1f} s on one thread. Other programs ran at the\n"
+            "same time, so times compare methods only roughly."
         ]
         for name in map(str, BASELINES if self.baselines else ()):
             correlation, seconds = (
