@@ -1,6 +1,7 @@
 """From a picture to a prediction: preprocessing, forward pass, softmax."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from io import IOBase
 from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import overload
@@ -82,7 +83,8 @@ def predict(
     model = with_engine(model, engine)
     if isinstance(images, memoryview):  # an iterable of numbers
         images = bytes(images)
-    if isinstance(images, ImageSource | bytearray) or not isinstance(images, Iterable):
+    is_one = isinstance(images, ImageSource | bytearray | IOBase)  # a file is one of lines
+    if is_one or not isinstance(images, Iterable):
         return predict_inputs(model, [prepare(images, model.config, single=single)])[0]
     predictions: list[Prediction] = []
     for result in predict_each(model, images, single=single, num_workers=num_workers):
