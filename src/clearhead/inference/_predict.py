@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from io import IOBase
 from itertools import chain, islice, repeat
 from pathlib import Path
-from typing import overload
+from typing import cast, overload
 
 import torch
 from jaxtyping import Float, UInt8
@@ -83,9 +83,10 @@ def predict(
     model = with_engine(model, engine)
     if isinstance(images, memoryview):  # an iterable of numbers
         images = bytes(images)
-    is_one = isinstance(images, ImageSource | bytearray | IOBase)  # a file is one of lines
-    if is_one or not isinstance(images, Iterable):
-        return predict_inputs(model, [prepare(images, model.config, single=single)])[0]
+    # an open file is an iterable of lines
+    if isinstance(images, ImageSource | bytearray | IOBase) or not isinstance(images, Iterable):
+        image = cast(ImageSource, images)
+        return predict_inputs(model, [prepare(image, model.config, single=single)])[0]
     predictions: list[Prediction] = []
     for result in predict_each(model, images, single=single, num_workers=num_workers):
         if isinstance(result, ImageError):
