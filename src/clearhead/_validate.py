@@ -14,6 +14,7 @@ from dataclasses import is_dataclass
 from functools import cache
 from inspect import get_annotations
 from numbers import Integral, Real
+from textwrap import shorten
 from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
@@ -40,7 +41,8 @@ def validate(config: object, **rules: Rule) -> None:
 def check(name: str, value: object, rule: Rule) -> None:
     """Raise `ConfigError` unless the value satisfies the rule."""
     if not rule.accepts(value):
-        raise ConfigError(f"{name} must be {rule.expected}, got {value!r}")
+        shown = shorten(repr(value), 200, placeholder=" …")  # of an array, several lines
+        raise ConfigError(f"{name} must be {rule.expected}, got {shown}")
 
 
 @cache

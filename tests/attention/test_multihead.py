@@ -64,7 +64,9 @@ def test_equals_torchs_layer_with_the_same_weights(bias: bool, kind: str, cross:
 
 def test_a_copy_of_torchs_layer_shares_nothing_with_it_and_keeps_its_mode_and_type() -> None:
     theirs = nn.MultiheadAttention(EMBED, HEADS, dropout=0.3, dtype=torch.float64).eval()
+    state = torch.get_rng_state()
     ours = MultiHeadAttention.from_torch(theirs)
+    assert torch.get_rng_state().equal(state)
     assert (ours.training, ours.dropout) == (False, 0.3)
     assert ours.qkv.weight.dtype == torch.float64
     before = theirs.in_proj_weight.clone()

@@ -63,6 +63,15 @@ def test_non_digits_are_a_function_of_the_seed_with_ink_of_all_kinds() -> None:
         assert len(images.flatten(1).unique(dim=0)) == 11
 
 
+def test_only_3_and_4_are_turned_upside_down() -> None:
+    noise = torch.rand(10, 1, 28, 28, generator=torch.Generator().manual_seed(5))
+    images = (noise * 255).to(torch.uint8)
+    some = ImageDataset("some", images, torch.arange(10), tuple("0123456789"))
+    made = non_digits(101, some)
+    turned = [(made == image.flip(1, 2)).flatten(1).all(1).any() for image in images]
+    assert torch.tensor(turned).nonzero().flatten().tolist() == [3, 4]
+
+
 def test_the_shipped_classifier_is_less_confident_on_non_digits_than_on_drawn_digits() -> None:
     model = ch.load()
     none, drawn = non_digits(101, digits()), drawn_digits(101).images

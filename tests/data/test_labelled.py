@@ -1,6 +1,7 @@
 """The usual shape of images, and data sets from arrays."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,15 +94,16 @@ def test_a_named_data_set_is_resized_on_request(mnist_test: ImageDataset) -> Non
 @pytest.mark.parametrize(
     ("images", "labels", "reason"),
     [
-        (np.zeros((4, 5, 6), np.uint8), [0, 1], "and 2 labels"),
+        (np.zeros((4, 5, 6), np.uint8), [0, 1], r"labels of shape \(2,\)"),
+        (np.zeros((4, 5, 6), np.uint8), [[0], [1], [0], [1]], r"labels of shape \(4, 1\)"),
+        (np.zeros((4, 5, 6), np.uint8), None, r"labels of shape \(\)"),
+        (None, None, r"images .* got object of shape \(\)"),
         (np.zeros((4, 5), np.uint8), [0, 1, 0, 1], r"of shape \(4, 5\)"),
         (np.zeros((4, 5, 6), np.int64), [0, 1, 0, 1], "got int64"),
         (np.full((4, 5, 6), 2.0), [0, 1, 0, 1], r"in \[0, 1\], got 2 to 2"),
     ],
 )
-def test_arrays_that_do_not_fit_are_refused(
-    images: np.ndarray, labels: list[int], reason: str
-) -> None:
+def test_arrays_that_do_not_fit_are_refused(images: Any, labels: Any, reason: str) -> None:
     with pytest.raises(DataError, match=reason) as caught:
         load_dataset((images, labels))
     assert "\n" not in str(caught.value)

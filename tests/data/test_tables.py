@@ -177,6 +177,8 @@ def test_without_a_network_the_hub_is_an_error_of_one_line(
         ("1|2|3|4|5\n", "got vertical bars; save it with commas"),
         ("file,label\na.png,1\nb.png\nc.png,1\n", "line 3 has fewer fields"),
         ("file,label\na.png,\xe4\n", "not text in UTF-8"),
+        ("file,label\na.png,x\nb.png,\nc.png,\n", "2 of 3 train images have no label; add"),
+        (f"file,label\n{'a' * 200_000},x\n", "line 2 is not CSV .field larger"),
     ],
 )
 def test_a_csv_that_does_not_fit_is_refused(content: str, reason: str, tmp_path: Path) -> None:
@@ -198,6 +200,15 @@ def test_a_parquet_file_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         load_dataset(tmp_path / "z.parquet")
     with pytest.raises(DataError, match=r"expected a folder, or a file \.csv or \.parquet"):
         load_dataset(Path(__file__))
+
+
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_rows_without_a_label_are_refused(missing: Any, tmp_path: Path) -> None:
+    labels = [1.0, missing, 2.0, 1.0]
+    path = write_parquet(tmp_path / "x.parquet", labels, [png(x) for x in PIXELS[:4]])
+    for source in (path, (PIXELS[:4], labels)):
+        with pytest.raises(DataError, match="1 of 4 train images have no label; add"):
+            load_dataset(source)
 
 
 @pytest.mark.parametrize(("library", "source"), [("pyarrow", "x.parquet"), ("datasets", "")])

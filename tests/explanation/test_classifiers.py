@@ -82,6 +82,15 @@ def test_timm_models_get_the_input_of_their_own_transform(timm_folder: Path, pho
     assert torch.equal(plain.pixels, colour.expand(3, 48, 32))
 
 
+def test_opening_a_model_leaves_the_random_state_as_it_is(
+    timm_folder: Path, hf_folder: Path
+) -> None:
+    for source in ("digits", f"timm:{timm_folder}", f"hf:{hf_folder}"):
+        before = torch.get_rng_state()
+        open_classifier(source)
+        assert torch.get_rng_state().equal(before)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_a_model_of_another_number_type_is_explained(

@@ -234,6 +234,15 @@ def test_rollout_starts_from_the_tokens_that_the_model_pools(photo: Path) -> Non
     assert not torch.allclose(matrix[0], matrix[4:].mean(dim=0), atol=1e-4)
 
 
+def test_rollout_without_a_prediction_starts_from_the_class_token() -> None:
+    torch.manual_seed(0)
+    model = build(ViTConfig(depth=2, pool="class"))
+    explanation = explain(model, np.zeros((28, 28), dtype=np.uint8))
+    assert explanation.prediction.label is None
+    matrix = insight.rollout([layer.weights for layer in explanation.layers])[0]
+    torch.testing.assert_close(explanation.rollout.values, matrix[0], atol=1e-6, rtol=0)
+
+
 def test_a_model_without_attention_is_named(digits: list[Path]) -> None:
     with pytest.raises(
         NothingCapturedError, match="no attention was recorded in ConvNet, a ConvNet; only"

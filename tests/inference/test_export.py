@@ -136,7 +136,9 @@ def test_a_program_of_torch_export_returns_logits_and_attention(
 
 def test_weights_alone_are_a_safetensors_file_with_the_constants(tmp_path: Path) -> None:
     model = random_model()
+    before = torch.get_rng_state()
     result = export(model, tmp_path / "m.safetensors", "safetensors", precision="float16")
+    assert torch.get_rng_state().equal(before)
     with safe_open(result.paths[0], "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
         assert json.loads(file.metadata()["mean"]) == [0.25, 0.5]

@@ -146,6 +146,12 @@ def test_every_kind_of_source_gives_the_same_prediction(model: ImageModel, tmp_p
     assert [predict(model, source).label for source in sources] == [expected] * len(sources)
 
 
+def test_an_open_file_is_not_an_iterable_of_pictures(model: ImageModel) -> None:
+    for content in (b"", b"two\nlines"):
+        with pytest.raises(ImageError, match=r"an image is a path, .* got BytesIO"):
+            predict(model, BytesIO(content))
+
+
 def test_no_prediction_is_confident_without_calibration() -> None:
     prediction = predict(constant_model(0.999, doubtful_below=1.0), drawn(2))
     assert (prediction.status, prediction.warnings) == ("doubtful", (NOT_CALIBRATED,))

@@ -94,6 +94,12 @@ def test_a_saved_model_is_loaded_bit_for_bit(config: ImageModelConfig, tmp_path:
         assert load(tmp_path)(images).equal(model.eval()(images))
 
 
+def test_loading_leaves_the_random_state_as_it_is(folder: Path) -> None:
+    before = torch.get_rng_state()
+    load(folder)
+    assert torch.get_rng_state().equal(before)
+
+
 def test_the_folder_holds_weights_settings_and_a_card(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", CONFIG, WEIGHTS]
     saved = json.loads((folder / CONFIG).read_bytes())

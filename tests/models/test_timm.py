@@ -50,6 +50,13 @@ def randomised(model: torch.nn.Module) -> Any:
     return model.eval()
 
 
+def test_a_copy_of_a_timm_model_leaves_the_random_state_as_it_is() -> None:
+    theirs = timm.create_model("vit_tiny_patch16_224", **THEIRS)
+    before = torch.get_rng_state()
+    from_timm(theirs)
+    assert torch.get_rng_state().equal(before)
+
+
 @pytest.mark.parametrize(
     "settings",
     [

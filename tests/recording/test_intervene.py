@@ -272,6 +272,14 @@ def test_half_precision_keeps_its_type(dtype: torch.dtype) -> None:
         assert ((q @ q.mT).softmax(-1) @ q).dtype == dtype
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64, torch.int64])
+def test_an_output_of_another_number_type_gets_that_of_the_model(dtype: torch.dtype) -> None:
+    q = normal(2, 3, 5, 4, dtype=torch.bfloat16)
+    with ch.intervene(lambda record: record.output.to(dtype)):
+        for output in (F.scaled_dot_product_attention(q, q, q), (q @ q.mT).softmax(-1) @ q):
+            assert output.dtype == torch.bfloat16
+
+
 def test_type_errors_of_the_change_are_reported_inside_operators() -> None:
     def broken(record: AttentionRecord) -> Tensor:
         return len(3)  # type: ignore[arg-type, return-value]

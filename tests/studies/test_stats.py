@@ -100,6 +100,13 @@ def test_ties_are_not_evidence_and_equal_differences_are_exact() -> None:
     assert above_p([5.0], 0.0) == 1.0
 
 
+@pytest.mark.parametrize("pairs", [5, 6, 9, 12])
+def test_ties_give_the_same_interval_where_their_mean_has_rounding_errors(pairs: int) -> None:
+    differences = np.eye(pairs)[0]
+    expected = np.array(paired_interval(differences))
+    np.testing.assert_allclose(paired_interval(0.1 * differences), 0.1 * expected)
+
+
 def test_p_inside_is_the_larger_and_outside_twice_the_smaller_of_two_sides() -> None:
     rows = np.random.default_rng(1).normal(0.2, size=10)
     sides = above_p(rows, -0.5), above_p(-rows, -0.5)

@@ -1,12 +1,14 @@
 """Image size, patches and channels that follow from the images."""
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from clearhead.errors import ConfigError
+from clearhead.errors import ConfigError, DataError
 from clearhead.models import CNNConfig, ViTConfig
-from clearhead.training import RECIPES, TrainConfig
+from clearhead.training import RECIPES, TrainConfig, train
 from clearhead.training.adaptation import config_for_shape, sizes_for
 
 RECIPE = ViTConfig(depth=2)
@@ -78,6 +80,12 @@ def test_the_models_of_digits_are_not_changed_by_digits(recipe: str) -> None:
     config = RECIPES[recipe]()
     assert isinstance(config, TrainConfig)
     assert config_for_shape(config.model, (1, 28, 28), {}) == config.model
+
+
+def test_images_of_one_class_are_refused(tmp_path: Path) -> None:
+    arrays = np.zeros((12, 8, 8), np.uint8), ["cat"] * 12
+    with pytest.raises(DataError, match=r"^arrays has only images of cat; a classifier needs"):
+        train("quick", out=tmp_path / "run", data=arrays)
 
 
 @pytest.mark.parametrize(

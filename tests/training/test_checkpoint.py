@@ -41,7 +41,8 @@ def test_the_newest_and_the_one_before_it_are_kept(tmp_path: Path) -> None:
 def test_saving_twice_under_a_name_keeps_the_one_before(tmp_path: Path) -> None:
     for name in ("n1", "n2", "n2"):
         save_checkpoint(tmp_path, name, sample(5))
-    assert len(json.loads((tmp_path / "latest.json").read_bytes())) == 2
+    kept = [entry["file"] for entry in json.loads((tmp_path / "latest.json").read_bytes())]
+    assert kept == ["n2.safetensors", "n1.safetensors"]
 
 
 def test_every_flipped_byte_and_every_cut_is_an_error(tmp_path: Path) -> None:

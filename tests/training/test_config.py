@@ -20,6 +20,7 @@ from clearhead.training import RECIPES, TextTrainConfig, TrainConfig
         ("weight_decay", float("inf"), "weight_decay must be at least 0 and finite, got inf"),
         ("epochs", True, "epochs must be an integer of at least 1, got True"),
         ("learning_rate", torch.ones(3), "learning_rate must be above 0"),
+        ("data", torch.ones(99, 99), r"^data must be a string, got tensor\(\[\[.{,200}$"),
         ("seed", -1, "seed must be an integer"),
         ("compile", 1, "compile must be True or False, got 1"),
         ("data", 5, "data must be a string, got 5"),

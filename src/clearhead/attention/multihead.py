@@ -117,9 +117,10 @@ class MultiHeadAttention(nn.Module):
                 "cannot copy a MultiheadAttention with kdim, vdim, add_bias_kv or add_zero_attn"
             )
         weight, bias = source.in_proj_weight, source.in_proj_bias
-        copy = cls(
-            source.embed_dim, source.num_heads, bias=bias is not None, dropout=source.dropout
-        ).to(weight)
+        with torch.random.fork_rng(devices=[]):  # the weights drawn here are replaced
+            copy = cls(
+                source.embed_dim, source.num_heads, bias=bias is not None, dropout=source.dropout
+            ).to(weight)
         state = {"qkv.weight": weight, "proj.weight": source.out_proj.weight}
         if bias is not None:
             state |= {"qkv.bias": bias, "proj.bias": source.out_proj.bias}

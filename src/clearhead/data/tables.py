@@ -130,24 +130,30 @@ def from_arrays(images: Any, labels: Any) -> LabelledImages:
                 f"images of floats lie in [0, 1], got {pixels.min():g} to {pixels.max():g}"
             )
         pixels = np.rint(pixels * 255).astype(np.uint8)
-    if pixels.ndim not in (3, 4) or pixels.dtype != np.uint8 or len(pixels) != len(labels):
+    labels = np.asarray(labels)
+    if pixels.ndim not in (3, 4) or pixels.dtype != np.uint8 or labels.shape != pixels.shape[:1]:
         raise DataError(
             "expected images (n, height, width) or (n, channels, height, width), as bytes or "
             f"floats in [0, 1], and n labels; got {pixels.dtype} of shape {pixels.shape}, and "
-            f"{len(labels)} labels"
+            f"labels of shape {labels.shape}"
         )
     pixels = pixels[:, None] if pixels.ndim == 3 else pixels
-    return _splits("arrays", {"train": [Table(pixels, np.asarray(labels).tolist())]})["train"]
+    return _splits("arrays", {"train": [Table(pixels, labels.tolist())]})["train"]
 
 
 def _splits(name: str, tables: Mapping[Split, list[Table]]) -> dict[Split, LabelledImages]:
     """Number the classes, in the same way in all splits."""
-    if not any(table.labels for table in tables["train"]):
+    given = [label for table in tables["train"] for label in table.labels]
+    if not given:
         raise DataError(f"{name} {NO_ROWS}")
+    if missing := sum(label in (None, "") or label != label for label in given):
+        raise DataError(
+            f"{name}: {missing} of {len(given)} train images have no label; add it or omit them"
+        )
     names = tables["train"][0].class_names
     known: Iterable[Any] = range(len(names or ()))
     if names is None:
-        found = {label for table in tables["train"] for label in table.labels}
+        found = set(given)
         are_numbers = all(re.fullmatch(r"-?\d+", str(label)) for label in found)
         known = sorted(found, key=int if are_numbers else str)
         names = tuple(map(str, known))
@@ -193,6 +199,8 @@ def _read_csv(path: Path) -> Table:
             return Table([file for file, _ in named], [label for _, label in named])
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not text in UTF-8 ({error.reason}); save it so") from error
+    except csv.Error as error:
+        raise DataError(f"{path}: line {rows.line_num} is not CSV ({error})") from error
     except IndexError:
         raise DataError(f"{path}: line {rows.line_num} has fewer fields than the first") from None
 

@@ -131,7 +131,11 @@ def export(
             f"export needs a float32 model on the CPU, got {like.dtype} on {like.device}; "
             "use model.cpu().float()"
         )
-    with tempfile.TemporaryDirectory() as temporary, evaluation_mode(model):
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        evaluation_mode(model),
+        torch.random.fork_rng(devices=[]),  # the file is loaded into a model with random weights
+    ):
         file = Path(temporary) / path.name
         run = WRITERS[to](model, file, Options(precision, attention, calibration))
         difference = _compare(run, model, attention, TOLERANCE if precision == "float32" else None)

@@ -1,9 +1,10 @@
 """From a picture to a prediction: preprocessing, forward pass, softmax."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from io import IOBase
 from itertools import chain, islice, repeat
 from pathlib import Path
-from typing import overload
+from typing import cast, overload
 
 import torch
 from jaxtyping import Float, UInt8
@@ -82,8 +83,10 @@ def predict(
     model = with_engine(model, engine)
     if isinstance(images, memoryview):  # an iterable of numbers
         images = bytes(images)
-    if isinstance(images, ImageSource | bytearray) or not isinstance(images, Iterable):
-        return predict_inputs(model, [prepare(images, model.config, single=single)])[0]
+    # an open file is an iterable of lines
+    if isinstance(images, ImageSource | bytearray | IOBase) or not isinstance(images, Iterable):
+        image = cast(ImageSource, images)
+        return predict_inputs(model, [prepare(image, model.config, single=single)])[0]
     predictions: list[Prediction] = []
     for result in predict_each(model, images, single=single, num_workers=num_workers):
         if isinstance(result, ImageError):

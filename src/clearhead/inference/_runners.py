@@ -58,7 +58,8 @@ class ModelCopy:
         Returns:
             The model or, with an engine other than torch, an `EngineModel`.
         """
-        model = self.kind(self.config)
+        with torch.random.fork_rng(devices=[]):  # the weights drawn here are replaced
+            model = self.kind(self.config)
         model.load_state_dict(read_tensors(self.weights), assign=True)
         return with_engine(model.to(self.device).eval(), self.engine)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from clearhead._hub import hub_is_reachable
@@ -121,7 +122,7 @@ def loading_weights(source: str, alternative: str, *, is_local: bool) -> Iterato
     so that its cache is used alone.
     """
     reachable = not is_local and hub_is_reachable()
-    with quiet_libraries():
+    with quiet_libraries(), torch.random.fork_rng(devices=[]):  # libraries draw weights first
         try:
             yield reachable
         except ClearheadError:

@@ -122,7 +122,8 @@ def from_timm(source: str | nn.Module) -> VisionTransformer:
             "vit_tiny_patch16_224"
         )
     state = dict(theirs.state_dict())
-    model = VisionTransformer(_config_of(theirs))
+    with torch.random.fork_rng(devices=[]):  # the weights drawn here are replaced
+        model = VisionTransformer(_config_of(theirs))
     _merge_layer_scale(state)
     if theirs.pos_embed is not None and theirs.no_embed_class:
         prefix = theirs.pos_embed.new_zeros(1, theirs.num_prefix_tokens, theirs.embed_dim)

@@ -128,7 +128,8 @@ class Pretrained(nn.Module, PyTorchModelHubMixin):
             )
         config = config_from_dict(cls.config_class, saved["model"], source)
         try:
-            model = cls(config)
+            with torch.random.fork_rng(devices=[]):  # the weights drawn here are replaced
+                model = cls(config)
         except (ConfigError, TypeError) as error:
             raise CheckpointError(f"{source}: {error}") from error
         load_weights(model, saved_file(source, WEIGHTS, **download), saved["sha256"])

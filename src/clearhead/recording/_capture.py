@@ -142,7 +142,7 @@ def intervene(change: Change, layers: Layers = None) -> AbstractContextManager[N
     Args:
         change: A function of one `AttentionRecord`, whose tensors are on the autograd graph. It
             returns a new output of shape (*batch, heads, queries, value_dim), the shape of
-            `record.output`, or None to leave the output as it is.
+            `record.output`, in any number type, or None to leave the output as it is.
         layers: Which layers to change, as in `capture`, without negative indices.
 
     Returns:

@@ -291,7 +291,7 @@ class InterceptionMode(TorchFunctionMode):
                 raise CaptureError(REPEATED.format(path, len(numbers)))
         if replacement is not None:
             _check_replacement(replacement, record)
-            output = record.layout.original(replacement, output)
+            output = record.layout.original(replacement, output).to(output)
         self.tracker.outputs.put(output, noted)
         return output
 

@@ -10,7 +10,7 @@ from clearhead._validate import check
 from clearhead.data import DATASETS, DownloadProgress, ImageDataset, Split
 from clearhead.data.datasets import check_split, open_dataset
 from clearhead.data.labelled import LabelledImages, decode
-from clearhead.errors import ConfigError, setting
+from clearhead.errors import ConfigError, DataError, setting
 from clearhead.models import load
 from clearhead.models.config import SIZE, PatchModelConfig, pair
 from clearhead.models.pretrained import ImageModel
@@ -46,7 +46,13 @@ def open_splits(
         source = config.data if data is None else data
         splits = open_dataset(source, root=root, progress=report)
     check_split(splits, "test")
-    return replace(config, data=config.data if data is None else splits["train"].name), splits
+    train = splits["train"]
+    if len(train.class_names) < 2:
+        raise DataError(
+            f"{train.name} has only images of {', '.join(train.class_names)}; a classifier needs "
+            "those of at least 2 classes"
+        )
+    return replace(config, data=config.data if data is None else train.name), splits
 
 
 def adapt_to_images(

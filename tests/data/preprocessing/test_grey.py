@@ -27,6 +27,8 @@ def opaque() -> Image.Image:
         opaque(),
         GREY.convert("CMYK"),
         GREY.convert("P"),
+        GREY.convert("I"),
+        GREY.convert("I;16"),
         Image.fromarray(RAMP.astype(np.uint16) * 257),
         Image.fromarray(RAMP.astype(np.int32) * 257),
         Image.fromarray((RAMP / 255).astype(np.float32)),

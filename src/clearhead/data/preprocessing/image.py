@@ -66,7 +66,8 @@ def load_image(source: ImageSource) -> Image.Image:
             PNG, GIF, BMP, TIFF, WebP, PPM, PGM and PBM (16 megapixels), of at most 32 MiB. Arrays
             and tensors have the shape (height, width), or 1, 3 or 4 channels (grey, RGB, RGBA) in
             front, or behind where the first axis does not fit. Their values are bool; integers of
-            any type from 0 to 255, of uint16 up to 65535 if one exceeds 255; or floats in [0, 1].
+            any type from 0 to 255, of uint16 (and grey files and images of 16 or 32 bits) up to
+            65535 if one exceeds 255; or floats in [0, 1].
 
     Returns:
         A decoded image in one of `MODES`.
@@ -250,11 +251,11 @@ def _numpy(tensor: Tensor) -> ndarray:
 
 def _from_array(values: ndarray) -> Image.Image:
     pixels = _channels_last(values)
-    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     if not 0 < pixels.shape[0] * pixels.shape[1] <= MAX_PIXELS_OF[None]:
         raise ImageError(
             f"expected an array of 1 to {MAX_PIXELS_OF[None]:,} pixels, got shape {values.shape}"
         )
+    pixels = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
     if pixels.dtype == bool:
         return Image.fromarray(pixels.astype(np.uint8) * 255)
     is_integer = np.issubdtype(pixels.dtype, np.integer)
@@ -278,9 +279,9 @@ def _channels_last(values: ndarray) -> ndarray:
     if values.ndim == 3 and values.shape[0] in channels:
         values = values.transpose(1, 2, 0)
     if values.ndim == 3 and values.shape[2] in channels:
-        return np.ascontiguousarray(values[..., 0] if values.shape[2] == 1 else values)
+        return values[..., 0] if values.shape[2] == 1 else values
     if values.ndim == 2:
-        return np.ascontiguousarray(values)
+        return values
     raise ImageError(
         "an array is (height, width), or has 1, 3 or 4 channels in front or behind, "
         f"got the shape {values.shape}"
@@ -310,10 +311,9 @@ def to_grey(image: Image.Image) -> Grey:
 
 
 def _luminance(image: Image.Image) -> Grey:
-    if image.mode in _BIT_DEPTH_16:
-        return np.asarray(_reduced(image) / 65535, dtype=np.float32)
-    if image.mode == "I":
-        return _stretched(_reduced(image) / 65535)
+    if image.mode == "I" or image.mode in _BIT_DEPTH_16:
+        values = _reduced(image)
+        return _stretched(values / (65535 if values.max() > 255 else 255))  # as in arrays
     if image.mode == "F":
         return _stretched(_reduced(image))
     if image.has_transparency_data:
