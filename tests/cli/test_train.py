@@ -114,6 +114,20 @@ def test_a_signal_stops_a_training_that_the_same_command_continues(
     assert main(arguments) == 0
 
 
+def test_the_bar_of_a_training_replaces_that_of_the_data_set(
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # to rich, stderr is then a terminal
+    assert main(command(pictures, tmp_path / "out")) == 0
+    before, bar, after = capsys.readouterr().err.partition("starting")
+    assert "looking for the data set" in before
+    assert bar
+    assert "looking for the data set" not in after
+
+
 def test_a_second_ctrl_c_stops_at_once(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,9 @@
+import errno
 import io
 import os
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,3 +101,32 @@ def test_a_reference_is_one_line_whatever_its_name() -> None:
         line = PictureRef(name, f"{name}.tar", 512, 7).to_line()
         assert line.count(b"\n") == 1
         assert PictureRef.from_line(line) == PictureRef(name, f"{name}.tar", 512, 7)
+
+
+def test_a_folder_that_cannot_be_read_is_one_error_among_the_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "locked", "z"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").touch()
+    locked, scandir = str(tmp_path / "locked"), os.scandir
+
+    def scan(folder: str) -> Any:  # the user root can read a folder without permissions
+        if folder == locked:
+            raise PermissionError(errno.EACCES, "Permission denied", folder)
+        return scandir(folder)
+
+    monkeypatch.setattr("os.scandir", scan)
+    expected = [f"{tmp_path}/a/1.png", f"{tmp_path}/z/1.png", locked, locked, "b.png"]
+    refs = list(list_pictures([str(tmp_path), locked, "b.png"]))
+    assert [ref.name for ref in refs] == expected
+    assert [ref.error for ref in refs] == [
+        *("", ""),
+        *["this folder cannot be read (Permission denied)"] * 2,
+        "",
+    ]
+
+
+def test_a_path_that_cannot_be_looked_up_does_not_stop_the_others() -> None:
+    names = ["a" * 300 + ".png", "b.png"]
+    assert [ref.name for ref in list_pictures(names)] == names

@@ -1,6 +1,8 @@
 """Exported files: read by other programs, they compute the same and carry the same constants."""
 
+import importlib.util
 import json
+import logging
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -235,3 +237,27 @@ def test_options_that_do_not_fit_are_errors(
     convolutional = build(CNNConfig(image_size=6, widths=(2,)))
     with pytest.raises(ConfigError, match="has no attention"):
         export(convolutional, tmp_path / "model", "onnx", attention=True)
+
+
+def test_onnx_without_torchvision_logs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    sought: list[str] = []
+
+    def find_spec(name: str, package: str | None = None) -> Any:
+        sought.append(name)
+        return None if name == "torchvision" else find(name, package)
+
+    monkeypatch.setattr("importlib.util.find_spec", find_spec)
+    logger = logging.getLogger("torch.onnx")
+    records: list[logging.LogRecord] = []
+    level = logger.level
+    handler = logging.Handler()
+    monkeypatch.setattr(handler, "emit", records.append)
+    logger.addHandler(handler)
+    try:
+        to_onnx(trace(random_model()))
+    finally:
+        logger.removeHandler(handler)
+    assert "torchvision" in sought
+    assert not records
+    assert logger.level == level

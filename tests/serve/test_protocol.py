@@ -112,6 +112,7 @@ ZEROS = [0] * 784
         (changed(shape=[0, 1, 28, 28]), "shape"),
         (changed(shape=[-1, 1, 28, 28]), "shape"),
         (changed(shape=[2, 1, 28, 28]), "shape"),
+        (changed(shape=[1, 1, 9, 28]), "shape [n, 1, 28, 28] with n from 1 to "),
         (changed(shape=[10**30, 1, 28, 28]), "shape"),
         (changed(shape="1"), "shape"),
         (changed(data=ZEROS[:-1]), "shape"),

@@ -18,7 +18,7 @@ from clearhead.models import CNNConfig, MLPConfig, VisionTransformer, ViTConfig,
 from clearhead.training import Callback, TrainConfig, TrainingState, fit, initial_model, loop
 from clearhead.training.batches import ImageBatches, class_probabilities
 from clearhead.training.checkpoint import load_checkpoint
-from clearhead.training.distributed import ALONE
+from clearhead.training.distributed import ALONE, described_speed
 from clearhead.training.optim import make_optimizers
 from clearhead.training.step import kept_patches, train_step
 from tests.marks import slow_after
@@ -204,7 +204,7 @@ def test_blocks_that_cannot_be_compiled_are_reported_and_trained_as_they_are(
     assert recorder.messages == [
         "compiling the model's blocks; the first step may take a minute",
         "compilation failed (RuntimeError); training is slower",
-        f"training on cpu, {torch.get_num_threads()} threads, float32, blocks not compiled",
+        described_speed(torch.device("cpu"), bfloat16=False, compiled=False),
     ]
     cnn = CNNConfig(image_size=6, num_classes=3, widths=(5, 7))
     fit(small_config(1, model=cnn, compile=True), small_dataset(), callback=recorder)
@@ -218,7 +218,16 @@ def test_a_short_training_compiles_nothing_and_names_its_precision(
     recorder = Recorder()
     fit(small_config(1, compile=True, precision="bfloat16"), small_dataset(), callback=recorder)
     (message,) = recorder.messages
-    assert message.endswith("threads, bfloat16, blocks not compiled")
+    assert message.endswith(", bfloat16, blocks not compiled")
+
+
+@pytest.mark.parametrize(("number", "threads"), [(1, "1 thread"), (2, "2 threads")])
+def test_a_training_names_its_number_of_threads(
+    number: int, threads: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: number)
+    message = described_speed(torch.device("cpu"), bfloat16=False, compiled=True)
+    assert message == f"training on cpu, {threads}, float32, blocks compiled"
 
 
 def test_initial_weights_come_from_a_model_or_a_saved_one(tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ from tyro.conf import arg
 from clearhead.cli.main import INTERRUPTED, summary_of
 from clearhead.cli.options import DataRoot, warn_if_unused
 from clearhead.cli.output import (
-    fetching,
     percent,
     percent_range,
     print_line,
@@ -108,7 +107,7 @@ def _train(
                     option = field.replace("_", "-")
                     print_remark(f"--model.{option} has no effect; it is taken from the images")
     settings = {key: settings_of(x) if is_dataclass(x) else x for key, x in settings.items()}
-    with stop_on_signals() as stop, fetching() as report:
+    with stop_on_signals() as stop:
         trained = clearhead.train(
             name,
             out=out,
@@ -117,7 +116,6 @@ def _train(
             restart=restart,
             tensorboard=tensorboard,
             stop=stop,
-            report=report,
             **settings,
         )
     if not is_first():

@@ -102,7 +102,7 @@ def _list(
             if not matches:
                 yield PictureRef(given, error="no file matches this pattern")
         for name in matches:
-            if Path(name).is_dir():
+            if os.path.isdir(name):  # noqa: PTH112 - Path.is_dir raises errors, as for long names
                 yield from _in_folder(name, image_column, on_left_out)
             else:
                 yield from _in_file(name, image_column)
@@ -161,13 +161,16 @@ def _in_folder(
     folder: str, image_column: str | None, on_left_out: Callable[[str], None]
 ) -> Iterator[PictureRef]:
     count = 0
-    for file in find_files(folder):
+    errors: list[OSError] = []
+    for file in find_files(folder, errors.append):
         if Path(file).suffix.lower() in (*SUFFIXES, ".tar", *PARQUET_SUFFIXES):
             count += 1
             yield from _in_file(file, image_column)
         else:
             on_left_out(file)
-    if not count:
+    for error in errors:
+        yield PictureRef(error.filename, error=f"this folder cannot be read ({error.strerror})")
+    if not count and not errors:
         yield PictureRef(folder, folder, error=f"this folder has {NO_PICTURES}")
 
 

@@ -7,7 +7,7 @@ that is the train split, and the folders `val` and `test` are the others.
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from clearhead.data.image_dataset import Split
@@ -59,21 +59,30 @@ def open_folder(folder: Path) -> dict[Split, LabelledImages]:
     return splits
 
 
-def find_files(folder: str | Path) -> Iterator[str]:
+def find_files(
+    folder: str | Path, on_error: Callable[[OSError], None] | None = None
+) -> Iterator[str]:
     """All files in a folder and its subfolders, in natural order, without hidden ones.
 
-    Links to folders are not followed; they count as files.
+    Links to folders are not followed; they count as files. `on_error` is called for a folder that
+    cannot be read; by default its error is raised.
     """
-    with os.scandir(folder) as entries:
-        found = {
-            entry.name: entry.is_dir(follow_symlinks=False)
-            for entry in entries
-            if not entry.name.startswith(".")
-        }
+    try:
+        with os.scandir(folder) as entries:
+            found = {
+                entry.name: entry.is_dir(follow_symlinks=False)
+                for entry in entries
+                if not entry.name.startswith(".")
+            }
+    except OSError as error:
+        if on_error is None:
+            raise
+        on_error(error)
+        return
     for name in sorted(found, key=natural_order):
         path = os.path.join(folder, name)  # noqa: PTH118 - a Path would take longer than the rest
         if found[name]:
-            yield from find_files(path)
+            yield from find_files(path, on_error)
         else:
             yield path
 

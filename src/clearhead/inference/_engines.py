@@ -86,7 +86,7 @@ def _fastest(model: ImageModel, batch_size: int) -> EngineModel:
     unused: dict[str, str] = {}
     for name in get_args(EngineName):
         if name == "compile" and not _cached(model, ".pt2").exists():
-            unused[name] = 'not compiled yet; use engine="compile" once'
+            unused[name] = "not compiled yet, which the engine compile does once"
             continue
         try:
             engines[name] = load_engine(model, name).run

@@ -4,6 +4,7 @@ Both take any number of normalised images.
 """
 
 import json
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -131,7 +132,13 @@ def example_images(model: ImageModel, count: int) -> Float[Tensor, "batch channe
 
 @contextmanager
 def quiet_export() -> Iterator[None]:
-    """Ignore warnings of torch's exporters about torch's own deprecated functions."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    """Ignore warnings of torch's exporters: its own functions, or torchvision that is missing."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

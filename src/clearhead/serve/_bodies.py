@@ -112,8 +112,11 @@ class BodyDecoder(NamedTuple):
         if tensor.datatype != INPUT_TYPE:
             raise InputError(f"{INPUT_NAME} must have datatype {INPUT_TYPE}, got {tensor.datatype}")
         if shape[1:] != expected or not 1 <= shape[0] <= self.max_images:
-            wanted = [f"1 to {self.max_images}", *expected]
-            raise InputError(f"{INPUT_NAME} must have shape {wanted}, got {list(shape)}")
+            wanted = ", ".join(map(str, ("n", *expected)))
+            raise InputError(
+                f"{INPUT_NAME} must have shape [{wanted}] with n from 1 to {self.max_images}, "
+                f"got {list(shape)}"
+            )
         all_binary = request.parameters.get("binary_data_output") is True
         return Decoded(
             tuple(ModelInput(torch.from_numpy(row)) for row in _pixels(tensor, shape, binary)),

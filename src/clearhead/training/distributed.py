@@ -122,7 +122,8 @@ def uses_bfloat16(config: BaseTrainConfig, device: torch.device) -> bool:
 
 def described_speed(device: torch.device, *, bfloat16: bool, compiled: bool) -> str:
     """One line: the device, the precision, and whether blocks are compiled."""
-    threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
+    number = torch.get_num_threads()
+    threads = f", {number} thread{'s' * (number != 1)}" if device.type == "cpu" else ""
     precision = "bfloat16" if bfloat16 else "float32"
     return (
         f"training on {device}{threads}, {precision}, blocks {'' if compiled else 'not '}compiled"

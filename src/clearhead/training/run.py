@@ -131,7 +131,7 @@ def train(
         tensorboard: Whether to write a log for TensorBoard too.
         progress: Whether to print progress on stderr.
         stop: Called before each step; once it returns true, training stops with a checkpoint.
-        report: Called with the progress of a download.
+        report: Called with the progress of a download; by default a terminal shows it.
         **settings: Fields of the recipe's configuration to change, such as `epochs=3` or
             `model={"depth": 4}`; a whole `ViTConfig` as `model` is used as it is, but for classes
             and statistics of the pixels.
@@ -157,9 +157,11 @@ def train(
         config = config_with_vocabulary(config)
         texts = generate_texts(config)
         return _train(config, texts, run, device, stop)
-    config, splits = open_splits(config, data, Path(out), root, report)
-    typed = settings if isinstance(recipe, str) else None
-    config, images = adapt_to_images(config, splits, given, typed, run.on_message)
+    with run.console.status("looking for the data set") as status:
+        report = report or (lambda what, count: status.update(f"{what}: {count / 1e6:.1f} MB"))
+        config, splits = open_splits(config, data, Path(out), root, report)
+        typed = settings if isinstance(recipe, str) else None
+        config, images = adapt_to_images(config, splits, given, typed, run.on_message)
     train_set, test_set = images["train"], images["test"]
     check_dataset(test_set, config.model)
     validation = images.get("val")
