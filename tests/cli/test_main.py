@@ -352,6 +352,22 @@ def test_installed_command_and_module_print_the_version() -> None:
         assert run(*command, "--version").stdout == f"clearhead {version('clearhead')}\n"
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+)
+def test_threads_of_openmp_wait_for_work_briefly_unless_the_environment_decides(
+    given: dict[str, str], expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    main(["--version"])
+    assert os.environ.get("GOMP_SPINCOUNT") == expected
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from clearhead.cli.main import COMMANDS, main\n"

@@ -122,7 +122,7 @@ def _draw_prediction(figure: SubFigure, explanation: Explanation, *, is_dim: boo
     label = "no prediction"
     if prediction.label is not None:
         label = f"{prediction.label}, {percent(prediction.probability)}"
-    title = f"{picture_name(explanation)}, {model_name(explanation.model)}: {label}"
+    title = f"{picture_name(explanation)}: {label} (model {model_name(explanation.model)})"
     figure.suptitle(title, parse_math=False, fontsize=10)
     grid, picture = explanation.grid, explanation.pixels if explanation.is_ink else None
     panels = row[len(shown) :]

@@ -14,7 +14,7 @@ HOLDOUT = 1 / 12  # 5,002 of MNIST's training digits
 
 
 def quick() -> TrainConfig:
-    """A digit classifier in half a minute: three layers, and half of the patches at first.
+    """A digit classifier in about a minute: three layers, and half of the patches at first.
 
     Command: `clearhead train quick --out runs/quick`
     Hardware: two cores with bfloat16 instructions (Intel Xeon, Sapphire Rapids), no GPU.
