@@ -26,6 +26,6 @@ def test_the_benchmark_measures_what_is_missing_and_writes_its_page(
         result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
         return result.stdout
 
-    assert "digits: digits 0 to 9" in run()
-    assert "10 test digits, one model (digits)" in page.read_text(encoding="utf-8")
+    assert "digits-distilled: digits 0 to 9" in run()
+    assert "10 test digits, one model (digits-distilled)" in page.read_text(encoding="utf-8")
     assert run() == ""
