@@ -52,9 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after the program's name; `sys.argv` by default.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if (
-        "OMP_WAIT_POLICY" not in os.environ
-    ):  # read when torch is loaded, which no module has done yet
+    if "OMP_WAIT_POLICY" not in os.environ:  # before torch is loaded, which reads it
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # the program was started with it closed
