@@ -14,7 +14,6 @@ from dataclasses import is_dataclass
 from functools import cache
 from inspect import get_annotations
 from numbers import Integral, Real
-from textwrap import shorten
 from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
@@ -41,7 +40,8 @@ def validate(config: object, **rules: Rule) -> None:
 def check(name: str, value: object, rule: Rule) -> None:
     """Raise `ConfigError` unless the value satisfies the rule."""
     if not rule.accepts(value):
-        shown = shorten(repr(value), 200, placeholder=" …")  # of an array, several lines
+        shown = " ".join(map(str.strip, repr(value).splitlines()))  # of an array, several lines
+        shown = shown if len(shown) <= 200 else f"{shown[:199]}…"
         raise ConfigError(f"{name} must be {rule.expected}, got {shown}")
 
 

@@ -21,6 +21,7 @@ from clearhead.training import RECIPES, TextTrainConfig, TrainConfig
         ("epochs", True, "epochs must be an integer of at least 1, got True"),
         ("learning_rate", torch.ones(3), "learning_rate must be above 0"),
         ("data", torch.ones(99, 99), r"^data must be a string, got tensor\(\[\[.{,200}$"),
+        ("holdout", "0  " + "x" * 300, r"got '0  x{190}x*…$"),
         ("seed", -1, "seed must be an integer"),
         ("compile", 1, "compile must be True or False, got 1"),
         ("data", 5, "data must be a string, got 5"),
