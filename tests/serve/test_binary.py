@@ -87,7 +87,7 @@ def test_bodies_may_be_compressed(server: ServerThread, encoding: str, compress:
         sent = compress(body)
         packed = server.request("POST", path, sent, content_encoding=encoding)
         assert (packed.status, packed.json()) == (200, plain)
-        for wrong in (sent[:-9], b"not compressed"):
+        for wrong in (sent[:-9], b"not compressed", sent + compress(b"second")):
             response = server.request("POST", path, wrong, content_encoding=encoding)
             assert (response.status, list(response.json())) == (415, ["error"])
 

@@ -87,6 +87,8 @@ class BodyDecoder(NamedTuple):
             raise HTTPException(413, f"the body exceeds {self.body_limit:,} bytes; send less")
         if not stream.eof:
             raise HTTPException(415, f"the body is not {encoding} (incomplete)")
+        if stream.unused_data:
+            raise HTTPException(415, f"the body has data behind its {encoding} stream; send one")
         return content
 
     def _tensor(self, body: bytes, json_size: str) -> Decoded:
