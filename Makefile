@@ -15,7 +15,7 @@ PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup digits test test-slow $(CHECKS) docs format artifacts results picture attribution-benchmark bench benchmarks clean
+.PHONY: help setup digits test test-slow $(CHECKS) docs format artifacts results picture attribution-benchmark engine-benchmark benchmarks clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-21s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -90,7 +90,7 @@ SEED := 0
 attribution-benchmark: .venv/dev.stamp ## attribution methods against exact values: docs/attribution.md, over an hour
 	$(BIN)/python benchmarks/attribution.py --seed $(SEED)
 
-bench: .venv/dev.stamp ## engines and libraries compared: docs/engines.md, about 10 minutes on an idle machine
+engine-benchmark: .venv/dev.stamp ## engines and libraries compared: docs/engines.md, about 10 minutes on an idle machine
 	$(BIN)/python -m benchmarks.engines
 
 benchmarks: .venv/dev.stamp ## run all other benchmarks

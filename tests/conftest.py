@@ -21,7 +21,7 @@ pytest_plugins = ["tests.time_limit"]
 # The tests' tensors are too small for a second thread. Child processes inherit this.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# OpenVINO would report its use to its makers, from a forked process, which crashes beside threads.
+# OpenVINO would send telemetry from a forked process, which crashes beside threads.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
