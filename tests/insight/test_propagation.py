@@ -148,6 +148,7 @@ def test_relevance_equals_the_paper_written_out_with_autograd() -> None:
     assert float(result.tokens.max()) > 1e-6
     torch.testing.assert_close(result.score, scores.detach())
     assert not result.matrix.requires_grad
+    assert "5 images" in repr(result)
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
@@ -249,7 +250,9 @@ def test_scores_without_gradients_of_a_layer_are_refused() -> None:
     with pytest.raises(InputError, match=r"capture\(gradients=True\)"):
         relevance_of(logits[:, 0], recording)
     with capture(gradients=True) as recording:
-        oblong_model()(images)
+        logits = oblong_model()(images)
+    with pytest.raises(InputError, match="infinite, first for image 1"):
+        relevance_of(logits[:, 0] + torch.tensor([0.0, torch.inf]), recording)
     other = oblong_model()(images)
     with pytest.raises(InputError, match=r"the score does not depend on blocks\.0\.attn"):
         relevance_of(other[:, 0], recording)

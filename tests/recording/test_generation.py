@@ -306,8 +306,8 @@ def test_a_prompt_in_several_steps_is_refused() -> None:
 
 
 def test_steps_may_repeat_the_keys_that_the_first_step_shares_among_heads() -> None:
-    query, key, value = (normal(1, heads, 5, 4, seed=heads) for heads in (6, 2, 2))
-    repeated = [x.repeat_interleave(3, dim=1) for x in (key, value)]
+    query, key, value = (normal(1, heads, 5, 4, seed=heads) for heads in (6, 3, 3))
+    repeated = [x.repeat_interleave(2, dim=1) for x in (key, value)]
     with ch.capture() as recording:
         q, k, v = (x[..., :3, :] for x in (query, key, value))
         F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
