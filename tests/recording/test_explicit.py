@@ -118,6 +118,7 @@ SCALINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "division in place": lambda q, k: (q @ k.mT).div_(11**0.5),
     "queries in place": lambda q, k: q.clone().mul_(SCALE) @ k.mT,
     "in two steps": lambda q, k: q @ k.mT * (SCALE / 2) * 2.0,
+    "on queries that are also used elsewhere": lambda q, k: [x := q * SCALE, x + 1, x @ k.mT][-1],
     "baddbmm": lambda q, k: torch.baddbmm(
         torch.empty(6, 5, 7, dtype=q.dtype), flat(q), flat(k).mT, beta=0, alpha=SCALE
     ),
@@ -146,6 +147,10 @@ def test_one_scale_per_head() -> None:
     assert_stages(record, expected)
     assert_close(record.stages(heads=[2, 0]).weights, expected.weights[:, [2, 0]])
     assert_stages(record_of(lambda q, k, v: ((q * scales) @ k.mT).softmax(-1) @ v), expected)
+    record = record_of(
+        lambda q, k, v: (flat(q * scales) @ flat(k).mT).softmax(-1) @ flat(v)  # merged heads
+    )
+    assert_stages(record, expected, leading=(6, 1), only=("scaled", "weights", "context"))
 
 
 def masked_in_place(x: Tensor) -> Tensor:
@@ -629,6 +634,7 @@ def changed_below_a_view(x: Tensor) -> Tensor:
 
 def changed_in_two_views(x: Tensor) -> Tensor:
     heads, columns = x.flatten(0, 1), x[..., 2:]
+    del x
     columns.mul_(2.0)
     heads[1].add_(1.0)
     columns.tanh_()
@@ -650,7 +656,8 @@ def test_a_view_of_the_scores_or_weights_is_changed_in_place(
     change: Callable[[Tensor], Tensor],
 ) -> None:
     expected = change(Q @ K.mT * SCALE)
-    record = record_of(lambda q, k, v: change(q @ k.mT * SCALE).softmax(-1) @ v)
+    with torch.inference_mode(change is changed_in_two_views):  # where views do not keep the whole
+        record = record_of(lambda q, k, v: change(q @ k.mT * SCALE).softmax(-1) @ v)
     assert_close(record.scores, PLAIN.scores)
     assert_close(record.masked, expected)
     assert_close(record.weights, softmax(array(expected)))
@@ -706,6 +713,27 @@ class HeadsFirst(nn.Module):
 def test_heads_before_the_batch(fused: bool) -> None:
     record, _ = record_one(HeadsFirst(), Q, K, V, fused)
     assert_stages(record, attention(Q, K, V, MASK))
+
+
+class Merged(nn.Module):
+    """Attention whose heads share an axis with the batch."""
+
+    num_heads = 3
+
+    def __init__(self, name: str, size: int) -> None:
+        super().__init__()
+        setattr(self, name, size)
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return explicit(q, k, v)
+
+
+@pytest.mark.parametrize("name", ["head_dim", "embed_dim", "hidden_size"])
+def test_heads_that_share_an_axis_with_the_batch_are_those_of_the_module(name: str) -> None:
+    size = 11 if name == "head_dim" else 33
+    for width, leading in ((size, (2, 3)), (size + 3, (6, 1))):  # the latter is not its attention
+        record, _ = record_one(Merged(name, width), flat(Q), flat(K), flat(V))
+        assert_stages(record, PLAIN, leading=leading)
 
 
 def test_steps_are_replayed_under_autocast() -> None:
