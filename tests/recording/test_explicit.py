@@ -75,6 +75,10 @@ PRODUCTS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
         lambda q, k: torch.einsum("...qd,...kd->...qk", q, k),
         lambda w, v: torch.einsum("...qk,...kd->...qd", w, v),
     ),
+    "einsum with an ellipsis and capitals": (
+        lambda q, k: torch.einsum("...AD,...BD->...AB", q, k),
+        lambda w, v: torch.einsum("...AB,...BC->...AC", w, v),
+    ),
     "einsum of a list": (
         lambda q, k: torch.einsum("b h i d, b h j d -> b h i j", [q, k]),
         lambda w, v: torch.einsum("bhqk,bhkd->bhqd", [w, v]),
