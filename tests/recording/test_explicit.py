@@ -202,6 +202,18 @@ def test_a_mask_is_recognised_in_every_spelling(code: Code) -> None:
     assert record.weights[..., ~MASK].eq(0.0).all()
 
 
+@pytest.mark.parametrize("name", [*list(MASKINGS)[:6], "torch.masked_fill"])
+def test_one_mask_is_that_of_the_record_whatever_copies_and_casts_there_are(name: str) -> None:
+    def code(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        scaled = (q @ k.mT * SCALE).clone()
+        return MASKINGS[name](scaled).type_as(q).softmax(-1).to(v.dtype) @ v
+
+    record = record_of(code)
+    assert_stages(record, attention(Q, K, V, MASK))
+    assert record.attn_mask is not None
+    assert record.pre_softmax == record.post_softmax == ()
+
+
 @pytest.mark.parametrize("low", [-1e4, -1e9, torch.finfo(torch.float64).min])
 def test_masks_with_finite_values(low: float) -> None:
     lowered = torch.zeros(5, 7, dtype=torch.float64).masked_fill(~MASK, low)
@@ -492,6 +504,19 @@ def test_scores_written_into_a_buffer(how: str) -> None:
     assert_close(recording[1].weights, attention(Q.flip(2), K, V, BIAS).weights)
 
 
+def test_steps_are_not_replayed_in_the_memory_of_the_model() -> None:
+    memory = Q.new_empty(2, 3, 5, 7)
+    record = record_of(lambda q, k, v: torch.tanh(q @ k.mT, out=memory).softmax(-1) @ v)
+    memory.zero_()
+    assert_close(record.weights, softmax(np.tanh(PLAIN.scores)))
+    assert not memory.any()
+
+
+def test_a_division_by_zero_is_recorded() -> None:
+    record = record_of(lambda q, k, v: (q @ k.mT / 0.0).clamp(-1.0, 1.0).softmax(-1) @ v)
+    assert_close(record.weights, softmax(np.sign(PLAIN.scores)))
+
+
 @pytest.mark.parametrize("linear", [True, False])
 def test_a_factor_after_the_projection_of_the_queries_is_the_scale(linear: bool) -> None:
     width = nn.Parameter(normal(11, 11, seed=8))
@@ -525,6 +550,15 @@ def test_other_types(dtype: torch.dtype) -> None:
         lambda q, k, v: F.softmax(q @ k.mT * SCALE, -1, dtype=torch.float32).to(dtype) @ v, q, k, v
     )
     assert_stages(widened, attention(q, k, v), dtype)
+
+
+def test_the_precision_is_that_of_the_step_with_the_lowest() -> None:
+    def code(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        scores = (q @ k.mT * SCALE).to(torch.bfloat16)
+        return F.softmax(scores, -1, dtype=torch.float32) @ v
+
+    record = record_of(code, *triple(dtype=torch.float32))
+    assert record.precision == torch.bfloat16
 
 
 @pytest.mark.parametrize(

@@ -250,6 +250,17 @@ def test_a_mask_that_is_changed_after_its_step_is_detected_in_all_steps_that_sha
             record.check_not_modified()
 
 
+def test_steps_with_a_mask_that_is_one_number() -> None:
+    q, k, v = (normal(1, 2, NEW, 5, seed=seed) for seed in (1, 2, 3))
+    low, allowed = torch.tensor(-torch.inf, dtype=torch.float64), torch.arange(NEW) != 1
+    with ch.capture() as recording:
+        for count in (3, NEW):
+            scores = q[:, :, :1] @ k[:, :, :count].mT
+            torch.where(allowed[:count], scores, low).softmax(-1) @ v[:, :, :count]
+    recording.verify()
+    assert [record.key.untyped_storage().nbytes() for record in recording.records] == [k.nbytes] * 2
+
+
 def test_a_static_cache_is_recorded_from_copies() -> None:
     model = llama()
     expected = reference(model, "attentions")

@@ -210,6 +210,10 @@ NOT_RECORDED: dict[str, tuple[Code, str]] = {
     "scores by sums": (scores_without_a_product, "elementwise products"),
     "context by sums": (context_without_a_product, "weights with values"),
     "both by sums": (both_without_a_product, "elementwise products"),
+    "both by sums in a checkpoint": (
+        lambda q, k, v: checkpoint(both_without_a_product, q, k, v, use_reentrant=False),
+        "elementwise products",
+    ),
     "residual": (sum_with_a_residual, "other terms"),
     "largest scores": (largest_scores, "topk"),
     "running maximum": (running_maximum, "weights with values"),
