@@ -401,7 +401,7 @@ def test_layouts_are_recognised(code: Code) -> None:
         lambda q, k, v: torch.addmm(torch.zeros(7).double(), q, k.T, alpha=SCALE).softmax(-1) @ v,
         lambda q, k, v: torch.addmm(v.new_empty(5, 13), (q @ k.T * SCALE).softmax(-1), v, beta=0),
         lambda q, k, v: torch.tensordot(
-            (torch.tensordot(q, k, dims=([1], [1])) * SCALE).softmax(-1), v, dims=1
+            (torch.tensordot(q, k, ([1], [1])) * SCALE).softmax(-1), v, dims=1
         ),
         lambda q, k, v: (q.matmul(k.transpose(0, 1)) / 11**0.5).softmax(1).matmul(v),
     ],
