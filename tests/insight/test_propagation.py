@@ -163,6 +163,15 @@ def test_the_readout_of_a_mean_pooling_model_is_all_tokens_unless_given() -> Non
     torch.testing.assert_close(some.tokens, result.matrix[:, [1, 5]].mean(dim=1))
 
 
+def test_an_image_without_any_gradient_has_no_relevance() -> None:
+    with capture(gradients=True) as recording:
+        logits = oblong_model("class")(oblong_images(2))
+    result = relevance_of(logits[:, 4] * torch.tensor([1.0, 0.0]), recording)
+    assert result.readout.sum(dim=1).tolist() == [1, 16]
+    assert float(result.tokens[0].max()) > 0.0
+    assert result.tokens[1].eq(0.0).all()
+
+
 def test_the_default_class_is_the_predicted_one() -> None:
     model, images = oblong_model("class"), oblong_images(5)
     predicted = model(images).argmax(dim=1)
