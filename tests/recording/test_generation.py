@@ -330,6 +330,9 @@ def test_steps_may_repeat_the_keys_that_the_first_step_shares_among_heads() -> N
     assert_close(
         record.weights, attention(query, repeated[0], repeated[1], causal=True).weights[..., 2:, :]
     )
+    repeated[0].zero_()
+    with pytest.raises(UnfaithfulCaptureError):
+        recording.generated()
 
 
 @pytest.mark.parametrize("prompt", [7, 1])
