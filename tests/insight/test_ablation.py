@@ -269,6 +269,17 @@ def test_counts_drops_and_intervals_are_those_of_two_sets_of_predictions() -> No
     assert sum(x.changed for x in results) > 5
 
 
+def test_means_of_half_precision_do_not_overflow() -> None:
+    def model(x: Tensor) -> Tensor:
+        output: Tensor = nn.functional.scaled_dot_product_attention(0.0 * x, x, x)
+        return output.mean((1, 2))
+
+    images = torch.full((250, 1, 2, 3), 300.0, dtype=torch.float16)
+    ((output, value),) = reference_means(model, images).values()
+    assert output.eq(300.0).all()
+    assert value.eq(300.0).all()
+
+
 def test_parts_are_enumerated_by_layer_or_patch() -> None:
     model, images = oblong_model().train(), oblong_images(2)
     by_layer = ablate(model, images, LABELS[:2], "layer")

@@ -17,6 +17,7 @@ def test_amounts_are_means_of_patches_and_the_centre_is_that_of_mass() -> None:
     as_float = Foreground.of(IMAGES.double().expand(-1, 3, -1, -1) / 255, GRID)
     torch.testing.assert_close(foreground.amount, as_float.amount)
     assert torch.equal(foreground.centre, as_float.centre)
+    assert "7 images" in repr(foreground)
     for image in range(7):
         pixels = IMAGES[image, 0].numpy() / 255.0
         rows, columns = np.mgrid[0:10, 0:21] + 0.5

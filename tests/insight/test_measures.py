@@ -149,6 +149,7 @@ def test_a_model_is_measured_in_batches_of_any_size(batch_size: int) -> None:
     result = measure_heads(model, images, foreground=FOREGROUND, batch_size=batch_size)
     assert result.layers == ("blocks.0.attn", "blocks.1.attn", "blocks.2.attn")
     assert (result.tokens, result.num_images, result.num_heads) == (GRID, IMAGES, 2)
+    assert f"{IMAGES} images" in repr(result)
     assert list(result.estimates) == list(expected.estimates) == list(MEASURES)
     for name in MEASURES:
         torch.testing.assert_close(result[name], expected[name])

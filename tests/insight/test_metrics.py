@@ -113,8 +113,11 @@ def test_additive_maps_have_no_infidelity_and_full_sensitivity() -> None:
     subsets = random_subsets(3, 15, [2, 5, 9], 20, generator)
     one = torch.randn(3, 15, generator=generator, dtype=torch.float64)
     falls = torch.einsum("isp,ip->is", subsets.double(), 3.0 * one)
-    np.testing.assert_allclose(infidelity(one, subsets, falls), 0.0, atol=1e-12)
-    np.testing.assert_allclose(sensitivity_n(one, subsets, falls), 1.0)
+    for unit in (1.0, 1e-9):
+        np.testing.assert_allclose(infidelity(unit * one, subsets, falls), 0.0, atol=1e-12)
+        np.testing.assert_allclose(sensitivity_n(unit * one, subsets, unit * falls), 1.0)
+    constant = sensitivity_n(torch.full_like(one, 0.1), subsets, falls)
+    np.testing.assert_allclose(constant, 0.0, atol=1e-12)
     np.testing.assert_allclose(sensitivity_n(-one, subsets, falls), -1.0)
     np.testing.assert_allclose(infidelity(-one, subsets, falls), falls.square().mean(1))
     unscaled = (falls - falls / 3.0).square().mean(1)

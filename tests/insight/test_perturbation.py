@@ -93,6 +93,18 @@ def test_linear_imputation_makes_each_removed_pixel_the_mean_of_its_neighbours(c
     assert float(noisy[~kept.expand_as(noisy)].std()) == pytest.approx(0.5, rel=0.1)
 
 
+def test_the_noise_of_linear_imputation_depends_on_the_image_alone() -> None:
+    def noise(images: torch.Tensor) -> torch.Tensor:
+        nothing = torch.zeros(len(images), 1, 15, dtype=torch.bool)
+        filled = Baseline(kind="linear", noise=1.0).fill(images, nothing, GRID)[:, 0]
+        return filled - images.mean((2, 3), keepdim=True)
+
+    of_each = noise(IMAGES)
+    correlations = torch.corrcoef(of_each.flatten(1))
+    torch.testing.assert_close(correlations, torch.eye(4).double(), atol=0.1, rtol=0.0)
+    torch.testing.assert_close(noise(IMAGES[[2, 0, 2]]), of_each[[2, 0, 2]])
+
+
 def test_linear_imputation_has_no_image_of_its_own() -> None:
     linear = Baseline(kind="linear", noise=0.0)
     filled = linear.fill(IMAGES, torch.zeros(4, 1, 15, dtype=torch.bool), GRID)[:, 0]

@@ -148,6 +148,7 @@ def test_relevance_equals_the_paper_written_out_with_autograd() -> None:
     assert float(result.tokens.max()) > 1e-6
     torch.testing.assert_close(result.score, scores.detach())
     assert not result.matrix.requires_grad
+    assert "5 images" in repr(result)
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
@@ -160,6 +161,15 @@ def test_the_readout_of_a_mean_pooling_model_is_all_tokens_unless_given() -> Non
     some = class_relevance(model, images, 4, readout=[1, 5])
     assert some.readout.nonzero()[:, 1].tolist() == 3 * [1, 5]
     torch.testing.assert_close(some.tokens, result.matrix[:, [1, 5]].mean(dim=1))
+
+
+def test_an_image_without_any_gradient_has_no_relevance() -> None:
+    with capture(gradients=True) as recording:
+        logits = oblong_model("class")(oblong_images(2))
+    result = relevance_of(logits[:, 4] * torch.tensor([1.0, 0.0]), recording)
+    assert result.readout.sum(dim=1).tolist() == [1, 16]
+    assert float(result.tokens[0].max()) > 0.0
+    assert result.tokens[1].eq(0.0).all()
 
 
 def test_the_default_class_is_the_predicted_one() -> None:
@@ -249,7 +259,9 @@ def test_scores_without_gradients_of_a_layer_are_refused() -> None:
     with pytest.raises(InputError, match=r"capture\(gradients=True\)"):
         relevance_of(logits[:, 0], recording)
     with capture(gradients=True) as recording:
-        oblong_model()(images)
+        logits = oblong_model()(images)
+    with pytest.raises(InputError, match="infinite, first for image 1"):
+        relevance_of(logits[:, 0] + torch.tensor([0.0, torch.inf]), recording)
     other = oblong_model()(images)
     with pytest.raises(InputError, match=r"the score does not depend on blocks\.0\.attn"):
         relevance_of(other[:, 0], recording)

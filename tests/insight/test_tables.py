@@ -17,6 +17,7 @@ def test_a_table_shows_per_cent_and_multiples_of_the_uniform_weight() -> None:
     table = attention_table(WEIGHTS, SENTENCE, head=0)
     assert str(table.rows[1]) == "The → cat: 50 %"
     assert len(table.rows) == 9
+    assert "9 rows" in repr(table)
     assert str(table).splitlines()[:4] == [
         "weights, head 1",
         "The → The   20 %   0.6 × uniform weight",

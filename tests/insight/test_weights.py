@@ -47,6 +47,7 @@ def test_a_map_holds_the_weights_of_its_query_arranged_as_the_patches(
     result = query_map(attention, GRID.token(4, 2), GRID, image=3)
     assert result.layer == ("weights" if from_tensor else "blocks.1.attn")
     assert (result.query, result.index) == ("patch 11 (row 4, column 2)", 11)
+    assert "2 heads" in repr(result)
     assert result.patches.shape == (2, 5, 3)
     np.testing.assert_allclose(result.patches.flatten(1), expected[:, 1:])
     np.testing.assert_allclose(result.prefix[:, 0], expected[:, 0])
@@ -61,6 +62,7 @@ def test_matrices_have_the_names_of_their_tokens(recording: Recording) -> None:
         matrix = weight_matrix(record, GRID, image=4)
         assert matrix.layer == record.name
         assert matrix.queries == matrix.keys == GRID.names()
+        assert "(2, 16, 16)" in repr(matrix)
         expected = numpy_weights(record)[4]
         np.testing.assert_allclose(matrix.weights, expected)
         mean = weight_matrix(record, GRID, image=4, mean_heads=True).weights
@@ -90,6 +92,7 @@ def test_the_stages_of_one_head_follow_from_each_other(recording: Recording) -> 
     torch.testing.assert_close(stages.all_weights[1], stages.weights)
     torch.testing.assert_close(stages.all_contexts, recording[1].output[2])
     assert (stages.layer, stages.head, stages.embed_dim) == ("blocks.1.attn", 1, 14)
+    assert "head 1" in repr(stages)
 
 
 def test_the_stages_of_a_causal_layer_with_grouped_queries_keep_its_mask() -> None:

@@ -75,6 +75,10 @@ PRODUCTS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
         lambda q, k: torch.einsum("...qd,...kd->...qk", q, k),
         lambda w, v: torch.einsum("...qk,...kd->...qd", w, v),
     ),
+    "einsum with an ellipsis and capitals": (
+        lambda q, k: torch.einsum("...AD,...BD->...AB", q, k),
+        lambda w, v: torch.einsum("...AB,...BC->...AC", w, v),
+    ),
     "einsum of a list": (
         lambda q, k: torch.einsum("b h i d, b h j d -> b h i j", [q, k]),
         lambda w, v: torch.einsum("bhqk,bhkd->bhqd", [w, v]),
@@ -118,6 +122,7 @@ SCALINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "division in place": lambda q, k: (q @ k.mT).div_(11**0.5),
     "queries in place": lambda q, k: q.clone().mul_(SCALE) @ k.mT,
     "in two steps": lambda q, k: q @ k.mT * (SCALE / 2) * 2.0,
+    "on queries that are also used elsewhere": lambda q, k: [x := q * SCALE, x + 1, x @ k.mT][-1],
     "baddbmm": lambda q, k: torch.baddbmm(
         torch.empty(6, 5, 7, dtype=q.dtype), flat(q), flat(k).mT, beta=0, alpha=SCALE
     ),
@@ -146,6 +151,10 @@ def test_one_scale_per_head() -> None:
     assert_stages(record, expected)
     assert_close(record.stages(heads=[2, 0]).weights, expected.weights[:, [2, 0]])
     assert_stages(record_of(lambda q, k, v: ((q * scales) @ k.mT).softmax(-1) @ v), expected)
+    record = record_of(
+        lambda q, k, v: (flat(q * scales) @ flat(k).mT).softmax(-1) @ flat(v)  # merged heads
+    )
+    assert_stages(record, expected, leading=(6, 1), only=("scaled", "weights", "context"))
 
 
 def masked_in_place(x: Tensor) -> Tensor:
@@ -191,6 +200,18 @@ def test_a_mask_is_recognised_in_every_spelling(code: Code) -> None:
     only = ("scores", "masked", "weights", "context")
     assert_stages(record, attention(Q, K, V, MASK), leading=leading(record), only=only)
     assert record.weights[..., ~MASK].eq(0.0).all()
+
+
+@pytest.mark.parametrize("name", [*list(MASKINGS)[:6], "torch.masked_fill"])
+def test_one_mask_is_that_of_the_record_whatever_copies_and_casts_there_are(name: str) -> None:
+    def code(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        scaled = (q @ k.mT * SCALE).clone()
+        return MASKINGS[name](scaled).type_as(q).softmax(-1).to(v.dtype) @ v
+
+    record = record_of(code)
+    assert_stages(record, attention(Q, K, V, MASK))
+    assert record.attn_mask is not None
+    assert record.pre_softmax == record.post_softmax == ()
 
 
 @pytest.mark.parametrize("low", [-1e4, -1e9, torch.finfo(torch.float64).min])
@@ -380,7 +401,7 @@ def test_layouts_are_recognised(code: Code) -> None:
         lambda q, k, v: torch.addmm(torch.zeros(7).double(), q, k.T, alpha=SCALE).softmax(-1) @ v,
         lambda q, k, v: torch.addmm(v.new_empty(5, 13), (q @ k.T * SCALE).softmax(-1), v, beta=0),
         lambda q, k, v: torch.tensordot(
-            (torch.tensordot(q, k, dims=([1], [1])) * SCALE).softmax(-1), v, dims=1
+            (torch.tensordot(q, k, ([1], [1])) * SCALE).softmax(-1), v, dims=1
         ),
         lambda q, k, v: (q.matmul(k.transpose(0, 1)) / 11**0.5).softmax(1).matmul(v),
     ],
@@ -483,6 +504,19 @@ def test_scores_written_into_a_buffer(how: str) -> None:
     assert_close(recording[1].weights, attention(Q.flip(2), K, V, BIAS).weights)
 
 
+def test_steps_are_not_replayed_in_the_memory_of_the_model() -> None:
+    memory = Q.new_empty(2, 3, 5, 7)
+    record = record_of(lambda q, k, v: torch.tanh(q @ k.mT, out=memory).softmax(-1) @ v)
+    memory.zero_()
+    assert_close(record.weights, softmax(np.tanh(PLAIN.scores)))
+    assert not memory.any()
+
+
+def test_a_division_by_zero_is_recorded() -> None:
+    record = record_of(lambda q, k, v: (q @ k.mT / 0.0).clamp(-1.0, 1.0).softmax(-1) @ v)
+    assert_close(record.weights, softmax(np.sign(PLAIN.scores)))
+
+
 @pytest.mark.parametrize("linear", [True, False])
 def test_a_factor_after_the_projection_of_the_queries_is_the_scale(linear: bool) -> None:
     width = nn.Parameter(normal(11, 11, seed=8))
@@ -516,6 +550,15 @@ def test_other_types(dtype: torch.dtype) -> None:
         lambda q, k, v: F.softmax(q @ k.mT * SCALE, -1, dtype=torch.float32).to(dtype) @ v, q, k, v
     )
     assert_stages(widened, attention(q, k, v), dtype)
+
+
+def test_the_precision_is_that_of_the_step_with_the_lowest() -> None:
+    def code(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        scores = (q @ k.mT * SCALE).to(torch.bfloat16)
+        return F.softmax(scores, -1, dtype=torch.float32) @ v
+
+    record = record_of(code, *triple(dtype=torch.float32))
+    assert record.precision == torch.bfloat16
 
 
 @pytest.mark.parametrize(
@@ -629,6 +672,7 @@ def changed_below_a_view(x: Tensor) -> Tensor:
 
 def changed_in_two_views(x: Tensor) -> Tensor:
     heads, columns = x.flatten(0, 1), x[..., 2:]
+    del x
     columns.mul_(2.0)
     heads[1].add_(1.0)
     columns.tanh_()
@@ -650,7 +694,8 @@ def test_a_view_of_the_scores_or_weights_is_changed_in_place(
     change: Callable[[Tensor], Tensor],
 ) -> None:
     expected = change(Q @ K.mT * SCALE)
-    record = record_of(lambda q, k, v: change(q @ k.mT * SCALE).softmax(-1) @ v)
+    with torch.inference_mode(change is changed_in_two_views):  # where views do not keep the whole
+        record = record_of(lambda q, k, v: change(q @ k.mT * SCALE).softmax(-1) @ v)
     assert_close(record.scores, PLAIN.scores)
     assert_close(record.masked, expected)
     assert_close(record.weights, softmax(array(expected)))
@@ -706,6 +751,27 @@ class HeadsFirst(nn.Module):
 def test_heads_before_the_batch(fused: bool) -> None:
     record, _ = record_one(HeadsFirst(), Q, K, V, fused)
     assert_stages(record, attention(Q, K, V, MASK))
+
+
+class Merged(nn.Module):
+    """Attention whose heads share an axis with the batch."""
+
+    num_heads = 3
+
+    def __init__(self, name: str, size: int) -> None:
+        super().__init__()
+        setattr(self, name, size)
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return explicit(q, k, v)
+
+
+@pytest.mark.parametrize("name", ["head_dim", "embed_dim", "hidden_size"])
+def test_heads_that_share_an_axis_with_the_batch_are_those_of_the_module(name: str) -> None:
+    size = 11 if name == "head_dim" else 33
+    for width, leading in ((size, (2, 3)), (size + 3, (6, 1))):  # the latter is not its attention
+        record, _ = record_one(Merged(name, width), flat(Q), flat(K), flat(V))
+        assert_stages(record, PLAIN, leading=leading)
 
 
 def test_steps_are_replayed_under_autocast() -> None:

@@ -250,6 +250,17 @@ def test_a_mask_that_is_changed_after_its_step_is_detected_in_all_steps_that_sha
             record.check_not_modified()
 
 
+def test_steps_with_a_mask_that_is_one_number() -> None:
+    q, k, v = (normal(1, 2, NEW, 5, seed=seed) for seed in (1, 2, 3))
+    low, allowed = torch.tensor(-torch.inf, dtype=torch.float64), torch.arange(NEW) != 1
+    with ch.capture() as recording:
+        for count in (3, NEW):
+            scores = q[:, :, :1] @ k[:, :, :count].mT
+            torch.where(allowed[:count], scores, low).softmax(-1) @ v[:, :, :count]
+    recording.verify()
+    assert [record.key.untyped_storage().nbytes() for record in recording.records] == [k.nbytes] * 2
+
+
 def test_a_static_cache_is_recorded_from_copies() -> None:
     model = llama()
     expected = reference(model, "attentions")
@@ -306,8 +317,8 @@ def test_a_prompt_in_several_steps_is_refused() -> None:
 
 
 def test_steps_may_repeat_the_keys_that_the_first_step_shares_among_heads() -> None:
-    query, key, value = (normal(1, heads, 5, 4, seed=heads) for heads in (6, 2, 2))
-    repeated = [x.repeat_interleave(3, dim=1) for x in (key, value)]
+    query, key, value = (normal(1, heads, 5, 4, seed=heads) for heads in (6, 3, 3))
+    repeated = [x.repeat_interleave(2, dim=1) for x in (key, value)]
     with ch.capture() as recording:
         q, k, v = (x[..., :3, :] for x in (query, key, value))
         F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
@@ -319,6 +330,9 @@ def test_steps_may_repeat_the_keys_that_the_first_step_shares_among_heads() -> N
     assert_close(
         record.weights, attention(query, repeated[0], repeated[1], causal=True).weights[..., 2:, :]
     )
+    repeated[0].zero_()
+    with pytest.raises(UnfaithfulCaptureError):
+        recording.generated()
 
 
 @pytest.mark.parametrize("prompt", [7, 1])

@@ -226,6 +226,7 @@ def test_packed_flash_attention_is_recorded(causal: bool) -> None:
     recording.verify()
     torch.testing.assert_close(packed, plain)
     assert [record.shape for record in recording.records] == [(2, 6, 5, 7), (2, 3, 5, 5)]
+    assert [record.enable_gqa for record in recording.records] == [True, False]
 
 
 @pytest.mark.parametrize("causal", [False, True])

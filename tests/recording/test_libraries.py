@@ -267,7 +267,7 @@ def test_sinks_are_not_tokens_in_exports_and_rollout() -> None:
 
 def test_places_of_a_static_cache_are_not_tokens_in_exports_and_rollout() -> None:
     model = llama()
-    model.set_attn_implementation("sdpa")
+    model.set_attn_implementation("eager")  # "sdpa" drops these places where it needs no mask
     expected = record(model, input_ids=IDS)
     cache: Any = hf.StaticCache(config=model.config, max_cache_len=20)
     mask = torch.ones(2, 11, dtype=torch.long)
@@ -277,10 +277,11 @@ def test_places_of_a_static_cache_are_not_tokens_in_exports_and_rollout() -> Non
     recording.verify()
     with torch.no_grad(), ch.capture() as recording:
         model(input_ids=IDS, past_key_values=hf.StaticCache(model.config, max_cache_len=20))
+    assert recording[0].shape[-1] == 20
     weights, _ = recording.to_bertviz([str(number) for number in range(11)])
     for one, other in zip(weights, expected.to_hf(), strict=True):
-        np.testing.assert_allclose(one, other[:1], atol=1e-6)
-    np.testing.assert_allclose(insight.rollout(recording), insight.rollout(expected), atol=1e-6)
+        np.testing.assert_allclose(one, other[:1], atol=1e-5)
+    np.testing.assert_allclose(insight.rollout(recording), insight.rollout(expected), atol=1e-5)
 
 
 def test_cross_attention_for_bertviz() -> None:

@@ -180,6 +180,23 @@ def chosen_experts(x: Tensor, experts: Tensor, v: Tensor) -> Tensor:
     return (weights.unsqueeze(-2) @ v[:, :, None].cos()).squeeze(-2)
 
 
+def repeated(x: Tensor) -> Tensor:
+    return x[..., None, :].expand(*x.shape[:-1], *x.shape[-2:])
+
+
+def two_products_in_one_memory(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    memory = q.new_empty(3, 2, 5, 7)
+    scores = [torch.matmul(q[:, i], k[:, i].mT, out=memory[i]) for i in range(3)]
+    scores[0].mul_(SCALE)
+    return torch.stack([x.softmax(-1) @ v[:, i] for i, x in enumerate(scores)], 1)
+
+
+def detached_view(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    scores = q @ k.mT
+    scores.detach().mul_(SCALE)
+    return scores.softmax(-1) @ v
+
+
 # Attention, and what the reason says.
 NOT_RECORDED: dict[str, tuple[Code, str]] = {
     "reciprocal": (exponentials_times_a_reciprocal, "weights with values"),
@@ -193,11 +210,21 @@ NOT_RECORDED: dict[str, tuple[Code, str]] = {
     "scores by sums": (scores_without_a_product, "elementwise products"),
     "context by sums": (context_without_a_product, "weights with values"),
     "both by sums": (both_without_a_product, "elementwise products"),
+    "both by sums in a checkpoint": (
+        lambda q, k, v: checkpoint(both_without_a_product, q, k, v, use_reentrant=False),
+        "elementwise products",
+    ),
     "residual": (sum_with_a_residual, "other terms"),
     "largest scores": (largest_scores, "topk"),
     "running maximum": (running_maximum, "weights with values"),
     "distances": (lambda q, k, v: (-torch.cdist(q, k)).softmax(-1) @ v, "cdist"),
     "kernel of distances": (kernel_of_distances, "cdist"),
+    "distances and one number for each key": (
+        lambda q, k, v: ((-torch.cdist(q, k)).softmax(-1) @ v[0, 0, :, 0])[..., None].expand(
+            2, 3, 5, 13
+        ),
+        "cdist",
+    ),
     "cosine": (
         lambda q, k, v: (
             F.cosine_similarity(q[..., None, :], k[..., None, :, :], -1).softmax(-1) @ v
@@ -215,6 +242,14 @@ NOT_RECORDED: dict[str, tuple[Code, str]] = {
     "einsum of three with values": (
         lambda q, k, v: torch.einsum("bhij,bhjd,h->bhid", (q @ k.mT).softmax(-1), v, LOW[0, :3]),
         "weights with values",
+    ),
+    "einsum of a diagonal of queries": (
+        lambda q, k, v: torch.einsum("bhiid,bhjd->bhij", repeated(q), k).softmax(-1) @ v,
+        "einsum",
+    ),
+    "einsum of a diagonal of keys": (
+        lambda q, k, v: torch.einsum("bhid,bhjjd->bhij", q, repeated(k)).softmax(-1) @ v,
+        "einsum",
     ),
     "multi_dot of three": (
         of_one_head(lambda q, k, v: torch.linalg.multi_dot([q, LOW, k.mT]).softmax(-1) @ v),
@@ -284,6 +319,8 @@ NOT_RECORDED: dict[str, tuple[Code, str]] = {
     "softmax over a batch axis": (over_states, "other axes"),
     "views of weights": (lambda q, k, v: changed_in_part((q @ k.mT).softmax(-1)) @ v, "zero_"),
     "views of scores": (lambda q, k, v: changed_in_part(q @ k.mT).softmax(-1) @ v, "zero_"),
+    "two products in one memory": (two_products_in_one_memory, "mul_"),
+    "detached view of scores": (detached_view, "mul_"),
     "router, transposed": (
         lambda q, k, v: chosen_experts(q, nn.Parameter(K[0, 0].mT).t(), v),
         "router",
@@ -335,7 +372,7 @@ def test_attention_that_is_not_recorded_is_named_in_a_warning(code: Code, reason
 OTHERS = [
     *["fused", "dropout", "learned keys", "classes", "computed weights", "mean class"],
     *["state space", "projected state", "split features", "unused"],
-    *["indexer", "convolution", "checkpointing"],
+    *["indexer", "convolution", "checkpointing", "normalised tokens"],
 ]
 
 
@@ -367,6 +404,9 @@ def test_other_softmaxes_give_no_warning(code: str) -> None:
             F.scaled_dot_product_attention(Q, K, V)
         elif code == "split features":
             F.linear(Q, nn.Parameter(LOW)).split([4, 7], -1)[0].softmax(-1) @ K[..., :4, :]
+            F.scaled_dot_product_attention(Q, K, V)
+        elif code == "normalised tokens":
+            F.linear(Q.cos().softmax(2), nn.Parameter(LOW))
             F.scaled_dot_product_attention(Q, K, V)
         elif code == "unused":
             (Q @ K.mT).softmax(-1).float()
@@ -512,8 +552,10 @@ class BlockSparseAttention(nn.Module):
     """The first queries attend to all keys, the others to the first four keys."""
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        first = explicit(q[:, :, :2], k, v)
-        return torch.cat([first, explicit(q[:, :, 2:], k[:, :, :4], v[:, :, :4])], 2)
+        output = q.new_empty(2, 3, 5, 13)
+        output[:, :, :2] = explicit(q[:, :, :2].clone(), k, v)
+        output[:, :, 2:] = explicit(q[:, :, 2:].clone(), k[:, :, :4], v[:, :, :4])
+        return output
 
 
 class SelfAndCrossAttention(nn.Module):
@@ -545,6 +587,9 @@ def test_heads_in_a_loop_are_not_shown_as_several_attentions(fused: bool) -> Non
     with pytest.warns(UserWarning, match="3 parts"), ch.capture() as recording:
         [x(Q, K, V) for x in model]
     assert recording.names == ("Attention#4",)
+    with pytest.warns(UserWarning, match="3 attentions are joined"), ch.capture() as recording:
+        layer.code(Q, K, V)  # outside modules, where another attention may follow
+    assert len(recording) == 3
 
 
 class OneHead(nn.Module):
@@ -598,8 +643,21 @@ def test_groups_of_heads_that_share_keys_and_values_are_parts() -> None:
         layer(torch.cat([Q, Q], 1)[:, :4], K, V)
 
 
-def test_two_attentions_of_the_same_queries_are_recorded() -> None:
-    layer = Attention(lambda q, k, v: explicit(q, k, v) + explicit(q, k.cos(), v.cos()))
+def test_all_attentions_of_a_layer_with_parts_are_parts() -> None:
+    layer = Attention(
+        lambda q, k, v: (
+            explicit(q[:, :1], k[:, :1], v[:, :1])
+            + explicit(q[:, 1:2], k[:, 1:2], v[:, 1:2])
+            + explicit(q.cos(), k.cos(), v.cos())
+        )
+    )
+    with pytest.raises(ch.errors.NothingCapturedError, match="3 parts"), ch.capture():
+        layer(Q, K, V)
+
+
+@pytest.mark.parametrize("change", [lambda q: q, lambda q: torch.stack([q, q.cos()])[1]])
+def test_two_attentions_of_the_same_or_other_queries_are_recorded(change: Any) -> None:
+    layer = Attention(lambda q, k, v: explicit(q, k, v) + explicit(change(q), k.cos(), v.cos()))
     with ch.capture() as recording:
         layer(Q, K, V)
     assert recording.names == ("Attention", "Attention#2")

@@ -18,8 +18,9 @@ from clearhead.insight.forward import Model, Score, check_finite
 from clearhead.insight.perturbation import Baseline, kept_scores
 from clearhead.insight.tokens import Grid
 
-# Residuals of ranks below this share of the ranks are rounding.
+# Differences below this share of the numbers are rounding.
 ROUNDING = 1e-9
+TINY = torch.finfo(torch.float64).tiny
 
 Maps = Float[Tensor, "images patches"]
 
@@ -115,7 +116,7 @@ def infidelity(
         InputError: If a map has NaN or infinite values.
     """
     sums = _subset_sums(one, subsets)
-    factor = (sums * falls).sum(1) / sums.square().sum(1).clamp_min(1e-12)
+    factor = (sums * falls).sum(1) / sums.square().sum(1).clamp_min(TINY)
     factor = factor.clamp_min(0.0) if scale else torch.ones_like(factor)
     return (falls - factor[:, None] * sums).square().mean(1)
 
@@ -139,7 +140,7 @@ def sensitivity_n(
     correlations = []
     for size in sizes[0].unique():
         at = sizes[0] == size
-        pair = (x[:, at] - x[:, at].mean(1, keepdim=True) for x in (sums, falls))
+        pair = (_differences(x[:, at], x[:, at].mean(1, keepdim=True)) for x in (sums, falls))
         correlations.append(_cosine(*pair))
     return torch.stack(correlations).mean(0)
 
@@ -211,12 +212,17 @@ def _centred_ranks(numbers: Tensor, among: Tensor | None) -> Tensor:
 
 def _residuals(ranks: Tensor, control: Tensor) -> Tensor:
     slope = (ranks * control).sum(dim=1) / control.square().sum(dim=1).clamp_min(1e-12)
-    residuals = ranks - slope[:, None] * control
-    rounding = residuals.norm(dim=1, keepdim=True) < ROUNDING * ranks.norm(dim=1, keepdim=True)
+    return _differences(ranks, slope[:, None] * control)
+
+
+def _differences(numbers: Tensor, fitted: Tensor) -> Tensor:
+    """What a fit leaves of each row; zeros where that is rounding."""
+    residuals = numbers - fitted
+    rounding = residuals.norm(dim=1, keepdim=True) < ROUNDING * numbers.norm(dim=1, keepdim=True)
     return residuals.masked_fill(rounding, 0.0)
 
 
 def _cosine(first: Tensor, second: Tensor) -> Tensor:
     size = first.norm(dim=1) * second.norm(dim=1)
     products = (first * second).sum(dim=1)
-    return torch.where(size > 0, products / size.clamp_min(1e-12), torch.zeros_like(size))
+    return torch.where(size > 0, products / size.clamp_min(TINY), torch.zeros_like(size))

@@ -66,9 +66,10 @@ class capture(AbstractContextManager[Recording]):  # noqa: N801, used like a fun
         self._copies = copies
 
     def __getattr__(self, name: str) -> NoReturn:
-        usage = "; use it as: with clearhead.capture() as recording: ..."
-        hint = "" if name.startswith("_") else usage
-        raise AttributeError(f"capture has no attribute {name!r}{hint}")
+        raise AttributeError(
+            f"capture has no attribute {name!r}; use it as: with clearhead.capture() as recording: "
+            "..."
+        )
 
     def __enter__(self) -> Recording:
         if "_mode" in self.__dict__:

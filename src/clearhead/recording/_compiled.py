@@ -323,7 +323,7 @@ def _records(frame: FrameType) -> bool:
         graph = getattr(frame.f_locals.get("self"), "graph", None)
         nodes: Any = graph.nodes if isinstance(graph, fx.Graph) else ()
         recorder = torch.ops.clearhead.record.default
-        is_recorder = is_code and {"ops", "clearhead", "record"} <= {*frame.f_code.co_names}
+        is_recorder = {"ops", "clearhead", "record"} <= {*frame.f_code.co_names}
         known = is_recorder or any(x.target is recorder or RECORDED in x.meta for x in nodes)
         RECORDING.put(key, known)
     return known

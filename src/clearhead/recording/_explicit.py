@@ -82,7 +82,6 @@ class OperationTracker:
 
     def clear(self) -> None:
         """Release all tensors."""
-        self._unfollowed.clear()
         clear_tables(self)
 
     def _product(self, call: Operation) -> TrackedAttention | None:

@@ -241,7 +241,6 @@ def _joined(path: str, records: list[AttentionRecord]) -> AttentionRecord:
     parts: list[_Part] = []
     key_heads = min(record.key.shape[-3] for record in records)
     for record in records:
-        record.check_not_modified()
         grouped = _with_key_heads(record, key_heads)
         parts.append(_following(grouped, parts[-1]) if parts else _first(grouped))
     if any(record.query.shape[-2] > 1 for record in records[1:]):
@@ -310,7 +309,7 @@ def _with_key_heads(record: AttentionRecord, heads: int) -> AttentionRecord:
         return record
     key, value = record.key[..., ::repeats, :, :], record.value[..., ::repeats, :, :]
     if all(map(_equal, share_heads(key, value, repeats * heads), (record.key, record.value))):
-        return replace(record, key=key, value=value, enable_gqa=True, versions=())
+        return replace(record, key=key, value=value, enable_gqa=True)
     return record
 
 

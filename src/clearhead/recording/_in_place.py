@@ -29,7 +29,7 @@ class Histories(WeakTable[Tensor, History]):
 
     def in_memory_of(self, x: Any) -> list[Tensor]:
         """Other tracked tensors that are views of a tensor, or of which it is a view."""
-        storage = storage_of(x) if isinstance(x, Tensor) and self else None
+        storage = storage_of(x) if isinstance(x, Tensor) else None
         if storage is None:
             return []
         tracked = (reference() for reference, _ in list(self.values()))

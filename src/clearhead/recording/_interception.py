@@ -115,8 +115,7 @@ class InterceptionMode(TorchFunctionMode):
         if isinstance(func, Kernel):
             if func.reader is not None:
                 return self._kernel(func, func.reader, args, kwargs)
-            if name == "__call__":
-                self.call_sites.packaged_call()
+            self.call_sites.packaged_call()  # others are refused below
         reject_opaque(name, func)
         result, attention = self.tracker.call(name, func, args, kwargs)
         while self.tracker.joined:

@@ -290,9 +290,10 @@ def _mask(steps: list[Step]) -> Tensor | None:
     if len(steps) != 1 or steps[0].kwargs:
         return None
     match steps[0].name, steps[0].args:
-        case (("add" | "add_" | "__add__" | "__iadd__"), (Placeholder(), Tensor() as mask)):
-            return None if mask.dtype == torch.bool else mask
-        case (("add" | "__radd__" | "__add__"), (Tensor() as mask, Placeholder())):
+        case (
+            ("add" | "add_" | "__add__" | "__radd__" | "__iadd__"),
+            (Placeholder(), Tensor() as mask) | (Tensor() as mask, Placeholder()),
+        ):
             return None if mask.dtype == torch.bool else mask
         case (
             ("masked_fill" | "masked_fill_"),

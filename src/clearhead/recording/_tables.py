@@ -25,12 +25,7 @@ class WeakTable(dict[int, tuple[weakref.ref[Key], Value]], Generic[Key, Value]):
     def put(self, x: Key, value: Value) -> None:
         """Set the value of an object."""
         key = id(x)
-
-        def drop(reference: Any) -> None:
-            if key in self and self[key][0] is reference:
-                del self[key]
-
-        self[key] = weakref.ref(x, drop), value
+        self[key] = weakref.ref(x, lambda _: self.pop(key, None)), value
 
     def forget(self, x: Any) -> None:
         """Remove an object."""

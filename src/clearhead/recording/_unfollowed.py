@@ -15,7 +15,7 @@ from clearhead.recording._history import (
 from clearhead.recording._layout import CASTS, JOINING, VIEWS
 from clearhead.recording._operation import Operation, parts
 from clearhead.recording._products import Product
-from clearhead.recording._tables import Marks, WeakTable, clear_tables
+from clearhead.recording._tables import Marks, WeakTable
 
 PAIRED = MULTIPLY | {"addcmul"}
 
@@ -138,7 +138,3 @@ class Unfollowed:
                 softmax = self.weights.of(x)
                 if softmax is not None and softmax.origin and x.numel() < result.numel():
                     softmax.use([y for y in pair if y is not x])
-
-    def clear(self) -> None:
-        """Release all tensors."""
-        clear_tables(self)

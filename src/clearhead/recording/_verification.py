@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -94,16 +95,16 @@ def verify_record(record: AttentionRecord) -> Verification:
 
 def _compared(record: AttentionRecord) -> Verification:
     """The differences of one record, computed for some batch entries at a time."""
-    parts = [_differences(record, batch) for batch in _batch_slices(record)]
-    rows, mass, error, size = (_maximum([part[i] for part in parts]) for i in range(4))
-    num_nan = sum(part[4] for part in parts)
+    parts = (_differences(record, batch) for batch in _batch_slices(record))
+    *figures, num_nan = zip(*parts, strict=True)
+    rows, mass, error, size = (float(np.max(x)) for x in figures)  # NaN if one is
     return Verification(
         name=record.name,
         row_sum_error=rows,
         masked_mass=mass,
         output_error=error,
         tolerance=tolerance(record, size),
-        num_nan=num_nan,
+        num_nan=sum(num_nan),
     )
 
 
@@ -208,10 +209,4 @@ def _term_size(record: AttentionRecord, weights: Tensor, batch: slice | None) ->
 
 
 def _max(x: Tensor) -> float:
-    if not x.numel():
-        return 0.0
-    return float("nan") if bool(x.isnan().any()) else float(x.max())
-
-
-def _maximum(figures: list[float]) -> float:
-    return float("nan") if any(map(math.isnan, figures)) else max(figures, default=0.0)
+    return float(x.max()) if x.numel() else 0.0  # NaN if a number is
