@@ -172,6 +172,14 @@ def test_a_blank_image_has_no_digit(shape: tuple[int, int]) -> None:
         assert not out.pixels.any()
 
 
+@pytest.mark.parametrize("shape", [(10, 18), (20, 12), (20, 20), (40, 60)])
+@pytest.mark.parametrize("light", [False, True])
+def test_a_solid_patch_is_not_a_digit(shape: tuple[int, int], light: bool) -> None:
+    sheet = np.full((120, 130), 0.9, dtype=np.float32)
+    sheet[30 : 30 + shape[0], 40 : 40 + shape[1]] = 0.1
+    assert not extract_digit(1 - sheet if light else sheet).found
+
+
 @pytest.mark.parametrize("shape", [(1, 2), (2, 1), (1, 30), (3, 3), (2, 50), (5, 4)])
 def test_any_shape_and_content_gives_28_by_28(shape: tuple[int, int]) -> None:
     random = np.random.default_rng(math.prod(shape))
@@ -359,6 +367,8 @@ def test_a_bar_high_above_a_stroke_belongs_to_it_but_a_dot_does_not() -> None:
     five = (slice(21, 101), slice(0, 60))
     assert _belong_together((slice(0, 4), slice(10, 50)), five)
     assert not _belong_together((slice(0, 4), slice(28, 32)), five)
+    assert _belong_together((slice(30, 85), slice(63, 70)), five)  # a shorter one close beside it
+    assert not _belong_together((slice(25, 95), slice(63, 70)), five)  # a digit, as high
 
 
 def test_ink_of_nearly_the_right_size_is_not_resampled() -> None:
@@ -410,6 +420,24 @@ def test_the_soft_edges_of_a_stroke_belong_to_it() -> None:
     expected = (ink > 0) & (np.arange(31) < 16)  # at most 3 pixels away, and connected
     expected[9:] = False
     np.testing.assert_array_equal(_strokes(ink, ink > 0.5, reach=3), expected)
+
+
+def test_noise_of_the_paper_does_not_make_ink_paler() -> None:
+    seen = 0.85 - 0.5 * stroke(3, width=9)
+    noisy = seen + np.random.default_rng(0).normal(0, 0.04, seen.shape)
+    clean, found = (extract_digit(x.astype(np.float32)).pixels for x in (seen, noisy.clip(0, 1)))
+    assert found.mean() == pytest.approx(clean.mean(), rel=0.1)
+
+
+def test_a_bar_beside_its_five_belongs_to_it_among_other_digits() -> None:
+    page = Image.new("L", (300, 200), 255)
+    draw = ImageDraw.Draw(page)
+    draw.line([(80, 60), (76, 95), (100, 92), (115, 115), (100, 138), (72, 135)], 0, 8)
+    draw.line([(92, 46), (130, 44)], 0, 8)  # apart from the rest of the 5
+    draw.line([(210, 45), (210, 140)], 0, 8)
+    five, one = find_digits(to_grey(page))
+    assert five.box == pytest.approx((72, 41, 130, 142), abs=4)
+    assert one.box == pytest.approx((206, 45, 214, 140), abs=4)
 
 
 def test_ink_on_the_desk_is_left_out() -> None:
