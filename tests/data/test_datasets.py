@@ -179,7 +179,9 @@ def test_a_share_of_each_class_is_held_out_and_a_single_example_kept(
 def test_a_split_is_a_partition_in_ascending_order(
     labels: list[int], fraction: float, seed: int
 ) -> None:
-    kept, held_out = (part.tolist() for part in split_indices(labels, fraction, seed))
+    parts = split_indices(labels, fraction, seed)
+    assert all(part.dtype == torch.int64 for part in parts)  # they are indices, also without any
+    kept, held_out = (part.tolist() for part in parts)
     assert sorted(kept + held_out) == list(range(len(labels)))
     assert (kept, held_out) == (sorted(kept), sorted(held_out))
     assert {labels[index] for index in kept} == set(labels)

@@ -5,6 +5,8 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from clearhead.data import PictureReader, PictureRef, list_pictures
@@ -90,7 +92,8 @@ def test_a_file_that_is_not_a_plain_archive_is_one_error(
 
 def test_an_input_without_pictures_is_one_error(tmp_path: Path) -> None:
     tarfile.open(tmp_path / "empty.tar", "w").close()
-    for path in (tmp_path / "empty.tar", tmp_path / "folder"):
+    pq.write_table(pa.table({"png": pa.array([], "binary")}), tmp_path / "empty.pq")
+    for path in (tmp_path / "empty.tar", tmp_path / "empty.pq", tmp_path / "folder"):
         (tmp_path / "folder").mkdir(exist_ok=True)
         (ref,) = list_pictures([str(path)])
         assert "no pictures in it" in ref.error

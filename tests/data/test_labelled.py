@@ -74,6 +74,17 @@ def test_arrays_become_a_data_set_for_a_data_loader(axes: str, kind: type) -> No
     assert torch.equal(labels, train.labels)
 
 
+def test_transparent_arrays_have_three_channels_on_white() -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (10, 5, 7, 4), dtype=np.uint8)
+    pixels[..., 3] = 255
+    pixels[:, 2, 3, 3] = 0
+    train = load_dataset((pixels, np.arange(10) % 2), "train")
+    assert tuple(train.images.shape[1:]) == (3, 5, 7)
+    assert (train.images[:, :, 2, 3] == 255).all()
+    opaque = {tuple(image[0, 0, :3].tolist()) for image in pixels}
+    assert {tuple(image[:, 0, 0].tolist()) for image in train.images} <= opaque
+
+
 def test_a_data_set_in_memory_is_a_source_too() -> None:
     images = torch.arange(10 * 5 * 6 * 7).remainder(251).to(torch.uint8).view(10, 5, 6, 7)
     dataset = ImageDataset("five channels", images, torch.arange(10) % 2, ("a", "b"))

@@ -83,6 +83,28 @@ def test_a_folder_as_of_a_competition_has_unlabelled_test_images(tmp_path: Path)
         assert all_pixels(tmp_path) == expected(["x", "y"] * 5)
 
 
+def test_splits_without_labels_are_left_out_and_unknown_labels_refused(tmp_path: Path) -> None:
+    files = [png(pixels) for pixels in PIXELS]
+    write_parquet(tmp_path / "test.parquet", [-1, -1], files[8:])
+    write_parquet(tmp_path / "train.parquet", [0, 1] * 3, files[:6])
+    write_parquet(tmp_path / "val.parquet", [1, 0], files[6:8])
+    with pytest.warns(UserWarning, match="the test images have no labels; left out"):
+        assert load_dataset(tmp_path, "val").labels.tolist() == [1, 0]
+    write_parquet(tmp_path / "val.parquet", [1, 7], files[6:8])
+    write_parquet(tmp_path / "test.parquet", [0, 1], files[8:])
+    with pytest.raises(DataError, match=r"the val images have .* of the 2 classes: 7"):
+        load_dataset(tmp_path)
+
+
+def test_a_folder_without_training_images_or_with_damaged_ones_is_refused(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "val.parquet", [1], [png(PIXELS[0])])
+    with pytest.raises(DataError, match=r"no \.parquet file of training images"):
+        load_dataset(tmp_path)
+    (tmp_path / "train.parquet").write_bytes(b"PAR1 no more")
+    with pytest.raises(DataError, match=r"train\.parquet cannot be read"):
+        load_dataset(tmp_path)
+
+
 def test_a_csv_may_name_files(tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     for index, pixels in enumerate(PIXELS):
