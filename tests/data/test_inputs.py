@@ -1,6 +1,7 @@
 import errno
 import io
 import os
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,7 @@ def test_a_damaged_archive_is_an_error_behind_its_pictures(shard: Path, cut: int
     shard.write_bytes(content[:cut] + b"x" * 512 if cut % 512 == 0 else content[:cut])
     *pictures, last = list_pictures([str(shard)])
     assert f"damaged behind its {len(pictures)} pictures" in last.error
+    assert re.search(r"\((unexpected end of data|no header at byte [\d,]+)\)$", last.error)
     with pytest.raises(ImageError, match="damaged"):
         PictureReader()(last)
 

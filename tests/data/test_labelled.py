@@ -91,7 +91,7 @@ def test_a_data_set_in_memory_is_a_source_too() -> None:
     train = load_dataset(dataset, "train")
     assert tuple(train.images.shape) == (8, 5, 6, 7)
     grey = ImageDataset("grey", images[:, :1], torch.arange(10) % 2, ("a", "b"))
-    assert tuple(load_dataset(grey, image_size=(3, 4), in_channels=3).images.shape) == (8, 3, 3, 4)
+    assert tuple(load_dataset(grey, image_size=(1, 4), in_channels=3).images.shape) == (8, 3, 1, 4)
 
 
 def test_a_named_data_set_is_resized_on_request(mnist_test: ImageDataset) -> None:

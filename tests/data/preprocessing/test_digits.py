@@ -150,9 +150,12 @@ def test_printed_digits_have_the_size_and_centre_of_mnist(digit: int, font: str)
     assert (out.pixels[0].max(), out.pixels[:, 0].max()) == (0, 0)
 
 
-def test_a_small_digit_on_a_large_sheet_is_searched_at_full_resolution() -> None:
-    sheet = Image.new("L", (1900, 1500), 240)
-    sheet.paste(printed("5", side=130).point(lambda value: value * 240 // 255), (1400, 300))
+@pytest.mark.parametrize("place", [(1400, 300), (1791, 1387)])
+def test_a_small_digit_on_a_large_sheet_is_searched_at_full_resolution(
+    place: tuple[int, int],
+) -> None:
+    sheet = Image.new("L", (1901, 1499), 240)
+    sheet.paste(printed("5", side=130).point(lambda value: value * 240 // 255), place)
     near, far = read(printed("5")).pixels.astype(float), read(sheet).pixels.astype(float)
     assert apart(near, far) < 5
 
@@ -369,6 +372,18 @@ def test_a_bar_high_above_a_stroke_belongs_to_it_but_a_dot_does_not() -> None:
     assert not _belong_together((slice(0, 4), slice(28, 32)), five)
     assert _belong_together((slice(30, 85), slice(63, 70)), five)  # a shorter one close beside it
     assert not _belong_together((slice(25, 95), slice(63, 70)), five)  # a digit, as high
+
+
+@pytest.mark.parametrize(
+    ("gap", "width", "together"), [(2, 10, True), (2, 20, False), (2, 45, True), (9, 10, False)]
+)
+def test_pieces_above_each_other_are_one_stroke_if_thin_or_one_digit_if_not_too_high(
+    gap: int, width: int, together: bool
+) -> None:
+    upper = (slice(0, 40), slice(0, width))
+    lower = (slice(40 + gap, 80 + gap), slice(0, width))
+    assert _belong_together(upper, lower) is together
+    assert _belong_together(lower, upper) is together
 
 
 def test_ink_of_nearly_the_right_size_is_not_resampled() -> None:
