@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from clearhead.data import DATASETS, ImageDataset, fetch_dataset, load_dataset
 from clearhead.data._fetch import MAX_STALL, MIRROR_TIMEOUT
-from clearhead.data.datasets import parse_idx
+from clearhead.data.datasets import is_cached, parse_idx
 from clearhead.data.image_dataset import split_indices
 from clearhead.errors import (
     ClearheadError,
@@ -128,6 +128,19 @@ def test_only_files_of_named_data_sets_and_their_splits_are_fetched() -> None:
         fetch_dataset("minst")
     with pytest.raises(ConfigError, match="mnist has the splits train and test, got 'val'"):
         fetch_dataset("mnist", "val")
+
+
+def test_a_data_set_is_cached_if_all_files_are_there_in_their_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLEARHEAD_CACHE", str(tmp_path))
+    assert not is_cached("mnist")
+    (tmp_path / "mnist").mkdir()
+    for missing in (1, 0):
+        for file in DATASETS["mnist"].files:
+            with (tmp_path / "mnist" / file.name).open("wb") as part:
+                part.truncate(file.size - missing)
+        assert is_cached("mnist") is (missing == 0)
 
 
 # Two images of 3 × 5 pixels whose values are their positions.

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from clearhead.data import ImageDataset, load_dataset
 from clearhead.data.datasets import open_dataset
-from clearhead.data.labelled import decode
+from clearhead.data.labelled import LabelledImages, decode
 from clearhead.errors import DataError
 
 
@@ -60,9 +60,10 @@ def test_arrays_become_a_data_set_for_a_data_loader(axes: str, kind: type) -> No
     shapes = {"grey": (20, 5, 7), "behind": (20, 5, 7, 3), "front": (20, 3, 5, 7)}
     pixels = np.random.default_rng(1).integers(0, 256, shapes[axes]).astype(np.uint8)
     names = np.array(["bee", "ant"])[np.arange(20) % 2]
-    given = pixels if kind is np.uint8 else (pixels / 255).astype(kind)
+    given = pixels if kind is np.uint8 else (pixels / 255 - 1e-3).clip(0).astype(kind)
     train, test = (load_dataset((given, names), split) for split in ("train", "test"))
     assert (len(train), len(test)) == (16, 4)
+    assert torch.equal(train.images, load_dataset((pixels, names)).images)
     assert train.class_names == ("ant", "bee")
     first = torch.from_numpy(pixels[0] if axes == "grey" else pixels[0].reshape(shapes[axes][1:]))
     first = first[None] if axes == "grey" else first
@@ -72,6 +73,13 @@ def test_arrays_become_a_data_set_for_a_data_loader(axes: str, kind: type) -> No
     (images, labels), *_ = DataLoader(train, batch_size=16)
     assert images.dtype == torch.uint8
     assert torch.equal(labels, train.labels)
+
+
+def test_the_usual_shape_is_that_of_images_from_beginning_to_end() -> None:
+    pixels = [np.zeros(size, np.uint8) for size in ((10, 12), (30, 36)) for _ in range(65)]
+    keys = list(map(str, range(130)))
+    images = LabelledImages("two sizes", pixels, [0, 1] * 65, ("a", "b"), keys)
+    assert images.usual_shape() == (1, 20, 24)
 
 
 def test_transparent_arrays_have_three_channels_on_white() -> None:

@@ -61,6 +61,7 @@ def test_a_csv_of_pixels_has_a_row_for_each_image(labels: list[Any], tmp_path: P
     path = write_csv(tmp_path / "train.csv", labels)
     names = [x.strip('"') if isinstance(x, str) else x for x in labels]
     assert all_pixels(path) == expected(names)
+    assert load_dataset(path).class_names == tuple(map(str, sorted(set(names))))  # 3 before 12
 
 
 def test_the_label_may_be_in_any_column_and_the_header_absent(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from clearhead.data.preprocessing.digits import (
 )
 from clearhead.data.preprocessing.groups import _belong_together, reading_order
 from clearhead.data.preprocessing.scaling import as_in_mnist
+from clearhead.data.preprocessing.strokes import to_middle
 from clearhead.models import ImageModel, load
 
 from .drawings import FONTS, load_font, printed, stroke
@@ -390,6 +391,15 @@ def test_ink_of_nearly_the_right_size_is_not_resampled() -> None:
     ink = np.zeros((19, 12), dtype=np.float32)
     ink[:, 5] = ink[9] = 1
     assert np.unique(as_in_mnist(ink)).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("turned", range(4))
+def test_centring_cuts_nothing_off(turned: int) -> None:
+    ink = np.zeros((20, 20), dtype=np.float32)
+    ink[:, :3] = ink[10] = 1  # its centre of mass is near to one side
+    pixels = to_middle(np.rot90(ink, turned), (28, 28), 0.0, round)
+    assert pixels.sum() == ink.sum()
+    assert [pixels[:, -1], pixels[0], pixels[:, 0], pixels[-1]][turned].any()
 
 
 def test_very_thick_strokes_are_eroded() -> None:
