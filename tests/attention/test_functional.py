@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from torch.nn.attention.bias import causal_lower_right, causal_upper_left
 from torch.overrides import TorchFunctionMode
 
 from clearhead.attention import MultiHeadAttention, attention_stages, causal_mask
-from clearhead.attention.functional import scaled_dot_product_attention
+from clearhead.attention.functional import _use_explicit, scaled_dot_product_attention
 from clearhead.errors import ClearheadError, InputError
 from tests.recording import reference
 from tests.recording.reference import Labelled, Reversed, additive, attention, normal
@@ -290,6 +291,7 @@ def test_dropout_zeroes_a_fraction_of_the_weights_and_scales_the_others(
         ({"query": (11,)}, {}, "need at least 2 dimensions"),
         ({"query": (5, 3, 7, 11)}, {}, "leading axes"),
         ({"value": (5, 3, 0, 13)}, {}, "leading axes"),
+        ({"query": (1, 3, 0, 11), "value": (5, 3, 0, 13)}, {}, "leading axes"),
         ({}, {"attn_mask": (7, 5)}, "attn_mask of shape"),
         ({}, {"attn_mask": (5, 3, 0, 0)}, "attn_mask of shape"),
         ({}, {"attn_mask": (2, 5, 0, 0)}, "attn_mask of shape"),
@@ -379,6 +381,36 @@ def test_aligned_causal_masks_of_torch(sizes: tuple[int, int]) -> None:
         expected = formula(*inputs, additive(below(*sizes, offset)), 11**-0.5)
         found = scaled_dot_product_attention(*inputs, attn_mask=mask)
         torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+
+
+@SIZES
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64], ids=str)
+def test_a_float32_mask_fits_every_dtype(sizes: tuple[int, int], dtype: torch.dtype) -> None:
+    inputs, bias = triple(*sizes, dtype=dtype), normal(*sizes, seed=6).float()
+    found = scaled_dot_product_attention(*inputs, attn_mask=bias)
+    query, key, value = (x.double() for x in inputs)
+    expected = formula(query, key, value, bias.double(), 11**-0.5)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.double(), expected, atol=TOLERANCES[dtype], rtol=0)
+
+
+@pytest.mark.unchecked
+@pytest.mark.parametrize(
+    ("device", "shape", "explicit"),
+    [
+        ("cpu", (3, 64, 11), True),
+        ("cpu", (3, 65, 11), False),
+        ("cuda", (65_535, 5, 11), False),
+        ("cuda", (65_536, 5, 11), True),  # too many for the kernels there
+    ],
+)
+def test_the_formula_is_used_where_kernels_are_slower_or_fail(
+    device: str, shape: tuple[int, ...], explicit: bool
+) -> None:
+    tensor: Any = SimpleNamespace(
+        dim=lambda: 3, shape=torch.Size(shape), device=SimpleNamespace(type=device)
+    )
+    assert _use_explicit(tensor, tensor) is explicit
 
 
 @SIZES

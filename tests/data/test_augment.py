@@ -131,6 +131,17 @@ def test_a_shear_tilts_columns_by_an_angle_and_keeps_rows(
     assert angles.max() > 18
 
 
+@pytest.mark.parametrize("size", [(23, 23), (23, 41)])
+def test_scale_shear_and_rotation_are_applied_in_this_order(size: tuple[int, int]) -> None:
+    limits: dict[str, Any] = {"rotate": 30, "shear": 20, "scale": 0.2}
+    together = draw(AugmentConfig(**limits), 11, size).affine[:, :, :2]
+    rotation, shear, scale = (
+        draw(AugmentConfig(**{name: limit}), 11, size).affine[:, :, :2]
+        for name, limit in limits.items()
+    )
+    torch.testing.assert_close(together, rotation @ shear @ scale)
+
+
 @pytest.mark.parametrize("size", [(31, 31), (31, 61)])
 def test_elastic_displacements_have_the_configured_standard_deviation_in_pixels(
     size: tuple[int, int],

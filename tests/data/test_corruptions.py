@@ -213,6 +213,20 @@ def test_edges_surround_a_bar_and_are_nowhere_else() -> None:
     assert not corrupt(torch.zeros_like(bars(2)), "canny edges", seeded()).any()
 
 
+def test_edges_are_those_of_each_image_alone_and_alike_in_all_directions() -> None:
+    images = bars(3)
+    images[1] = images[1] // 255 * 14  # weak edges alone, between two images with strong ones
+    assert corrupt(images, "canny edges", seeded()).flatten(1).any(1).tolist() == [
+        True,
+        False,
+        True,
+    ]
+    noise = torch.randint(0, 256, (2, 1, 28, 28), generator=seeded(), dtype=torch.uint8)
+    edges = corrupt(noise, "canny edges", seeded())
+    assert torch.equal(corrupt(noise.mT, "canny edges", seeded()), edges.mT)
+    assert torch.equal(corrupt(noise.flip(3), "canny edges", seeded()), edges.flip(3))
+
+
 def test_a_plasma_fractal_is_smooth_periodic_and_spans_0_to_1() -> None:
     maps = diamond_square(3, seeded())
     assert torch.equal(maps.amin(dim=(1, 2)), torch.zeros(3))

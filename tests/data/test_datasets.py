@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from clearhead.data import DATASETS, ImageDataset, fetch_dataset, load_dataset
 from clearhead.data._fetch import MAX_STALL, MIRROR_TIMEOUT
-from clearhead.data.datasets import parse_idx
+from clearhead.data.datasets import is_cached, parse_idx
 from clearhead.data.image_dataset import split_indices
 from clearhead.errors import (
     ClearheadError,
@@ -130,6 +130,19 @@ def test_only_files_of_named_data_sets_and_their_splits_are_fetched() -> None:
         fetch_dataset("mnist", "val")
 
 
+def test_a_data_set_is_cached_if_all_files_are_there_in_their_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLEARHEAD_CACHE", str(tmp_path))
+    assert not is_cached("mnist")
+    (tmp_path / "mnist").mkdir()
+    for missing in (1, 0):
+        for file in DATASETS["mnist"].files:
+            with (tmp_path / "mnist" / file.name).open("wb") as part:
+                part.truncate(file.size - missing)
+        assert is_cached("mnist") is (missing == 0)
+
+
 # Two images of 3 × 5 pixels whose values are their positions.
 IDX = bytes([0, 0, 8, 3]) + struct.pack(">3I", 2, 3, 5) + bytes(range(30))
 
@@ -179,7 +192,9 @@ def test_a_share_of_each_class_is_held_out_and_a_single_example_kept(
 def test_a_split_is_a_partition_in_ascending_order(
     labels: list[int], fraction: float, seed: int
 ) -> None:
-    kept, held_out = (part.tolist() for part in split_indices(labels, fraction, seed))
+    parts = split_indices(labels, fraction, seed)
+    assert all(part.dtype == torch.int64 for part in parts)  # they are indices, also without any
+    kept, held_out = (part.tolist() for part in parts)
     assert sorted(kept + held_out) == list(range(len(labels)))
     assert (kept, held_out) == (sorted(kept), sorted(held_out))
     assert {labels[index] for index in kept} == set(labels)

@@ -28,7 +28,7 @@ from clearhead.data import _fetch
 from clearhead.data._fetch import FetchedFile, fetch
 from clearhead.data._named import DataFile, NamedDataset
 from clearhead.errors import CorruptDataError, FetchError, StorageError
-from tests.data.conftest import StallQueue
+from tests.data.conftest import StallQueue, flipped
 from tests.processes import die_with_parent
 
 CONTENTS = {
@@ -149,6 +149,7 @@ def test_files_are_fetched_once_and_then_come_from_the_cache(server: Any, cache:
     assert contents(second) == list(CONTENTS.values())
     assert {here.origin for here in second} == {"cache"}
     assert server.requests == {"honest": 3}
+    assert max(StallQueue.timeouts) == pytest.approx(900, abs=60)  # all of the time is left
 
 
 @pytest.mark.parametrize(
@@ -330,7 +331,8 @@ def test_a_damaged_file_in_the_users_folder_is_an_error_that_names_it(
     whole = gzip.compress(content) if packed else content
     path = tmp_path / (LABELS.name + ".gz" * packed)
     for place in range(10 * packed, len(whole) - 8 * packed, 9):  # not times and sums of gzip
-        for damaged in (whole[:place], whole[:place] + b"\xaa\x55"[: 1 + place % 2]):
+        cut = whole[:place]
+        for damaged in (cut, cut + b"\xaa\x55"[: 1 + place % 2], flipped(whole, place + 1)):
             path.write_bytes(damaged)
             with pytest.raises(CorruptDataError, match=path.name) as caught:
                 get(server, "honest", files=(LABELS,), root=tmp_path)

@@ -205,4 +205,6 @@ def test_all_broken_images_of_all_splits_are_listed_in_one_error(tmp_path: Path)
     with pytest.raises(DataError, match=r"^3 of 10 images of .*; repair or remove them$") as caught:
         decode(splits, (3, 5), 1)
     assert all(str(tmp_path / name) in str(caught.value) for name in broken)
+    with pytest.raises(DataError, match=r"images of .* cannot be read"):
+        load_dataset(tmp_path)  # in the usual shape of the others
     assert "\n" not in str(caught.value)

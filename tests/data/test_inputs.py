@@ -1,10 +1,13 @@
 import errno
 import io
 import os
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from clearhead.data import PictureReader, PictureRef, list_pictures
@@ -72,6 +75,7 @@ def test_a_damaged_archive_is_an_error_behind_its_pictures(shard: Path, cut: int
     shard.write_bytes(content[:cut] + b"x" * 512 if cut % 512 == 0 else content[:cut])
     *pictures, last = list_pictures([str(shard)])
     assert f"damaged behind its {len(pictures)} pictures" in last.error
+    assert re.search(r"\((unexpected end of data|no header at byte [\d,]+)\)$", last.error)
     with pytest.raises(ImageError, match="damaged"):
         PictureReader()(last)
 
@@ -90,7 +94,8 @@ def test_a_file_that_is_not_a_plain_archive_is_one_error(
 
 def test_an_input_without_pictures_is_one_error(tmp_path: Path) -> None:
     tarfile.open(tmp_path / "empty.tar", "w").close()
-    for path in (tmp_path / "empty.tar", tmp_path / "folder"):
+    pq.write_table(pa.table({"png": pa.array([], "binary")}), tmp_path / "empty.pq")
+    for path in (tmp_path / "empty.tar", tmp_path / "empty.pq", tmp_path / "folder"):
         (tmp_path / "folder").mkdir(exist_ok=True)
         (ref,) = list_pictures([str(path)])
         assert "no pictures in it" in ref.error

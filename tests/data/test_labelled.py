@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from clearhead.data import ImageDataset, load_dataset
 from clearhead.data.datasets import open_dataset
-from clearhead.data.labelled import decode
+from clearhead.data.labelled import LabelledImages, decode
 from clearhead.errors import DataError
 
 
@@ -60,9 +60,10 @@ def test_arrays_become_a_data_set_for_a_data_loader(axes: str, kind: type) -> No
     shapes = {"grey": (20, 5, 7), "behind": (20, 5, 7, 3), "front": (20, 3, 5, 7)}
     pixels = np.random.default_rng(1).integers(0, 256, shapes[axes]).astype(np.uint8)
     names = np.array(["bee", "ant"])[np.arange(20) % 2]
-    given = pixels if kind is np.uint8 else (pixels / 255).astype(kind)
+    given = pixels if kind is np.uint8 else (pixels / 255 - 1e-3).clip(0).astype(kind)
     train, test = (load_dataset((given, names), split) for split in ("train", "test"))
     assert (len(train), len(test)) == (16, 4)
+    assert torch.equal(train.images, load_dataset((pixels, names)).images)
     assert train.class_names == ("ant", "bee")
     first = torch.from_numpy(pixels[0] if axes == "grey" else pixels[0].reshape(shapes[axes][1:]))
     first = first[None] if axes == "grey" else first
@@ -74,13 +75,31 @@ def test_arrays_become_a_data_set_for_a_data_loader(axes: str, kind: type) -> No
     assert torch.equal(labels, train.labels)
 
 
+def test_the_usual_shape_is_that_of_images_from_beginning_to_end() -> None:
+    pixels = [np.zeros(size, np.uint8) for size in ((10, 12), (30, 36)) for _ in range(65)]
+    keys = list(map(str, range(130)))
+    images = LabelledImages("two sizes", pixels, [0, 1] * 65, ("a", "b"), keys)
+    assert images.usual_shape() == (1, 20, 24)
+
+
+def test_transparent_arrays_have_three_channels_on_white() -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (10, 5, 7, 4), dtype=np.uint8)
+    pixels[..., 3] = 255
+    pixels[:, 2, 3, 3] = 0
+    train = load_dataset((pixels, np.arange(10) % 2), "train")
+    assert tuple(train.images.shape[1:]) == (3, 5, 7)
+    assert (train.images[:, :, 2, 3] == 255).all()
+    opaque = {tuple(image[0, 0, :3].tolist()) for image in pixels}
+    assert {tuple(image[:, 0, 0].tolist()) for image in train.images} <= opaque
+
+
 def test_a_data_set_in_memory_is_a_source_too() -> None:
     images = torch.arange(10 * 5 * 6 * 7).remainder(251).to(torch.uint8).view(10, 5, 6, 7)
     dataset = ImageDataset("five channels", images, torch.arange(10) % 2, ("a", "b"))
     train = load_dataset(dataset, "train")
     assert tuple(train.images.shape) == (8, 5, 6, 7)
     grey = ImageDataset("grey", images[:, :1], torch.arange(10) % 2, ("a", "b"))
-    assert tuple(load_dataset(grey, image_size=(3, 4), in_channels=3).images.shape) == (8, 3, 3, 4)
+    assert tuple(load_dataset(grey, image_size=(1, 4), in_channels=3).images.shape) == (8, 3, 1, 4)
 
 
 def test_a_named_data_set_is_resized_on_request(mnist_test: ImageDataset) -> None:

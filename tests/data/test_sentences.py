@@ -1,6 +1,7 @@
 """Neither position nor frequency in the corpus predicts the referent of a pronoun."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -189,6 +190,7 @@ def test_a_counterbalanced_set_has_four_sentences() -> None:
         *("second", "first"),
     ]
     assert four[0].swapped.distractor == "ball"
+    assert replace(four[0], referent=None).distractor is None
     assert four[0].with_question("noun", "dog").endswith("hungry . which one ? the dog .")
     assert (
         four[0].with_question("place", "first").endswith("hungry . first or second ? the first .")

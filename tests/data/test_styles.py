@@ -1,8 +1,12 @@
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
+from torch.nn import functional as F
 
 from clearhead.data import AugmentConfig, distort, draw_distortion
-from clearhead.data.styles import Style, apply_style, draw_style
+from clearhead.data.styles import OCTAVES, Style, apply_style, draw_style
 
 SIZE = (19, 23)
 
@@ -15,6 +19,88 @@ def pictures(batch: int = 101, channels: int = 1) -> torch.Tensor:
     images = torch.zeros(batch, channels, *SIZE)
     images[:, :, 4:15, 9:12] = 1
     return images
+
+
+def single(**numbers: Any) -> Style:
+    """A style that leaves an image as it is, but for these numbers."""
+    neutral: dict[str, torch.Tensor] = {
+        "index": torch.zeros(1, dtype=torch.int64),
+        "width": torch.zeros(1),
+        "side": torch.zeros(1, dtype=torch.int64),
+        "kernel": torch.zeros(1, 5, 5),
+        "curves": torch.zeros(1, 1, 8),
+        "tones": torch.linspace(0, 1, 6).expand(1, 2, 6),
+        "regions": torch.zeros(1, 4, 4),
+        "field": torch.zeros(1, 1 + sum(n * n for n in OCTAVES)),
+        "noise": torch.zeros(1, *SIZE),
+    }
+    return Style(**neutral | {name: torch.tensor([x]) for name, x in numbers.items()})
+
+
+def largest(x: torch.Tensor) -> torch.Tensor:
+    """Over 3 × 3 pixels."""
+    return F.max_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
+
+
+def sampled_at(x: torch.Tensor, side: int) -> torch.Tensor:
+    """At the resolution at which an image of 28 pixels has this many, and enlarged again."""
+    small = F.adaptive_avg_pool2d(x, (side * SIZE[0] // 28, side * SIZE[1] // 28))
+    return F.interpolate(small, SIZE, mode="bilinear")
+
+
+def sobel(x: torch.Tensor) -> torch.Tensor:
+    kernel = torch.tensor([[[[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]]])
+    edges = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), kernel).abs()
+    return edges / edges.max()
+
+
+SOBEL = [[0.0] * 5, [0, -1, 0, 1, 0], [0, -2, 0, 2, 0], [0, -1, 0, 1, 0], [0.0] * 5]
+DOWN = torch.linspace(-1, 1, SIZE[0])[:, None].expand(SIZE)
+ACROSS = torch.linspace(-1, 1, SIZE[1]).expand(SIZE)
+DARK_BELOW = [[-1.0] * 4, [-1.0] * 4, [1.0] * 4, [1.0] * 4]
+TWO_TONES = [[1, 0.8, 0.6, 0.4, 0.2, 0], [0.0, 0, 0, 0, 0, 0]]
+RAMP = [0.0] * sum(n * n for n in OCTAVES)
+RAMP[:4] = [0.0, 3.0, 0.0, 3.0]  # the coarsest octave: from left to right
+
+
+def with_ellipse(x: torch.Tensor) -> torch.Tensor:
+    """A curve 2 pixels wide, in the tone 0.4."""
+
+    def value(right: float = 0, down: float = 0) -> torch.Tensor:
+        u, v = ACROSS.double() + right, DOWN.double() + down
+        return -0.25 + 0.1 * u + u**2 + 0.5 * u * v + 2 * v**2
+
+    slopes = [(value(*h) - value(*(-y for y in h))) / 2e-4 for h in ((1e-4, 0), (0, 1e-4))]
+    distance = value().abs() / torch.hypot(*slopes) * 19 / 2
+    return torch.lerp(x, torch.tensor(0.4), (1.5 - distance).clamp(0, 1).float())
+
+
+@pytest.mark.parametrize(
+    ("style", "expected"),
+    [
+        (single(), lambda x: x),
+        (single(width=1.0), largest),
+        (single(width=0.3), lambda x: 0.7 * x + 0.3 * largest(x)),
+        (single(width=-1.0), lambda x: 1 - largest(1 - x)),
+        (single(side=1), lambda x: sampled_at(x, 7)),
+        (single(side=7), lambda x: sampled_at(x, 20)),
+        (single(kernel=SOBEL), sobel),
+        (  # half a pixel on both sides of the row at 2 / 3 of the height
+            single(curves=[[-1.0, 0, 3, 0, 0, 0, 0.5, 0.4]]),
+            lambda x: torch.where(((DOWN - 1 / 3).abs() * 19 / 2 < 0.5), 0.4, x),
+        ),
+        (single(curves=[[-0.25, 0.1, 0, 1, 0.5, 2, 1.0, 0.4]]), with_ellipse),
+        (single(tones=TWO_TONES, regions=[[-1.0] * 4] * 4), lambda x: 1 - x),
+        (single(tones=TWO_TONES, regions=DARK_BELOW), lambda x: torch.where(DOWN > 0, 0, 1 - x)),
+        (single(field=[0.4, *RAMP]), lambda x: 0.6 * x + 0.4 * (ACROSS + 1) / 2),
+        (single(noise=(DOWN - ACROSS).tolist()), lambda x: (x + DOWN - ACROSS).clamp(0, 1)),
+    ],
+)
+def test_each_step_changes_pixels_by_its_formula(
+    style: Style, expected: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    image = torch.rand(1, 1, *SIZE, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(apply_style(image, style), expected(image), atol=1e-5, rtol=0)
 
 
 def test_pixels_stay_between_0_and_1_and_the_input_is_not_modified() -> None:

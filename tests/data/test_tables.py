@@ -61,6 +61,7 @@ def test_a_csv_of_pixels_has_a_row_for_each_image(labels: list[Any], tmp_path: P
     path = write_csv(tmp_path / "train.csv", labels)
     names = [x.strip('"') if isinstance(x, str) else x for x in labels]
     assert all_pixels(path) == expected(names)
+    assert load_dataset(path).class_names == tuple(map(str, sorted(set(names))))  # 3 before 12
 
 
 def test_the_label_may_be_in_any_column_and_the_header_absent(tmp_path: Path) -> None:
@@ -81,6 +82,28 @@ def test_a_folder_as_of_a_competition_has_unlabelled_test_images(tmp_path: Path)
     (tmp_path / "sample_submission.csv").write_text("ImageId,Label\n1,0\n")
     with pytest.warns(UserWarning, match=r"test\.csv has no column of labels.*left out"):
         assert all_pixels(tmp_path) == expected(["x", "y"] * 5)
+
+
+def test_splits_without_labels_are_left_out_and_unknown_labels_refused(tmp_path: Path) -> None:
+    files = [png(pixels) for pixels in PIXELS]
+    write_parquet(tmp_path / "test.parquet", [-1, -1], files[8:])
+    write_parquet(tmp_path / "train.parquet", [0, 1] * 3, files[:6])
+    write_parquet(tmp_path / "val.parquet", [1, 0], files[6:8])
+    with pytest.warns(UserWarning, match="the test images have no labels; left out"):
+        assert load_dataset(tmp_path, "val").labels.tolist() == [1, 0]
+    write_parquet(tmp_path / "val.parquet", [1, 7], files[6:8])
+    write_parquet(tmp_path / "test.parquet", [0, 1], files[8:])
+    with pytest.raises(DataError, match=r"the val images have .* of the 2 classes: 7"):
+        load_dataset(tmp_path)
+
+
+def test_a_folder_without_training_images_or_with_damaged_ones_is_refused(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "val.parquet", [1], [png(PIXELS[0])])
+    with pytest.raises(DataError, match=r"no \.parquet file of training images"):
+        load_dataset(tmp_path)
+    (tmp_path / "train.parquet").write_bytes(b"PAR1 no more")
+    with pytest.raises(DataError, match=r"train\.parquet cannot be read"):
+        load_dataset(tmp_path)
 
 
 def test_a_csv_may_name_files(tmp_path: Path) -> None:

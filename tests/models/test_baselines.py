@@ -1,5 +1,7 @@
 """The baselines: a CNN, and the Transformer without attention."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,6 +11,7 @@ from clearhead.models import (
     ConvNet,
     MLPConfig,
     PatchMLP,
+    VisionTransformer,
     ViTConfig,
     build,
 )
@@ -48,6 +51,17 @@ def test_the_mlp_averages_its_tokens() -> None:
     torch.testing.assert_close(
         model(both) - model(images), model(one) + model(other) - 2 * model(images)
     )
+
+
+def test_the_mlp_is_a_vision_transformer_whose_attention_adds_nothing() -> None:
+    model, images = model_and_images()
+    settings: dict[str, Any] = {x: y for x, y in vars(CONFIG).items() if x != "patch_conv"}
+    vit = VisionTransformer(ViTConfig(**settings, num_heads=1))
+    state = {name: torch.zeros_like(x) for name, x in vit.state_dict().items()}
+    for name, x in model.state_dict().items():
+        state[name.replace(".norm.", ".norm2.")] = x.normal_(std=0.3)
+    vit.double().load_state_dict(state)
+    torch.testing.assert_close(model(images), vit(images), atol=1e-12, rtol=0)
 
 
 def test_positions_make_equal_patches_differ() -> None:

@@ -6,7 +6,7 @@ import torch
 from clearhead.errors import CheckpointError, ConfigError
 from clearhead.models import SHIPPED, build, load
 from clearhead.models.baselines import ConvNet, PatchMLP
-from clearhead.models.config import CNNConfig, ImageModelConfig, MLPConfig, ViTConfig
+from clearhead.models.config import CNNConfig, ImageModelConfig, MLPConfig, TextConfig, ViTConfig
 from clearhead.models.vit import VisionTransformer
 
 
@@ -19,6 +19,25 @@ def test_each_configuration_builds_its_model(config: ImageModelConfig, kind: typ
     assert type(model) is kind
     assert model.config is config
     assert model(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    "config", [ViTConfig(), MLPConfig(), TextConfig(vocabulary=tuple("abcdefg"))]
+)
+def test_initial_weights_are_small_and_determined_by_the_seed(
+    config: ViTConfig | MLPConfig | TextConfig,
+) -> None:
+    torch.manual_seed(3)
+    one = build(config)
+    torch.manual_seed(3)
+    other = build(config)
+    for (name, x), y in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
+        assert x.equal(y), name
+        if name == "pos_embed" or (name.endswith("weight") and x.dim() > 1):
+            assert 0.015 < x.std() < 0.025, name
+            assert name == "pos_embed" or x.abs().max() <= 0.04, name
+        elif name.endswith("bias"):
+            assert not x.any(), name
 
 
 @pytest.mark.parametrize("name", SHIPPED)

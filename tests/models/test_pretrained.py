@@ -118,6 +118,51 @@ def test_saving_twice_gives_the_same_bytes_and_keeps_a_card_written_by_hand(fold
     assert not list(folder.glob(f"{TEMPORARY_PREFIX}*"))
 
 
+def test_a_model_is_pushed_with_the_files_of_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed: dict[str, Any] = {}
+
+    class Hub:
+        def __init__(self, token: str) -> None:
+            pushed["token"] = token
+
+        def create_repo(self, repo_id: str, **_: object) -> "Hub":
+            self.repo_id = repo_id
+            return self
+
+        def upload_folder(self, repo_id: str, folder_path: Path, **_: object) -> str:
+            files = {path.name: path.read_bytes() for path in folder_path.iterdir()}
+            pushed.update(name=repo_id, files=files)
+            return "address"
+
+    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", Hub)
+    model = trained()
+    for name, card in ((None, None), ("me/mine", {"language": "en"})):
+        options: dict[str, Any] = {"repo_id": name, "model_card_kwargs": card, "token": "secret"}
+        assert model.save_pretrained(tmp_path / f"{name}", push_to_hub=True, **options) == "address"
+        files = {path.name: path.read_bytes() for path in (tmp_path / f"{name}").iterdir()}
+        assert pushed == {"token": "secret", "name": name or "None", "files": files}
+        assert (b"clearhead.load" in files["README.md"]) is (card is None)
+
+
+def test_options_of_the_hub_are_those_of_every_download(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str, dict[str, Any]]] = []
+
+    def download(source: str, name: str, **options: Any) -> str:
+        asked.append((source, name, options))
+        return str(folder / name)
+
+    monkeypatch.setattr("clearhead.models.pretrained.hf_hub_download", download)
+    monkeypatch.setattr("clearhead.models.pretrained.hub_is_reachable", lambda _: True)
+    assert same(load("me/mine", revision="v2", token="secret"), trained())
+    assert {name for _, name, _ in asked} == {CONFIG, WEIGHTS}
+    expected = {"revision": "v2", "token": "secret", "local_files_only": False}
+    assert all((source, options) == ("me/mine", expected) for source, _, options in asked)
+
+
 def test_settings_of_an_older_version_get_the_default_thresholds(folder: Path) -> None:
     edited(
         folder, lambda saved: [saved["model"].pop(x) for x in ("doubtful_below", "rejected_below")]

@@ -1,5 +1,6 @@
 """The text Transformer: its formula, padding, causality, and its settings."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,16 @@ def test_wrong_inputs_are_an_error(ids: Tensor, mask: Tensor | None, message: st
 def test_an_empty_vocabulary_is_an_error() -> None:
     with pytest.raises(ConfigError, match="needs a vocabulary"):
         TextTransformer(TextConfig())
+
+
+def test_a_saved_model_without_a_vocabulary_is_an_error_that_names_it(tmp_path: Path) -> None:
+    made().save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "config.json").read_bytes())
+    saved["model"]["vocabulary"] = []
+    saved.pop("config_sha256")
+    (tmp_path / "config.json").write_text(json.dumps(saved))
+    with pytest.raises(CheckpointError, match=f"^{tmp_path}: a text model needs a vocabulary"):
+        load(tmp_path)
 
 
 @pytest.mark.parametrize("causal", [False, True])

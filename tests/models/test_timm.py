@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer as TimmTransformer
 
-from clearhead.errors import ConfigError
+from clearhead.errors import CheckpointError, ConfigError
 from clearhead.models import (
     VisionTransformer,
     ViTConfig,
@@ -65,6 +65,7 @@ def test_a_copy_of_a_timm_model_leaves_the_random_state_as_it_is() -> None:
         {"pos_embed": "sincos", "attention_scale": 0.37},
         {"pos_embed": "none", "attention_scale": "learned"},
         {"attention_scale": "none"},
+        {"mean": (0.4,), "std": (0.25, 0.5, 0.75)},
     ],
 )
 def test_timm_builds_the_same_function_from_a_written_folder(
@@ -76,13 +77,15 @@ def test_timm_builds_the_same_function_from_a_written_folder(
     theirs: Any = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
     images = torch.randn(3, 3, 35, 33)
     torch.testing.assert_close(theirs(images), model(images), atol=1e-5, rtol=1e-5)
-    assert theirs.pretrained_cfg["mean"] == [0.4, 0.5, 0.6]
-    assert list(theirs.pretrained_cfg["std"]) == [0.25] * 3
+    numbers = {"mean": [0.4] * 3, "std": [0.25, 0.5, 0.75]}
+    if "mean" not in settings:
+        numbers = {"mean": [0.4, 0.5, 0.6], "std": [0.25] * 3}
+    assert {name: list(theirs.pretrained_cfg[name]) for name in numbers} == numbers
 
     again = load(f"timm:{tmp_path}")
     torch.testing.assert_close(again(images), model(images), atol=1e-5, rtol=1e-5)
     assert again.config.class_names == ("ant", "bee", "cow", "dog")
-    assert again.config.mean == (0.4, 0.5, 0.6)
+    assert {name: list(getattr(again.config, name)) for name in numbers} == numbers
 
 
 @pytest.mark.parametrize(
@@ -129,6 +132,23 @@ def test_a_model_of_timm_is_the_same_function_here(settings: dict[str, Any]) -> 
 def test_parts_that_are_missing_here_are_named(settings: dict[str, Any], missing: str) -> None:
     with pytest.raises(ConfigError, match=missing) as caught:
         from_timm(TimmTransformer(**(THEIRS | settings)))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("vit_base_patch16_plus_240", "timm has no trained weights"),
+        ("vit_tiny_patch16_224.no_such_tag", "cannot be loaded"),
+        ("gcvit_base.in1k", "are a pickle, which is never loaded"),
+    ],
+)
+def test_a_model_without_trained_weights_as_safetensors_is_an_error(
+    name: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clearhead.models._libraries.hub_is_reachable", lambda: False)
+    with pytest.raises(CheckpointError, match=reason) as caught:
+        load(f"timm:{name}")
     assert "\n" not in str(caught.value)
 
 

@@ -1,4 +1,4 @@
-"""The Vision Transformer equals timm's; positions, pooling, dropout and initial weights."""
+"""The Vision Transformer equals timm's; positions, pooling and dropout."""
 
 from typing import Any
 
@@ -173,20 +173,6 @@ def test_dropout_acts_in_training_alone() -> None:
     plain = build()
     plain.load_state_dict(model.state_dict())
     assert model(images).equal(plain(images))
-
-
-def test_initial_weights_are_small_and_determined_by_the_seed() -> None:
-    torch.manual_seed(3)
-    one = VisionTransformer()
-    torch.manual_seed(3)
-    other = VisionTransformer()
-    for (name, x), y in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
-        assert x.equal(y), name
-        if name.endswith("weight") and x.dim() > 1:
-            assert 0.015 < x.std() < 0.025, name
-            assert name == "pos_embed" or x.abs().max() <= 0.04, name
-        elif name.endswith("bias") and name != "patch_embed.proj.bias":
-            assert not x.any(), name
 
 
 @pytest.mark.slow

@@ -53,7 +53,6 @@ class WordTokenizer:
     vocabulary: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "vocabulary", tuple(self.vocabulary))
         missing = [word for word in SPECIAL_TOKENS if word not in self.vocabulary]
         if missing:
             names = ", ".join(SPECIAL_TOKENS)

@@ -55,7 +55,9 @@ def _create(timm: Any, name: str, source: str, *, reachable: bool) -> Any:
         return timm.create_model(f"local-dir:{file.parent}", pretrained=True)
     known = timm.get_pretrained_cfg(name)
     if known is None or not known.hf_hub_id:
-        raise _pickled(source)
+        if known is not None and known.url:
+            raise _pickled(source)
+        raise CheckpointError(f"timm has no trained weights of {name}; give another model")
     file = _weights_file(known.hf_hub_id, source, reachable=reachable)
     overlay = {"file": str(file), "custom_load": False}
     return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)

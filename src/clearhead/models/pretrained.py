@@ -89,7 +89,6 @@ class Pretrained(nn.Module, PyTorchModelHubMixin):
             write_atomic(folder / CARD, str(card).encode())
         if not push_to_hub:
             return None
-        push_options.pop("config", None)
         return self.push_to_hub(
             repo_id or folder.name, model_card_kwargs=model_card_kwargs, **push_options
         )

@@ -4,7 +4,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from clearhead.attention import causal_mask
 from clearhead.errors import ConfigError, InputError
 from clearhead.models.config import TextConfig
 from clearhead.models.layers import (
@@ -68,9 +67,8 @@ class TextTransformer(Pretrained):
                 vocabulary.
         """
         self._check(ids, padding_mask)
-        mask = None if padding_mask is None else self._attn_mask(padding_mask)
-        is_causal = self.config.causal and mask is None
-        tokens = self.blocks(self.embedded(ids), attn_mask=mask, is_causal=is_causal)
+        keys = None if padding_mask is None else padding_mask[:, None, None, :]
+        tokens = self.blocks(self.embedded(ids), attn_mask=keys, is_causal=self.config.causal)
         logits: Tensor = self.head(self.norm(tokens))
         return logits
 
@@ -85,13 +83,6 @@ class TextTransformer(Pretrained):
         """
         tokens: Tensor = self.token_embed(ids)
         return tokens if self.pos_embed is None else tokens + self.pos_embed[:, : ids.shape[1]]
-
-    def _attn_mask(self, padding_mask: Tensor) -> Tensor:
-        keys = padding_mask[:, None, None, :]
-        if not self.config.causal:
-            return keys
-        tokens = padding_mask.shape[1]
-        return keys & causal_mask(tokens, tokens, device=keys.device)
 
     def _check(self, ids: Tensor, padding_mask: Tensor | None) -> None:
         longest, words = self.config.context_length, len(self.config.vocabulary)

@@ -29,6 +29,7 @@ from clearhead.data.preprocessing.digits import (
 )
 from clearhead.data.preprocessing.groups import _belong_together, reading_order
 from clearhead.data.preprocessing.scaling import as_in_mnist
+from clearhead.data.preprocessing.strokes import to_middle
 from clearhead.models import ImageModel, load
 
 from .drawings import FONTS, load_font, printed, stroke
@@ -150,9 +151,12 @@ def test_printed_digits_have_the_size_and_centre_of_mnist(digit: int, font: str)
     assert (out.pixels[0].max(), out.pixels[:, 0].max()) == (0, 0)
 
 
-def test_a_small_digit_on_a_large_sheet_is_searched_at_full_resolution() -> None:
-    sheet = Image.new("L", (1900, 1500), 240)
-    sheet.paste(printed("5", side=130).point(lambda value: value * 240 // 255), (1400, 300))
+@pytest.mark.parametrize("place", [(1400, 300), (1791, 1387)])
+def test_a_small_digit_on_a_large_sheet_is_searched_at_full_resolution(
+    place: tuple[int, int],
+) -> None:
+    sheet = Image.new("L", (1901, 1499), 240)
+    sheet.paste(printed("5", side=130).point(lambda value: value * 240 // 255), place)
     near, far = read(printed("5")).pixels.astype(float), read(sheet).pixels.astype(float)
     assert apart(near, far) < 5
 
@@ -170,6 +174,14 @@ def test_a_blank_image_has_no_digit(shape: tuple[int, int]) -> None:
         assert out.warnings == (NO_DIGIT,)
         assert not out.found
         assert not out.pixels.any()
+
+
+@pytest.mark.parametrize("shape", [(10, 18), (20, 12), (20, 20), (40, 60)])
+@pytest.mark.parametrize("light", [False, True])
+def test_a_solid_patch_is_not_a_digit(shape: tuple[int, int], light: bool) -> None:
+    sheet = np.full((120, 130), 0.9, dtype=np.float32)
+    sheet[30 : 30 + shape[0], 40 : 40 + shape[1]] = 0.1
+    assert not extract_digit(1 - sheet if light else sheet).found
 
 
 @pytest.mark.parametrize("shape", [(1, 2), (2, 1), (1, 30), (3, 3), (2, 50), (5, 4)])
@@ -359,12 +371,35 @@ def test_a_bar_high_above_a_stroke_belongs_to_it_but_a_dot_does_not() -> None:
     five = (slice(21, 101), slice(0, 60))
     assert _belong_together((slice(0, 4), slice(10, 50)), five)
     assert not _belong_together((slice(0, 4), slice(28, 32)), five)
+    assert _belong_together((slice(30, 85), slice(63, 70)), five)  # a shorter one close beside it
+    assert not _belong_together((slice(25, 95), slice(63, 70)), five)  # a digit, as high
+
+
+@pytest.mark.parametrize(
+    ("gap", "width", "together"), [(2, 10, True), (2, 20, False), (2, 45, True), (9, 10, False)]
+)
+def test_pieces_above_each_other_are_one_stroke_if_thin_or_one_digit_if_not_too_high(
+    gap: int, width: int, together: bool
+) -> None:
+    upper = (slice(0, 40), slice(0, width))
+    lower = (slice(40 + gap, 80 + gap), slice(0, width))
+    assert _belong_together(upper, lower) is together
+    assert _belong_together(lower, upper) is together
 
 
 def test_ink_of_nearly_the_right_size_is_not_resampled() -> None:
     ink = np.zeros((19, 12), dtype=np.float32)
     ink[:, 5] = ink[9] = 1
     assert np.unique(as_in_mnist(ink)).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("turned", range(4))
+def test_centring_cuts_nothing_off(turned: int) -> None:
+    ink = np.zeros((20, 20), dtype=np.float32)
+    ink[:, :3] = ink[10] = 1  # its centre of mass is near to one side
+    pixels = to_middle(np.rot90(ink, turned), (28, 28), 0.0, round)
+    assert pixels.sum() == ink.sum()
+    assert [pixels[:, -1], pixels[0], pixels[:, 0], pixels[-1]][turned].any()
 
 
 def test_very_thick_strokes_are_eroded() -> None:
@@ -410,6 +445,24 @@ def test_the_soft_edges_of_a_stroke_belong_to_it() -> None:
     expected = (ink > 0) & (np.arange(31) < 16)  # at most 3 pixels away, and connected
     expected[9:] = False
     np.testing.assert_array_equal(_strokes(ink, ink > 0.5, reach=3), expected)
+
+
+def test_noise_of_the_paper_does_not_make_ink_paler() -> None:
+    seen = 0.85 - 0.5 * stroke(3, width=9)
+    noisy = seen + np.random.default_rng(0).normal(0, 0.04, seen.shape)
+    clean, found = (extract_digit(x.astype(np.float32)).pixels for x in (seen, noisy.clip(0, 1)))
+    assert found.mean() == pytest.approx(clean.mean(), rel=0.1)
+
+
+def test_a_bar_beside_its_five_belongs_to_it_among_other_digits() -> None:
+    page = Image.new("L", (300, 200), 255)
+    draw = ImageDraw.Draw(page)
+    draw.line([(80, 60), (76, 95), (100, 92), (115, 115), (100, 138), (72, 135)], 0, 8)
+    draw.line([(92, 46), (130, 44)], 0, 8)  # apart from the rest of the 5
+    draw.line([(210, 45), (210, 140)], 0, 8)
+    five, one = find_digits(to_grey(page))
+    assert five.box == pytest.approx((72, 41, 130, 142), abs=4)
+    assert one.box == pytest.approx((206, 45, 214, 140), abs=4)
 
 
 def test_ink_on_the_desk_is_left_out() -> None:

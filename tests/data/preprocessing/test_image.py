@@ -270,6 +270,20 @@ def test_a_jpeg_of_several_scans_with_too_many_coefficients_is_an_error(
         load_image(encoded(COLOUR, "JPEG", progressive=True, subsampling="4:4:4"))
 
 
+def test_every_scan_of_a_jpeg_counts_all_of_its_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clearhead.data.preprocessing.image.MAX_SCANNED_PIXELS", 8 * WIDTH * HEIGHT)
+    load_image(encoded(GREY, "JPEG", progressive=True))  # 6 scans, of which each has all pixels
+    with pytest.raises(ImageError, match="this JPEG has 10 scans, too many"):
+        load_image(encoded(COLOUR, "JPEG", progressive=True))
+
+
+@pytest.mark.parametrize("mode", ["YCbCr", "HSV", "RGBX", "RGBa"])
+def test_other_colour_spaces_in_memory_become_rgb(mode: str) -> None:
+    opaque = COLOUR.convert("RGBA") if mode == "RGBa" else COLOUR
+    found = load_image(opaque.convert(mode)).convert("RGB")
+    assert np.abs(np.asarray(found, float) - np.asarray(COLOUR, float)).mean() < 2
+
+
 def test_colours_in_lab_are_converted() -> None:
     profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
     muted = COLOUR.point(lambda level: 100 + level // 4)

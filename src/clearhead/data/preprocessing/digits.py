@@ -241,8 +241,8 @@ def _measured(grey: Grey, ink: Ink, group: Mask) -> Digit:
         # What was found nearby belongs to the digit only if it was found in the whole image, too.
         scale = reduction(crop.shape, WORK_SIDE // 2)
         at = (
-            np.minimum((np.arange(length) * scale + side.start) // factor, limit - 1)
-            for length, side, limit in zip(closer.parts.shape, window, group.shape, strict=True)
+            (np.arange(length) * scale + side.start) // factor
+            for length, side in zip(closer.parts.shape, window, strict=True)
         )
         core = near(group, 1)[np.ix_(*at)] & (closer.parts > 0)
         if core.any():
