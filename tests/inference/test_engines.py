@@ -165,6 +165,14 @@ def test_auto_takes_the_fastest_engine_and_names_the_others() -> None:
     assert engine.choice().startswith("engine openvino, 4.00 × torch (")
 
 
+@pytest.mark.usefixtures("known_engines")
+def test_a_model_keeps_its_engine_unless_another_is_named() -> None:
+    engine = load_engine(random_model(), "onnxruntime")
+    assert load_engine(engine) is load_engine(engine, "onnxruntime") is engine
+    other = load_engine(engine, "openvino")
+    assert (other.name, other.model) == ("openvino", engine.model)
+
+
 @pytest.mark.parametrize("error", [0.01, float("nan")])
 def test_auto_does_not_take_an_engine_with_other_logits(
     known_engines: dict[str, float], error: float
@@ -202,8 +210,9 @@ def test_what_an_engine_cannot_compute_is_an_error() -> None:
     with pytest.raises(ConfigError, match="did you mean openvino"):
         load_engine(random_model(), "openvio")  # type: ignore[arg-type]
     half = random_model().bfloat16()
-    with pytest.raises(ConfigError, match="float32"):
-        load_engine(half, "onnxruntime")
+    for name, devices in (("onnxruntime", "cpu"), ("compile", "cpu or cuda")):
+        with pytest.raises(ConfigError, match=f"needs a float32 model on {devices}, got"):
+            load_engine(half, cast(Any, name))
     assert load_engine(half).name == "torch"
 
 

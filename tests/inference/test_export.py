@@ -227,6 +227,7 @@ def test_a_file_with_other_results_is_not_written(
         ({"to": "onnx", "precision": "int4"}, "precision must be one of"),
         ({"to": "timm", "attention": True}, "weights alone"),
         ({"to": "torch-export", "precision": "int8"}, "int8 is for onnx and openvino"),
+        ({"to": "openvino"}, r"is an \.xml file, got model$"),
     ],
 )
 def test_options_that_do_not_fit_are_errors(
@@ -234,9 +235,14 @@ def test_options_that_do_not_fit_are_errors(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         export(random_model(), tmp_path / "model", **options)
+    with pytest.raises(ConfigError, match=r"on the CPU, got torch\.float16"):
+        export(random_model().half(), tmp_path / "model", "onnx")
     convolutional = build(CNNConfig(image_size=6, widths=(2,)))
     with pytest.raises(ConfigError, match="has no attention"):
         export(convolutional, tmp_path / "model", "onnx", attention=True)
+    with pytest.raises(ConfigError, match="timm has no ConvNet"):
+        export(convolutional, tmp_path / "model", "timm")
+    assert not [*tmp_path.iterdir()]
 
 
 def test_onnx_without_torchvision_logs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,7 +256,7 @@ def test_onnx_without_torchvision_logs_nothing(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("importlib.util.find_spec", find_spec)
     logger = logging.getLogger("torch.onnx")
     records: list[logging.LogRecord] = []
-    level = logger.level
+    monkeypatch.setattr(logger, "level", logging.WARNING)
     handler = logging.Handler()
     monkeypatch.setattr(handler, "emit", records.append)
     logger.addHandler(handler)
@@ -260,4 +266,4 @@ def test_onnx_without_torchvision_logs_nothing(monkeypatch: pytest.MonkeyPatch) 
         logger.removeHandler(handler)
     assert "torchvision" in sought
     assert not records
-    assert logger.level == level
+    assert logger.level == logging.WARNING

@@ -231,6 +231,33 @@ def fragile(model: ImageModel) -> ImageModel:
     return copy
 
 
+@pytest.mark.unchecked
+def test_a_picture_that_the_model_fails_on_has_an_error_and_the_others_predictions(
+    model: ImageModel, tmp_path: Path
+) -> None:
+    class Failing(ConvNet):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            if (images.flatten(1).std(dim=1) == 0).any():
+                raise ZeroDivisionError("of one\ngrey value")
+            return super().forward(images)
+
+    failing = Failing(CONFIG)
+    failing.load_state_dict(model.state_dict())
+    folder = write_folder(tmp_path / "folder", 11)
+    Image.new("L", (12, 12)).save(folder / "0007.png")
+    summary = run(failing, [folder], tmp_path / "out.jsonl")
+    assert (summary.rows, summary.errors) == (11, 1)
+    run(model, [folder], tmp_path / "expected.jsonl")
+    rows, expected = (rows_of(tmp_path / f"{name}.jsonl") for name in ("out", "expected"))
+    assert rows.pop(7) == {
+        "image": expected.pop(7)["image"],
+        "error": "ZeroDivisionError: of one grey value",
+    }
+    assert [(row["image"], row["label"]) for row in rows] == [
+        (row["image"], row["label"]) for row in expected
+    ]
+
+
 @pytest.fixture
 def light_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes that do not import torch: they have the same two functions, by value."""
@@ -408,6 +435,7 @@ def test_units_whose_actor_ended_twice_are_classified_locally_one_by_one(
     assert [row.get("label") for row in found] == [row.get("label") for row in expected]
     assert (summary.rows, summary.errors) == (23, 1 in lost)
     assert OneProcess.calls == [*here, "shutdown"]
+    assert run(model, [], tmp_path / "none.jsonl", runner="ray").rows == 0
 
 
 @pytest.mark.slow
