@@ -80,10 +80,14 @@ def deflated(body: bytes) -> bytes:
     return zlib.compress(body)
 
 
-@pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("deflate", deflated)])
+@pytest.mark.parametrize(
+    ("encoding", "compress"),
+    [("gzip", gzip.compress), (" X-GZIP", gzip.compress), ("deflate", deflated)],
+)
 def test_bodies_may_be_compressed(server: ServerThread, encoding: str, compress: Any) -> None:
     for path, body in ((f"{MODEL}/infer", tensor_request(2)), ("/v1/predict", png(1))):
-        plain = server.request("POST", path, body).json()
+        plain = server.request("POST", path, body, content_encoding="identity").json()
+        assert server.request("POST", path, body).json() == plain
         sent = compress(body)
         packed = server.request("POST", path, sent, content_encoding=encoding)
         assert (packed.status, packed.json()) == (200, plain)

@@ -122,6 +122,8 @@ def test_a_process_that_ends_or_hangs_is_replaced_and_fails_one_picture(model: I
                     await task
             assert refused.value.status_code == 422
             assert label_of(await pictures(pool, 2)[0]) == predict(model, png(2)).label
+            worker.process.join()
+            assert worker.process.exitcode == -signal.SIGKILL
         (worker,) = pool.workers
         os.kill(worker.pid, signal.SIGKILL)  # while it is idle
         while not worker.has_ended:

@@ -67,6 +67,7 @@ def test_cross_origin_requests_get_no_cors_headers(server: ServerThread) -> None
         names = [name.lower() for name in response.headers]
         assert not [name for name in names if name.startswith("access-control")]
         assert response.headers["x-content-type-options"] == "nosniff"
+        assert response.headers["cache-control"] == "no-store"
 
 
 def test_a_body_may_be_as_large_as_the_limit(server: ServerThread) -> None:
