@@ -149,6 +149,15 @@ def test_a_folder_without_a_processor_is_opened_with_a_warning(
     assert explain(classifier, photo).prediction.warnings[0] == warning
 
 
+def test_without_a_processor_the_size_of_a_picture_must_be_known(tmp_path: Path) -> None:
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    config = ResNetConfig(embedding_size=4, hidden_sizes=[4], depths=[1], layer_type="basic")
+    ResNetForImageClassification(config).save_pretrained(tmp_path)
+    message = refusal(f"hf:{tmp_path}")
+    assert "no image processor is saved with this ResNetForImageClassification; save it" in message
+
+
 def test_missing_weights_are_a_warning(tmp_path: Path) -> None:
     from transformers import ViTConfig as HFConfig
     from transformers import ViTModel

@@ -145,6 +145,8 @@ def test_a_model_that_the_page_cannot_show_is_refused(config: ViTConfig, message
 def test_models_and_weights_that_cannot_be_shown_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"own VisionTransformer, got .*ConvNet"):
         build_page(build(CNNConfig(widths=(3,))))
+    with pytest.raises(ConfigError, match="with num_registers 0, this one has 2"):
+        build_page(build(ViTConfig(depth=1, num_registers=2)))
     with pytest.raises(ConfigError, match=r"big holds numbers beyond ±65,504"):
         rounded({"big": np.array([1.0, 7e4])})
     with pytest.raises(ConfigError, match="at most 4,000,000 weights, this model has 4,000,001"):
