@@ -4,10 +4,12 @@ import gzip
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from clearhead.cli.main import main
+from clearhead.studies.claims import ENTRIES
 from tests.studies.conftest import in_this_process, toys
 
 __all__ = ["in_this_process", "toys"]
@@ -42,6 +44,25 @@ def test_plan_prints_hypotheses_seeds_and_smallest_effects(
     )
     assert main(["study", "plan", "toy:STUDY", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["toy"][0]["seeds"] == 12
+
+
+def test_options_reach_the_run_and_after_ctrl_c_the_command_that_continues_is_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[tuple[list[str], dict[str, Any]]] = []
+
+    def run_studies(names: list[str], **options: Any) -> None:
+        calls.append((names, options))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("clearhead.studies.runner.run_studies", run_studies)
+    options = "--all --budget full --first-seed 3 --runner ray --workers 2 --restart --out".split()
+    monkeypatch.setattr("sys.argv", ["clearhead", "study", "run", *options, "a b"])
+    assert main() == 130
+    expected = {"budget": "full", "first_seed": 3, "runner": "ray", "workers": 2, "restart": True}
+    assert calls == [([entry.name for entry in ENTRIES], expected | {"out": Path("a b")})]
+    command = f"clearhead study run {' '.join(options)} 'a b'"
+    assert capsys.readouterr().err.endswith(f"; continue with: {command}\n")
 
 
 @pytest.mark.usefixtures("in_this_process")

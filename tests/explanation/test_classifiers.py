@@ -311,3 +311,28 @@ def test_timm_models_on_the_hub_are_loaded_from_safetensors_or_not_at_all(
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb(boom)))
     assert "are a pickle, which is never loaded" in refusal(f"timm:{name}")
     assert not boom.exists()
+
+
+@pytest.mark.usefixtures("out_of_reach")
+@pytest.mark.parametrize("kind", ["picture", "text"])
+def test_weights_of_a_repository_are_loaded_from_safetensors_or_not_at_all(
+    kind: str, hf_folder: Path, tmp_path: Path
+) -> None:
+    import transformers
+
+    snapshot = tmp_path / "hub" / "models--owner--name" / "snapshots" / "0"
+    if kind == "picture":
+        shutil.copytree(hf_folder, snapshot)
+    else:
+        config = transformers.BertConfig(
+            vocab_size=7, hidden_size=4, num_hidden_layers=1, num_attention_heads=1,
+            intermediate_size=4,
+        )  # fmt: skip
+        transformers.BertModel(config).save_pretrained(snapshot)
+        (snapshot / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nthe\ndog\n")
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("0")
+    model = open_classifier("hf:owner/name").model
+    (snapshot / "model.safetensors").unlink()
+    torch.save(model.state_dict(), snapshot / "pytorch_model.bin")
+    assert "cannot be loaded" in refusal("hf:owner/name")

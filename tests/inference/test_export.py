@@ -245,6 +245,17 @@ def test_options_that_do_not_fit_are_errors(
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.parametrize(
+    ("to", "packages"), [("onnx", "onnx onnxruntime onnxscript"), ("openvino", "openvino")]
+)
+def test_missing_packages_are_named(
+    tmp_path: Path, to: Any, packages: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clearhead.errors.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=f": pip install {packages}$"):
+        export(random_model(), tmp_path / "model.xml", to)
+
+
 def test_onnx_without_torchvision_logs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     sought: list[str] = []

@@ -24,9 +24,9 @@ def send(server: ServerThread, head: dict[str, Any], tail: bytes, size: str = ""
     return server.request("POST", f"{MODEL}/infer", text + tail, **headers)
 
 
-def binary(rows: int, **more: Any) -> dict[str, Any]:
+def binary(rows: int, *, size: int = 0, **more: Any) -> dict[str, Any]:
     images = {"name": "images", "shape": [rows, 1, 28, 28], "datatype": "UINT8"}
-    return {"inputs": [images | {"parameters": {"binary_data_size": rows * 784}}], **more}
+    return {"inputs": [images | {"parameters": {"binary_data_size": size or rows * 784}}], **more}
 
 
 def test_binary_tensors_give_the_same_as_json(server: ServerThread) -> None:
@@ -59,6 +59,7 @@ def test_each_output_can_be_binary_or_json(server: ServerThread) -> None:
         (binary(1), bytes(783), "", "783 bytes came"),
         (binary(1), bytes(785), "", "785 bytes came"),
         (binary(2), bytes(784), "", "784 bytes came"),
+        (binary(2, size=784), bytes(784), "", "has 1568 bytes"),
         (binary(1), bytes(784), "9999", "at most the body's"),
         (binary(1), bytes(784), "-1", "at most the body's"),
         (binary(1), bytes(784), "9" * 5000, "at most the body's"),

@@ -156,6 +156,7 @@ def test_metrics_equal_the_clients_counts(server: ServerThread) -> None:
     }
     assert {name: count for name, count in changes.items() if count} == counts
     assert after["clearhead_requests_in_progress"] == after["clearhead_queue_depth"] == 0
+    assert after["process_resident_memory_bytes"] > 0
     assert after["clearhead_batch_size_sum"] - before["clearhead_batch_size_sum"] == 6
     decoded = after["clearhead_decode_seconds_count"] - before["clearhead_decode_seconds_count"]
     assert decoded == 5 + 3 + 1 + 1  # the large body is not decoded
