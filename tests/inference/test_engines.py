@@ -117,16 +117,22 @@ def test_an_engine_needs_no_cache_that_can_be_written(
     assert load_engine(random_model(), "onnxruntime").name == "onnxruntime"
 
 
-def test_another_model_has_another_file_in_the_cache() -> None:
+def test_another_model_or_build_has_another_file_in_the_cache(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     model = random_model()
     before = _engines._cached(model, ".onnx")
     assert _engines._cached(random_model(), ".onnx") == before
     with torch.no_grad():
         model.head.bias[1] += 1
     other_mean = random_model(replace(SMALL, mean=(0.2,)))
-    assert (
-        len({before, _engines._cached(model, ".onnx"), _engines._cached(other_mean, ".onnx")}) == 3
-    )
+    files = {before, _engines._cached(model, ".onnx"), _engines._cached(other_mean, ".onnx")}
+    files.add(_engines._cached(model, ".pt2"))
+    monkeypatch.setattr(torch, "__version__", "0")
+    files.add(_engines._cached(model, ".onnx"))
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "another")
+    files.add(_engines._cached(model, ".onnx"))
+    assert len(files) == 6
 
 
 class Slowed(nn.Module):

@@ -29,7 +29,8 @@ pytestmark = pytest.mark.unchecked
 SMALL = ViTConfig(
     image_size=(6, 9), patch_size=3, in_channels=2, embed_dim=8, depth=2, num_heads=2,
     num_classes=3, class_names=("ä", "b", "c"), mean=(0.25, 0.5), std=(0.125,), pool="class",
-    rejected_below=0.5, attention_scale="learned",
+    doubtful_below=0.75, rejected_below=0.5, threshold_temperature=2.0,
+    certainty_weights=tuple(range(11)), attention_scale="learned",
 )  # fmt: skip
 
 
@@ -93,10 +94,13 @@ def test_an_onnx_file_returns_logits_and_attention_for_any_batch_size(tmp_path: 
             np.testing.assert_allclose(output, expected, atol=1e-5)
     proto = onnx.load(result.paths[0])
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
-    assert json.loads(metadata["mean"]) == [0.25, 0.5]
-    assert json.loads(metadata["class_names"]) == ["ä", "b", "c"]
-    assert json.loads(metadata["rejected_below"]) == 0.5
-    assert ViTConfig(**json.loads(metadata["config"])) == SMALL
+    settings = json.loads(metadata["config"])
+    assert ViTConfig(**settings) == SMALL
+    for name in (
+        *("class_names", "mean", "std", "doubtful_below", "rejected_below"),
+        *("threshold_temperature", "certainty_weights"),
+    ):
+        assert json.loads(metadata[name]) == settings[name]
     assert str(Path.cwd()).encode() not in result.paths[0].read_bytes()
 
 

@@ -134,7 +134,7 @@ def test_an_interrupted_job_continues_without_repeating_a_unit(
 
 
 def test_an_unfinished_job_continues_with_the_same_settings_only(
-    model: ImageModel, tmp_path: Path
+    model: ImageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, out = write_folder(tmp_path / "folder", 6), tmp_path / "out.csv"
 
@@ -152,6 +152,10 @@ def test_an_unfinished_job_continues_with_the_same_settings_only(
     ):
         with pytest.raises(ConfigError, match=f"another {name}"):
             run(network, **{"inputs": [folder], "out": out, **options})  # type: ignore[arg-type]
+    with monkeypatch.context() as patch:
+        patch.chdir(tmp_path)  # names of pictures may be relative
+        with pytest.raises(ConfigError, match="another folder"):
+            run(model, [folder], out)
     assert run(model, [folder, folder], out, restart=True).rows == 12
     with pytest.raises(ConfigError, match="exists; name another"):
         run(model, [folder], out)
@@ -373,7 +377,7 @@ class LosingRay:
         return sizes
 
     def from_items(self, items: list[dict[str, Any]], *, override_num_blocks: int) -> "LosingRay":
-        assert override_num_blocks == len(items)
+        assert 0 < override_num_blocks == len(items)
         self.items = items
         return self
 

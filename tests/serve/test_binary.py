@@ -24,8 +24,8 @@ def send(server: ServerThread, head: dict[str, Any], tail: bytes, size: str = ""
     return server.request("POST", f"{MODEL}/infer", text + tail, **headers)
 
 
-def binary(rows: int, *, size: int = 0, **more: Any) -> dict[str, Any]:
-    images = {"name": "images", "shape": [rows, 1, 28, 28], "datatype": "UINT8"}
+def binary(rows: int, *, size: int = 0, data: Any = None, **more: Any) -> dict[str, Any]:
+    images = {"name": "images", "shape": [rows, 1, 28, 28], "datatype": "UINT8", "data": data}
     return {"inputs": [images | {"parameters": {"binary_data_size": size or rows * 784}}], **more}
 
 
@@ -51,6 +51,11 @@ def test_each_output_can_be_binary_or_json(server: ServerThread) -> None:
     assert [output["name"] for output in head["outputs"]] == ["label", "probabilities"]
     assert "data" in head["outputs"][0]
     assert head["outputs"][1]["parameters"] == {"binary_data_size": 80}
+    outputs = [{"name": "label"}, {"name": "probabilities", "parameters": {"binary_data": False}}]
+    asked = binary(1, outputs=outputs, parameters={"binary_data_output": True})
+    response = send(server, asked, tensor(1).tobytes())
+    head = json.loads(response.body[: int(response.headers[SIZE])])
+    assert ["data" in output for output in head["outputs"]] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -67,6 +72,7 @@ def test_each_output_can_be_binary_or_json(server: ServerThread) -> None:
         (binary(1), bytes(784), "3", "JSON"),
         (binary(1), b"", "", "0 bytes came"),
         (json.loads(tensor_request(1)), b"1", "", "either data, or binary_data_size"),
+        (binary(1, data=[0] * 784), bytes(784), "", "either data, or binary_data_size"),
     ],
 )
 def test_wrong_sizes_are_errors_of_one_line(
