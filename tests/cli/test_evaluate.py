@@ -13,7 +13,7 @@ from PIL import Image
 from clearhead.cli.evaluate import trained_on
 from clearhead.cli.main import main
 from clearhead.cli.options import with_engine
-from clearhead.cli.output import percent
+from clearhead.cli.output import percent, percent_range
 from clearhead.data import load_dataset
 from clearhead.inference import evaluate
 from clearhead.models import build, load
@@ -154,6 +154,16 @@ def test_the_tables_show_the_numbers_of_the_json(
         assert [name, *(str(count) if count else "·" for count in counts)] in lines
         (row,) = [line for line in lines if line[:2] == [name, "5"] and len(line) > 5]
         assert row[2] == f"{100 * counts[data['class_names'].index(name)] / 5:.2f}"
+        scores = data["per_class"][data["class_names"].index(name)]
+        assert row[2:] == [
+            *(percent(scores["recall"]), *percent_range(scores["recall_interval"]).split()),
+            *(percent(scores["precision"]), *percent_range(scores["precision_interval"]).split()),
+            percent(scores["f1"]),
+        ]
+    for part in filter(lambda part: part["count"], data["reliability"]):
+        edges = percent_range((part["low"], part["high"])).split()
+        means = [percent(part["confidence"]), percent(part["accuracy"])]
+        assert [*edges, str(part["count"]), *means] in lines
 
 
 def test_output_to_a_file_is_not_truncated(

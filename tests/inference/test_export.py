@@ -224,6 +224,30 @@ def test_a_file_with_other_results_is_not_written(
     assert not [*tmp_path.iterdir()]
 
 
+def test_the_accuracies_are_those_of_the_file_and_of_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, dataset = random_model(), noise(31)
+
+    def write(model: ImageModel, file: Path, options: Any) -> Run:
+        file.write_bytes(b"classes in reverse order")
+        return lambda images: (model(images).detach().flip(1),)
+
+    monkeypatch.setitem(cast(dict[str, Any], _export.WRITERS), "onnx", write)
+    result = export(model, tmp_path / "m.onnx", "onnx", precision="float16", dataset=dataset)
+    assert result.reference == ch.evaluate(model, dataset)
+    assert result.evaluation is not None
+    reversed_rows = tuple(row[::-1] for row in result.reference.confusion)
+    assert result.evaluation.confusion == reversed_rows != result.reference.confusion
+
+
+def test_the_images_that_are_compared_differ_and_are_always_the_same() -> None:
+    images = example_images(random_model(), 7)
+    assert torch.equal(images, example_images(random_model(), 7))
+    assert len({tuple(image.flatten().tolist()) for image in images}) == 7
+    assert float(images.std()) == pytest.approx(1, abs=0.1)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

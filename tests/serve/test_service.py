@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from clearhead.models import build
 from clearhead.models.config import CNNConfig
 from clearhead.models.pretrained import ImageModel
 from clearhead.serve._service import ConcurrencyLimit
+from clearhead.serve.app import make_app
+from clearhead.serve.config import ServeConfig
 from clearhead.serve.telemetry import Metrics
 
 from .server import (
@@ -210,6 +213,38 @@ def test_a_request_that_raises_no_longer_counts_towards_the_concurrency() -> Non
         with pytest.raises(ZeroDivisionError):
             run_async(limit({"type": "http", "method": "POST"}, unused, unused))
     assert limit.active == 0
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.01, "1"), (4.2, "5"), (900.0, "30")])
+def test_the_time_to_try_again_is_that_of_the_last_request_within_limits(
+    seconds: float, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[Any] = []
+    now = [100.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0])
+    monkeypatch.setattr("clearhead.serve._service.time", clock)
+    scope = {"type": "http", "method": "POST"}
+
+    async def app(*_: object) -> None:
+        now[0] += seconds
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def scenario() -> None:
+        limit = ConcurrencyLimit(app, metrics=Metrics(), max_concurrency=1)
+        await limit(scope, send, send)
+        limit.max_concurrency = 0
+        await limit(scope, send, send)
+
+    run_async(scenario())
+    assert sent[0]["status"] == 429
+    assert dict(sent[0]["headers"])[b"retry-after"].decode() == shown
+
+
+def test_the_workers_share_the_model_processes() -> None:
+    app = make_app(build(CNNConfig(widths=(2,))), ServeConfig(model_processes=5, workers=2))
+    assert app.service.pool.processes == 3
 
 
 def test_after_the_deadline_there_is_a_504_and_no_forward_pass(clocked: ClockedServer) -> None:
