@@ -539,7 +539,7 @@ def test_a_prediction_has_a_short_repr_json_types_and_html() -> None:
     (address,) = re.findall("<img[^>]* src='data:image/png;base64,([^']+)'>", html)
     with Image.open(BytesIO(b64decode(address))) as shown:
         assert prediction.image is not None
-        assert np.array_equal(shown, prediction.image.permute(1, 2, 0))
+        assert np.array_equal(np.asarray(shown), prediction.image.permute(1, 2, 0))
     assert f"{prediction.probability:.2%}" in html
     assert html.count("<meter") == 10
     assert not any(name in html for name in names)

@@ -228,14 +228,17 @@ def test_the_time_to_try_again_is_that_of_the_last_request_within_limits(
     async def app(*_: object) -> None:
         now[0] += seconds
 
+    async def unused() -> Any:
+        pytest.fail("the request was refused")
+
     async def send(message: Any) -> None:
         sent.append(message)
 
     async def scenario() -> None:
         limit = ConcurrencyLimit(app, metrics=Metrics(), max_concurrency=1)
-        await limit(scope, send, send)
+        await limit(scope, unused, send)
         limit.max_concurrency = 0
-        await limit(scope, send, send)
+        await limit(scope, unused, send)
 
     run_async(scenario())
     assert sent[0]["status"] == 429
