@@ -16,6 +16,7 @@ from PIL import Image
 import clearhead as ch
 from clearhead.errors import CheckpointError, ClearheadError, ConfigError, ImageError
 from clearhead.explanation import ImageClassifier, TextModel, explain, open_classifier
+from clearhead.explanation._libraries import _is_image_classifier
 from clearhead.insight import Grid
 from clearhead.models import ViTConfig, build
 from clearhead.models._libraries import import_library, loading_weights
@@ -147,6 +148,23 @@ def test_a_folder_without_a_processor_is_opened_with_a_warning(
     model_input = classifier.preprocess(photo)
     torch.testing.assert_close(model_input.inputs[0], model_input.pixels / 255 * 2 - 1)
     assert explain(classifier, photo).prediction.warnings[0] == warning
+
+
+@pytest.mark.parametrize(
+    ("config", "head", "expected"),
+    [
+        ("ViTConfig", "ViTModel", True),
+        ("BertConfig", "BertModel", False),
+        ("PerceiverConfig", "PerceiverForMaskedLM", False),
+        ("PerceiverConfig", "PerceiverForImageClassificationLearned", True),
+    ],
+)
+def test_a_model_of_pictures_or_texts_is_what_its_saved_head_is_for(
+    config: str, head: str, expected: bool
+) -> None:
+    transformers: Any = importlib.import_module("transformers")
+    saved = getattr(transformers, config)(architectures=[head])
+    assert _is_image_classifier(transformers, saved) == expected
 
 
 def test_without_a_processor_the_size_of_a_picture_must_be_known(tmp_path: Path) -> None:
