@@ -81,6 +81,8 @@ def test_run_prints_verdicts_and_report_writes_page_markdown_and_json(
     assert lines[3].startswith("       Score, with minus without: ")
     assert lines[4] == "`clearhead study report --results runs/studies/quick` shows the evidence"
 
+    Path("docs/results").mkdir(parents=True)
+    Path("docs/results/trials.json.gz").touch()  # published results come after one's own
     assert main(["study", "report", "--markdown", "out.md"]) == 0
     assert capsys.readouterr().out == "wrote report.html\nwrote out.md\n"
     assert Path("report.html").is_file()
@@ -94,6 +96,10 @@ def test_run_prints_verdicts_and_report_writes_page_markdown_and_json(
     assert main([*command, "-o", "again.html"]) == 0
     assert Path("again.html").read_bytes() == Path("report.html").read_bytes()
     assert Path("again/toy.svg").read_bytes() == Path("out/toy.svg").read_bytes()
+
+    assert main(["study", "run", "faulty:STUDY", "--workers", "1"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines if line.startswith("  X")] == ["faulty"]
 
 
 @pytest.mark.usefixtures("in_this_process")

@@ -169,6 +169,10 @@ def test_a_second_ctrl_c_stops_at_once(
             "--distill-temperature has no effect; it needs --teachers",
         ),
         (
+            "quick --label-smoothing 0.3 --teachers digits",
+            "--label-smoothing has no effect; it needs a training run without --teachers",
+        ),
+        (
             "sentences_causal --mask-prob 0.5",
             "--mask-prob has no effect; it needs a bidirectional model",
         ),

@@ -23,6 +23,7 @@ import torch
 from filelock import FileLock
 from PIL import Image
 
+from clearhead._atomic import TEMPORARY_PREFIX
 from clearhead.errors import ConfigError, InputError, StorageError
 from clearhead.inference import JobSummary, _jobs, _runners, predict, predict_to_file
 from clearhead.models import ConvNet, build
@@ -125,6 +126,7 @@ def test_an_interrupted_job_continues_without_repeating_a_unit(
         run(model, [folder], out, on_progress=kill)
     assert not out.exists()
     (folder / "later.png").write_bytes(png(99))  # it is not in the list
+    (tmp_path / "out.jsonl.job" / f"{TEMPORARY_PREFIX}7-job.json").touch()  # of a killed process
     counts: list[tuple[int, int]] = []
     summary = run(model, [folder], out, on_progress=lambda *c: counts.append(c))
     assert (summary.rows, summary.resumed) == (18, 5 * kill_after)
@@ -148,6 +150,7 @@ def test_an_unfinished_job_continues_with_the_same_settings_only(
     for network, options, name in (
         (other, {}, "model"),
         (model, {"single": True}, "single"),
+        (model, {"image_column": "front"}, "image_column"),
         (model, {"inputs": [folder, folder]}, "inputs"),
     ):
         with pytest.raises(ConfigError, match=f"another {name}"):

@@ -192,6 +192,7 @@ def test_a_warning_of_the_preprocessing_makes_a_prediction_doubtful() -> None:
     prediction = predict(constant_model(0.9), dot)
     assert (prediction.label, prediction.warnings) == ("3", (TOO_SMALL,))
     assert prediction.status == "doubtful"
+    assert predict(constant_model(0.7, 0.8, 0.75), dot).status == "rejected"
 
 
 @pytest.mark.parametrize(
