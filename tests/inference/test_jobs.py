@@ -442,7 +442,7 @@ def test_units_whose_actor_ended_twice_are_classified_locally_one_by_one(
     assert [row.get("label") for row in found] == [row.get("label") for row in expected]
     assert (summary.rows, summary.errors) == (23, 1 in lost)
     assert OneProcess.calls == [*here, "shutdown"]
-    assert run(model, [], tmp_path / "none.jsonl", runner="ray").rows == 0
+    assert run(model, [], tmp_path / "none.csv", runner="ray", num_workers=2).rows == 0
 
 
 @pytest.mark.slow

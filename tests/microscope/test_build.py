@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -123,12 +124,22 @@ def test_facts_of_other_weights_are_refused(
     monkeypatch.setattr(shipped, "FACTS", tmp_path)
     with pytest.raises(CheckpointError, match="does not belong to the weights"):
         shipped_page()
+    (tmp_path / "digits.json").write_text(json.dumps(facts))
+    shutil.copytree(MODELS / "digits", tmp_path / "digits")
+    weights = tmp_path / "digits" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    monkeypatch.setattr(shipped, "MODELS", tmp_path)
+    with pytest.raises(CheckpointError, match="does not belong to the weights"):
+        shipped_page()
 
 
 @pytest.mark.parametrize(
     ("config", "message"),
     [
         (ViTConfig(patch_size=2), "at most 65 tokens, this one has 196"),
+        (ViTConfig(image_size=(5, 13), patch_size=1, pool="class"), "65 tokens, this one has 66"),
         (ViTConfig(num_classes=41), "at most 40 classes, this one has 41"),
         (ViTConfig(depth=17), "at most 16 layers, this one has 17"),
         (ViTConfig(num_heads=32), "at most 16 heads per layer, this one has 32"),
