@@ -16,6 +16,7 @@ import pytest
 
 from clearhead._atomic import (
     TEMPORARY_PREFIX,
+    append_to_disk,
     remove_temporaries,
     replaced_atomic,
     sha256,
@@ -97,6 +98,17 @@ def test_content_is_flushed_before_the_replacement_and_its_folder_afterwards(
         with replaced_atomic(tmp_path / "file") as temporary:
             temporary.write_bytes(b"new")
     assert list(dict.fromkeys(events)) == ["3", "replaced", "folder"]
+
+
+def test_appended_content_comes_after_the_old_one_and_a_full_disk_is_a_storage_error(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "rows"
+    for content in (b"first\n", b"second\n"):
+        append_to_disk(path, content)
+    assert path.read_bytes() == b"first\nsecond\n"
+    with files_limited_to(17), pytest.raises(StorageError, match=r"rows: File too large; choose"):
+        append_to_disk(path, bytes(10_007))
 
 
 def test_several_files_are_replaced_all_or_none(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ import inspect
 import pytest
 
 from clearhead import errors
-from clearhead.errors import ClearheadError, did_you_mean
+from clearhead.errors import ClearheadError, ConfigError, did_you_mean, require
 
 KINDS = [
     kind
@@ -46,3 +46,12 @@ def test_only_a_similar_name_is_suggested() -> None:
     assert did_you_mean("evalute", ["predict", "evaluate"]) == "; did you mean evaluate?"
     assert did_you_mean("zzz", ["predict", "evaluate"]) == ""
     assert did_you_mean("zzz", []) == ""
+
+
+@pytest.mark.parametrize("name", ["nowhere", "nowhere.part"])
+def test_a_module_that_is_not_installed_is_named_unless_an_extra_has_it(name: str) -> None:
+    require("it", "json", "json.decoder")
+    with pytest.raises(ConfigError, match=f"^it needs .*: pip install {name}$"):
+        require("it", "json", name)
+    with pytest.raises(ConfigError, match=r"install the extra `more`$"):
+        require("it", name, extra="more")

@@ -128,6 +128,7 @@ def test_a_page_is_written_with_other_formats_beside_it(
         ((SENTENCE, "--word", "cow"), "no word 'cow' in this text; there are: the, dog, chased,"),
         ((SENTENCE, "--head", "9"), "has 4 heads, numbered 1 … 4; got 9"),
         ((SENTENCE, "--layers", "9"), "there is no layer 9 (counted from 1) among the 2: "),
+        ((SENTENCE, "--layers", "1,-9"), "there is no layer -9 (counted from 1) among the 2: "),
         ((SENTENCE, "--model", "digits"), "digits is an image classifier, expected a text model"),
         ((SENTENCE, "--model", "nowhere"), "no model at 'nowhere'"),
         ((SENTENCE, "--out", "it.pdf"), "--out names an HTML file or a folder, got 'it.pdf'"),

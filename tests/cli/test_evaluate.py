@@ -2,14 +2,18 @@ import json
 import re
 from itertools import takewhile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from clearhead.cli.evaluate import trained_on
 from clearhead.cli.main import main
-from clearhead.cli.output import percent
+from clearhead.cli.options import with_engine
+from clearhead.cli.output import percent, percent_range
 from clearhead.data import load_dataset
 from clearhead.inference import evaluate
 from clearhead.models import build, load
@@ -67,6 +71,43 @@ def test_json_is_the_evaluation_as_data(
     assert found == heading | expected
 
 
+@pytest.mark.parametrize(
+    ("content", "data"),
+    [
+        (b'{"config": {"data": "fashion-mnist"}}', "fashion-mnist"),
+        (b'{"config": {}}', "mnist"),
+        (b"[]", "mnist"),
+        (b"{", "mnist"),
+        (None, "mnist"),
+    ],
+)
+def test_the_data_set_is_that_of_the_training_or_mnist(
+    content: bytes | None, data: str, tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / "run.json").write_bytes(content)
+    assert trained_on(tmp_path) == data
+
+
+@pytest.mark.parametrize("engine", ["torch", "auto", "openvino"])
+def test_the_engine_that_auto_has_chosen_is_printed(
+    engine: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    classifier: Any = object()
+    ready = SimpleNamespace(choice=lambda: "the fastest")
+    calls: list[object] = []
+
+    def load_engine(*arguments: object, batch_size: int) -> Any:
+        calls.append((*arguments, batch_size))
+        return ready
+
+    monkeypatch.setattr("clearhead.inference.load_engine", load_engine)
+    found: object = with_engine(classifier, engine, batch_size=7)
+    assert found is (classifier if engine == "torch" else ready)
+    assert calls == ([] if engine == "torch" else [(classifier, engine, 7)])
+    assert capsys.readouterr().err == ("clearhead: the fastest\n" if engine == "auto" else "")
+
+
 @pytest.mark.unchecked
 @pytest.mark.slow
 def test_auto_prints_its_choice_and_any_engine_has_the_same_result(
@@ -113,6 +154,16 @@ def test_the_tables_show_the_numbers_of_the_json(
         assert [name, *(str(count) if count else "·" for count in counts)] in lines
         (row,) = [line for line in lines if line[:2] == [name, "5"] and len(line) > 5]
         assert row[2] == f"{100 * counts[data['class_names'].index(name)] / 5:.2f}"
+        scores = data["per_class"][data["class_names"].index(name)]
+        assert row[2:] == [
+            *(percent(scores["recall"]), *percent_range(scores["recall_interval"]).split()),
+            *(percent(scores["precision"]), *percent_range(scores["precision_interval"]).split()),
+            percent(scores["f1"]),
+        ]
+    for part in filter(lambda part: part["count"], data["reliability"]):
+        edges = percent_range((part["low"], part["high"])).split()
+        means = [percent(part["confidence"]), percent(part["accuracy"])]
+        assert [*edges, str(part["count"]), *means] in lines
 
 
 def test_output_to_a_file_is_not_truncated(

@@ -203,6 +203,14 @@ def test_errors_are_one_line(
     assert names(Path.cwd()) == []
 
 
+def test_without_a_picture_the_error_says_what_is_expected(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for command in ("explain", "predict"):
+        assert main([command]) == 2
+        assert capsys.readouterr().err.startswith("clearhead: expected a picture file, a folder")
+
+
 def test_a_picture_is_never_overwritten(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (pictures / "seven.png").read_bytes()
     assert call(pictures / "seven.png", "--png", "--out", pictures / "seven.html") == 2

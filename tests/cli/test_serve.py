@@ -60,17 +60,23 @@ def test_an_interrupt_has_its_own_exit_code(
     assert main(["serve"]) == code
 
 
-def test_several_workers_have_a_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
-    counts: list[int] = []
+def test_the_application_is_made_in_each_worker_and_has_the_name_of_its_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    served: list[tuple[str, int, str]] = []
 
     def run(make: Any, settings: Any, **_: Any) -> bool:
-        counts.append(settings.workers)
-        assert pickle.loads(pickle.dumps(make)).args == ("digits", settings)
+        model, passed = pickle.loads(pickle.dumps(make)).args
+        assert passed == settings
+        served.append((model, settings.workers, settings.name))
         return False
 
     monkeypatch.setattr("clearhead.serve.run", run)
     assert main(["serve", "--workers", "3"]) == 0
-    assert counts == [3]
+    assert main(["serve", "digits-distilled"]) == 0
+    assert main(["serve", "--name", "mine"]) == 0
+    distilled = "digits-distilled"
+    assert served == [("digits", 3, "digits"), (distilled, 1, distilled), ("digits", 1, "mine")]
 
 
 @pytest.mark.parametrize(
@@ -92,4 +98,6 @@ def test_telemetry_without_opentelemetry_is_an_error_of_one_line(
 ) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.instrumentation.asgi", None)
     assert main(["serve", "--telemetry"]) == 2
-    assert "install the extra `otel`" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "install the extra `otel`" in error
+    assert error.count("\n") == 1  # before the model is loaded

@@ -4,10 +4,12 @@ import gzip
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from clearhead.cli.main import main
+from clearhead.studies.claims import ENTRIES
 from tests.studies.conftest import in_this_process, toys
 
 __all__ = ["in_this_process", "toys"]
@@ -44,6 +46,25 @@ def test_plan_prints_hypotheses_seeds_and_smallest_effects(
     assert json.loads(capsys.readouterr().out)["toy"][0]["seeds"] == 12
 
 
+def test_options_reach_the_run_and_after_ctrl_c_the_command_that_continues_is_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[tuple[list[str], dict[str, Any]]] = []
+
+    def run_studies(names: list[str], **options: Any) -> None:
+        calls.append((names, options))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("clearhead.studies.runner.run_studies", run_studies)
+    options = "--all --budget full --first-seed 3 --runner ray --workers 2 --restart --out".split()
+    monkeypatch.setattr("sys.argv", ["clearhead", "study", "run", *options, "a b"])
+    assert main() == 130
+    expected = {"budget": "full", "first_seed": 3, "runner": "ray", "workers": 2, "restart": True}
+    assert calls == [([entry.name for entry in ENTRIES], expected | {"out": Path("a b")})]
+    command = f"clearhead study run {' '.join(options)} 'a b'"
+    assert capsys.readouterr().err.endswith(f"; continue with: {command}\n")
+
+
 @pytest.mark.usefixtures("in_this_process")
 def test_run_prints_verdicts_and_report_writes_page_markdown_and_json(
     capsys: pytest.CaptureFixture[str],
@@ -60,6 +81,8 @@ def test_run_prints_verdicts_and_report_writes_page_markdown_and_json(
     assert lines[3].startswith("       Score, with minus without: ")
     assert lines[4] == "`clearhead study report --results runs/studies/quick` shows the evidence"
 
+    Path("docs/results").mkdir(parents=True)
+    Path("docs/results/trials.json.gz").touch()  # published results come after one's own
     assert main(["study", "report", "--markdown", "out.md"]) == 0
     assert capsys.readouterr().out == "wrote report.html\nwrote out.md\n"
     assert Path("report.html").is_file()
@@ -73,6 +96,10 @@ def test_run_prints_verdicts_and_report_writes_page_markdown_and_json(
     assert main([*command, "-o", "again.html"]) == 0
     assert Path("again.html").read_bytes() == Path("report.html").read_bytes()
     assert Path("again/toy.svg").read_bytes() == Path("out/toy.svg").read_bytes()
+
+    assert main(["study", "run", "faulty:STUDY", "--workers", "1"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines if line.startswith("  X")] == ["faulty"]
 
 
 @pytest.mark.usefixtures("in_this_process")

@@ -4,6 +4,7 @@ import json
 import re
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 
 import clearhead as ch
 from clearhead.cli.main import main
-from clearhead.inference import NOT_CALIBRATED
+from clearhead.inference import NOT_CALIBRATED, PronounScore
 from clearhead.training import loop
 from clearhead.training.step import train_step
 
@@ -114,6 +115,22 @@ def test_a_signal_stops_a_training_that_the_same_command_continues(
     assert main(arguments) == 0
 
 
+def test_a_training_on_sentences_prints_its_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    score = PronounScore(
+        pairs="unseen", question="noun", total=8, correct=6, accuracy=0.75, top1_accuracy=0.625,
+        set_accuracy=0.5,
+    )  # fmt: skip
+    trained = SimpleNamespace(finished=True, evaluation=None, scores=(score,))
+    monkeypatch.setattr("clearhead.train", lambda *_, **__: trained)
+    assert main(["train", "sentences", "--out", str(tmp_path / "out")]) == 0
+    lines = [re.split(r"  +", line.strip()) for line in capsys.readouterr().out.splitlines()]
+    head = ["nouns", "question", "of two nouns", "of counterbalanced sets", "of all words"]
+    assert head in lines
+    assert ["not paired in training", "noun", "75.00", "50.00", "62.50"] in lines
+
+
 def test_the_bar_of_a_training_replaces_that_of_the_data_set(
     pictures: Path,
     tmp_path: Path,
@@ -150,6 +167,10 @@ def test_a_second_ctrl_c_stops_at_once(
         (
             "quick --distill-temperature 2",
             "--distill-temperature has no effect; it needs --teachers",
+        ),
+        (
+            "quick --label-smoothing 0.3 --teachers digits",
+            "--label-smoothing has no effect; it needs a training run without --teachers",
         ),
         (
             "sentences_causal --mask-prob 0.5",

@@ -16,6 +16,7 @@ from PIL import Image
 import clearhead as ch
 from clearhead.errors import CheckpointError, ClearheadError, ConfigError, ImageError
 from clearhead.explanation import ImageClassifier, TextModel, explain, open_classifier
+from clearhead.explanation._libraries import _is_image_classifier
 from clearhead.insight import Grid
 from clearhead.models import ViTConfig, build
 from clearhead.models._libraries import import_library, loading_weights
@@ -147,6 +148,32 @@ def test_a_folder_without_a_processor_is_opened_with_a_warning(
     model_input = classifier.preprocess(photo)
     torch.testing.assert_close(model_input.inputs[0], model_input.pixels / 255 * 2 - 1)
     assert explain(classifier, photo).prediction.warnings[0] == warning
+
+
+@pytest.mark.parametrize(
+    ("config", "head", "expected"),
+    [
+        ("ViTConfig", "ViTModel", True),
+        ("BertConfig", "BertModel", False),
+        ("PerceiverConfig", "PerceiverForMaskedLM", False),
+        ("PerceiverConfig", "PerceiverForImageClassificationLearned", True),
+    ],
+)
+def test_a_model_of_pictures_or_texts_is_what_its_saved_head_is_for(
+    config: str, head: str, expected: bool
+) -> None:
+    transformers: Any = importlib.import_module("transformers")
+    saved = getattr(transformers, config)(architectures=[head])
+    assert _is_image_classifier(transformers, saved) == expected
+
+
+def test_without_a_processor_the_size_of_a_picture_must_be_known(tmp_path: Path) -> None:
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    config = ResNetConfig(embedding_size=4, hidden_sizes=[4], depths=[1], layer_type="basic")
+    ResNetForImageClassification(config).save_pretrained(tmp_path)
+    message = refusal(f"hf:{tmp_path}")
+    assert "no image processor is saved with this ResNetForImageClassification; save it" in message
 
 
 def test_missing_weights_are_a_warning(tmp_path: Path) -> None:
@@ -302,3 +329,28 @@ def test_timm_models_on_the_hub_are_loaded_from_safetensors_or_not_at_all(
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb(boom)))
     assert "are a pickle, which is never loaded" in refusal(f"timm:{name}")
     assert not boom.exists()
+
+
+@pytest.mark.usefixtures("out_of_reach")
+@pytest.mark.parametrize("kind", ["picture", "text"])
+def test_weights_of_a_repository_are_loaded_from_safetensors_or_not_at_all(
+    kind: str, hf_folder: Path, tmp_path: Path
+) -> None:
+    import transformers
+
+    snapshot = tmp_path / "hub" / "models--owner--name" / "snapshots" / "0"
+    if kind == "picture":
+        shutil.copytree(hf_folder, snapshot)
+    else:
+        config = transformers.BertConfig(
+            vocab_size=7, hidden_size=4, num_hidden_layers=1, num_attention_heads=1,
+            intermediate_size=4,
+        )  # fmt: skip
+        transformers.BertModel(config).save_pretrained(snapshot)
+        (snapshot / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nthe\ndog\n")
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("0")
+    model = open_classifier("hf:owner/name").model
+    (snapshot / "model.safetensors").unlink()
+    torch.save(model.state_dict(), snapshot / "pytorch_model.bin")
+    assert "cannot be loaded" in refusal("hf:owner/name")

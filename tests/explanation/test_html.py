@@ -100,6 +100,19 @@ def test_a_large_picture_is_reduced_and_a_model_input_is_not_shown_twice(
     same = replace(nine, original=nine.pixels.expand(3, -1, -1))
     assert picture_data(same)["original"] == ""
     assert picture_data(replace(nine, original=None))["original"] == ""
+    other = replace(nine, original=nine.pixels.expand(3, -1, -1).flip(2))
+    assert picture_data(other)["original"].startswith("data:image/jpeg;base64,")
+
+
+@pytest.mark.parametrize("count", [10, 11])
+def test_of_many_classes_the_page_has_the_likeliest(nine: Explanation, count: int) -> None:
+    names = tuple(f"class {place}" for place in range(count))
+    shares = tuple((7 * place % count + 1) / sum(range(count + 1)) for place in range(count))
+    prediction = replace(nine.prediction, class_names=names, probabilities=shares)
+    shown = picture_data(replace(nine, prediction=prediction))
+    pairs = list(zip(names, shares, strict=True))
+    few = sorted(pairs, key=lambda pair: pair[1], reverse=True)[:5]
+    assert (shown["classes"], shown["numClasses"]) == (pairs if count == 10 else few, count)
 
 
 def test_the_notebook_has_the_model_input_and_the_measures_as_small_images(

@@ -23,6 +23,7 @@ from clearhead.errors import (
 from clearhead.explanation import TextExplanation, explain, open_classifier
 from clearhead.explanation.classifiers import predict_referent
 from clearhead.explanation.figures import text_figure
+from clearhead.explanation.page import text_data
 from clearhead.explanation.tables import text_csv
 from clearhead.models import TextConfig, build
 
@@ -90,6 +91,18 @@ def test_without_a_pronoun_every_word_is_a_query() -> None:
     torch.testing.assert_close(weights, whole[1].mean(dim=0), rtol=0, atol=1e-6)
     assert explanation.prediction is None
     assert explain("sentences", SENTENCE, word="the").queries == (0, 3)
+
+
+def test_of_a_long_text_the_pronoun_or_a_named_word_is_explained() -> None:
+    config = TextConfig(
+        vocabulary=("[padding]", "[unknown]", "[mask]", "dog", "it"), context_length=66, depth=1
+    )
+    model = build(config).eval()
+    assert explain(model, "dog " * 64).queries == tuple(range(64))
+    with pytest.raises(InputError, match=r"65 tokens, too many .* \(at most 64\); name a word"):
+        explain(model, "dog " * 65)
+    assert explain(model, "dog " * 65 + "it").queries == (65,)
+    assert len(explain(model, "dog " * 65, word="dog").queries) == 65
 
 
 def test_later_words_are_not_visible_in_a_causal_model(
@@ -179,6 +192,13 @@ def test_a_text_explanation_as_json_csv_and_figure() -> None:
     weights = explanation.attention[1].weights
     assert data["attention"][1]["weights"] == weights.tolist()
     assert data["prediction"]["words"][0]["word"] == "dog"
+    shown = text_data(explanation)
+    assert (shown["tokens"], shown["queries"]) == (TOKENS, (0, 3))
+    parts = [(part["label"], part["layer"], part["head"]) for part in shown["attention"]]
+    assert parts == [("L1 H2", "L1", "H2"), ("L2 H2", "L2", "H2")]
+    torch.testing.assert_close(
+        torch.tensor(shown["attention"][1]["weights"]).double(), weights, rtol=0, atol=1e-8
+    )
     rows = list(csv.DictReader(io.StringIO(text_csv(explanation))))
     assert len(rows) == 2 * 2 * 10
     assert rows[-1] == {

@@ -117,16 +117,22 @@ def test_an_engine_needs_no_cache_that_can_be_written(
     assert load_engine(random_model(), "onnxruntime").name == "onnxruntime"
 
 
-def test_another_model_has_another_file_in_the_cache() -> None:
+def test_another_model_or_build_has_another_file_in_the_cache(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     model = random_model()
     before = _engines._cached(model, ".onnx")
     assert _engines._cached(random_model(), ".onnx") == before
     with torch.no_grad():
         model.head.bias[1] += 1
     other_mean = random_model(replace(SMALL, mean=(0.2,)))
-    assert (
-        len({before, _engines._cached(model, ".onnx"), _engines._cached(other_mean, ".onnx")}) == 3
-    )
+    files = {before, _engines._cached(model, ".onnx"), _engines._cached(other_mean, ".onnx")}
+    files.add(_engines._cached(model, ".pt2"))
+    monkeypatch.setattr(torch, "__version__", "0")
+    files.add(_engines._cached(model, ".onnx"))
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "another")
+    files.add(_engines._cached(model, ".onnx"))
+    assert len(files) == 6
 
 
 class Slowed(nn.Module):
@@ -163,6 +169,14 @@ def test_auto_takes_the_fastest_engine_and_names_the_others() -> None:
     assert engine.unused["onnxruntime"] == "2.00 × torch"
     assert "compile" in engine.unused
     assert engine.choice().startswith("engine openvino, 4.00 × torch (")
+
+
+@pytest.mark.usefixtures("known_engines")
+def test_a_model_keeps_its_engine_unless_another_is_named() -> None:
+    engine = load_engine(random_model(), "onnxruntime")
+    assert load_engine(engine) is load_engine(engine, "onnxruntime") is engine
+    other = load_engine(engine, "openvino")
+    assert (other.name, other.model) == ("openvino", engine.model)
 
 
 @pytest.mark.parametrize("error", [0.01, float("nan")])
@@ -202,8 +216,9 @@ def test_what_an_engine_cannot_compute_is_an_error() -> None:
     with pytest.raises(ConfigError, match="did you mean openvino"):
         load_engine(random_model(), "openvio")  # type: ignore[arg-type]
     half = random_model().bfloat16()
-    with pytest.raises(ConfigError, match="float32"):
-        load_engine(half, "onnxruntime")
+    for name, devices in (("onnxruntime", "cpu"), ("compile", "cpu or cuda")):
+        with pytest.raises(ConfigError, match=f"needs a float32 model on {devices}, got"):
+            load_engine(half, cast(Any, name))
     assert load_engine(half).name == "torch"
 
 

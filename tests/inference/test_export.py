@@ -29,7 +29,8 @@ pytestmark = pytest.mark.unchecked
 SMALL = ViTConfig(
     image_size=(6, 9), patch_size=3, in_channels=2, embed_dim=8, depth=2, num_heads=2,
     num_classes=3, class_names=("ä", "b", "c"), mean=(0.25, 0.5), std=(0.125,), pool="class",
-    rejected_below=0.5, attention_scale="learned",
+    doubtful_below=0.75, rejected_below=0.5, threshold_temperature=2.0,
+    certainty_weights=tuple(range(11)), attention_scale="learned",
 )  # fmt: skip
 
 
@@ -93,10 +94,13 @@ def test_an_onnx_file_returns_logits_and_attention_for_any_batch_size(tmp_path: 
             np.testing.assert_allclose(output, expected, atol=1e-5)
     proto = onnx.load(result.paths[0])
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
-    assert json.loads(metadata["mean"]) == [0.25, 0.5]
-    assert json.loads(metadata["class_names"]) == ["ä", "b", "c"]
-    assert json.loads(metadata["rejected_below"]) == 0.5
-    assert ViTConfig(**json.loads(metadata["config"])) == SMALL
+    settings = json.loads(metadata["config"])
+    assert ViTConfig(**settings) == SMALL
+    for name in (
+        *("class_names", "mean", "std", "doubtful_below", "rejected_below"),
+        *("threshold_temperature", "certainty_weights"),
+    ):
+        assert json.loads(metadata[name]) == settings[name]
     assert str(Path.cwd()).encode() not in result.paths[0].read_bytes()
 
 
@@ -220,6 +224,30 @@ def test_a_file_with_other_results_is_not_written(
     assert not [*tmp_path.iterdir()]
 
 
+def test_the_accuracies_are_those_of_the_file_and_of_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, dataset = random_model(), noise(31)
+
+    def write(model: ImageModel, file: Path, options: Any) -> Run:
+        file.write_bytes(b"classes in reverse order")
+        return lambda images: (model(images).detach().flip(1),)
+
+    monkeypatch.setitem(cast(dict[str, Any], _export.WRITERS), "onnx", write)
+    result = export(model, tmp_path / "m.onnx", "onnx", precision="float16", dataset=dataset)
+    assert result.reference == ch.evaluate(model, dataset)
+    assert result.evaluation is not None
+    reversed_rows = tuple(row[::-1] for row in result.reference.confusion)
+    assert result.evaluation.confusion == reversed_rows != result.reference.confusion
+
+
+def test_the_images_that_are_compared_differ_and_are_always_the_same() -> None:
+    images = example_images(random_model(), 7)
+    assert torch.equal(images, example_images(random_model(), 7))
+    assert len({tuple(image.flatten().tolist()) for image in images}) == 7
+    assert float(images.std()) == pytest.approx(1, abs=0.1)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -227,6 +255,7 @@ def test_a_file_with_other_results_is_not_written(
         ({"to": "onnx", "precision": "int4"}, "precision must be one of"),
         ({"to": "timm", "attention": True}, "weights alone"),
         ({"to": "torch-export", "precision": "int8"}, "int8 is for onnx and openvino"),
+        ({"to": "openvino"}, r"is an \.xml file, got model$"),
     ],
 )
 def test_options_that_do_not_fit_are_errors(
@@ -234,9 +263,25 @@ def test_options_that_do_not_fit_are_errors(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         export(random_model(), tmp_path / "model", **options)
+    with pytest.raises(ConfigError, match=r"on the CPU, got torch\.float16"):
+        export(random_model().half(), tmp_path / "model", "onnx")
     convolutional = build(CNNConfig(image_size=6, widths=(2,)))
     with pytest.raises(ConfigError, match="has no attention"):
         export(convolutional, tmp_path / "model", "onnx", attention=True)
+    with pytest.raises(ConfigError, match="timm has no ConvNet"):
+        export(convolutional, tmp_path / "model", "timm")
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("to", "packages"), [("onnx", "onnx onnxruntime onnxscript"), ("openvino", "openvino")]
+)
+def test_missing_packages_are_named(
+    tmp_path: Path, to: Any, packages: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clearhead.errors.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=f": pip install {packages}$"):
+        export(random_model(), tmp_path / "model.xml", to)
 
 
 def test_onnx_without_torchvision_logs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,7 +295,7 @@ def test_onnx_without_torchvision_logs_nothing(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("importlib.util.find_spec", find_spec)
     logger = logging.getLogger("torch.onnx")
     records: list[logging.LogRecord] = []
-    level = logger.level
+    monkeypatch.setattr(logger, "level", logging.WARNING)
     handler = logging.Handler()
     monkeypatch.setattr(handler, "emit", records.append)
     logger.addHandler(handler)
@@ -260,4 +305,4 @@ def test_onnx_without_torchvision_logs_nothing(monkeypatch: pytest.MonkeyPatch) 
         logger.removeHandler(handler)
     assert "torchvision" in sought
     assert not records
-    assert logger.level == level
+    assert logger.level == logging.WARNING

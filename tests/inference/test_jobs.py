@@ -23,6 +23,7 @@ import torch
 from filelock import FileLock
 from PIL import Image
 
+from clearhead._atomic import TEMPORARY_PREFIX
 from clearhead.errors import ConfigError, InputError, StorageError
 from clearhead.inference import JobSummary, _jobs, _runners, predict, predict_to_file
 from clearhead.models import ConvNet, build
@@ -125,6 +126,7 @@ def test_an_interrupted_job_continues_without_repeating_a_unit(
         run(model, [folder], out, on_progress=kill)
     assert not out.exists()
     (folder / "later.png").write_bytes(png(99))  # it is not in the list
+    (tmp_path / "out.jsonl.job" / f"{TEMPORARY_PREFIX}7-job.json").touch()  # of a killed process
     counts: list[tuple[int, int]] = []
     summary = run(model, [folder], out, on_progress=lambda *c: counts.append(c))
     assert (summary.rows, summary.resumed) == (18, 5 * kill_after)
@@ -134,7 +136,7 @@ def test_an_interrupted_job_continues_without_repeating_a_unit(
 
 
 def test_an_unfinished_job_continues_with_the_same_settings_only(
-    model: ImageModel, tmp_path: Path
+    model: ImageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, out = write_folder(tmp_path / "folder", 6), tmp_path / "out.csv"
 
@@ -148,10 +150,15 @@ def test_an_unfinished_job_continues_with_the_same_settings_only(
     for network, options, name in (
         (other, {}, "model"),
         (model, {"single": True}, "single"),
+        (model, {"image_column": "front"}, "image_column"),
         (model, {"inputs": [folder, folder]}, "inputs"),
     ):
         with pytest.raises(ConfigError, match=f"another {name}"):
             run(network, **{"inputs": [folder], "out": out, **options})  # type: ignore[arg-type]
+    with monkeypatch.context() as patch:
+        patch.chdir(tmp_path)  # names of pictures may be relative
+        with pytest.raises(ConfigError, match="another folder"):
+            run(model, [folder], out)
     assert run(model, [folder, folder], out, restart=True).rows == 12
     with pytest.raises(ConfigError, match="exists; name another"):
         run(model, [folder], out)
@@ -229,6 +236,33 @@ def fragile(model: ImageModel) -> ImageModel:
     copy = Fragile(CONFIG)
     copy.load_state_dict(model.state_dict())
     return copy
+
+
+@pytest.mark.unchecked
+def test_a_picture_that_the_model_fails_on_has_an_error_and_the_others_predictions(
+    model: ImageModel, tmp_path: Path
+) -> None:
+    class Failing(ConvNet):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            if (images.flatten(1).std(dim=1) == 0).any():
+                raise ZeroDivisionError("of one\ngrey value")
+            return super().forward(images)
+
+    failing = Failing(CONFIG)
+    failing.load_state_dict(model.state_dict())
+    folder = write_folder(tmp_path / "folder", 11)
+    Image.new("L", (12, 12)).save(folder / "0007.png")
+    summary = run(failing, [folder], tmp_path / "out.jsonl")
+    assert (summary.rows, summary.errors) == (11, 1)
+    run(model, [folder], tmp_path / "expected.jsonl")
+    rows, expected = (rows_of(tmp_path / f"{name}.jsonl") for name in ("out", "expected"))
+    assert rows.pop(7) == {
+        "image": expected.pop(7)["image"],
+        "error": "ZeroDivisionError: of one grey value",
+    }
+    assert [(row["image"], row["label"]) for row in rows] == [
+        (row["image"], row["label"]) for row in expected
+    ]
 
 
 @pytest.fixture
@@ -346,7 +380,7 @@ class LosingRay:
         return sizes
 
     def from_items(self, items: list[dict[str, Any]], *, override_num_blocks: int) -> "LosingRay":
-        assert override_num_blocks == len(items)
+        assert 0 < override_num_blocks == len(items)
         self.items = items
         return self
 
@@ -408,6 +442,7 @@ def test_units_whose_actor_ended_twice_are_classified_locally_one_by_one(
     assert [row.get("label") for row in found] == [row.get("label") for row in expected]
     assert (summary.rows, summary.errors) == (23, 1 in lost)
     assert OneProcess.calls == [*here, "shutdown"]
+    assert run(model, [], tmp_path / "none.csv", runner="ray", num_workers=2).rows == 0
 
 
 @pytest.mark.slow

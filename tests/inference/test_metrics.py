@@ -221,7 +221,7 @@ def test_labels_outside_the_classes_are_refused() -> None:
 def test_values_outside_0_to_1_are_refused(wrong: float) -> None:
     probabilities = torch.eye(3)
     probabilities[1, 1] = wrong
-    for measure in (expected_calibration_error, negative_log_likelihood):
+    for measure in (expected_calibration_error, negative_log_likelihood, fit_temperature):
         with pytest.raises(InputError, match="probabilities must be between 0 and 1"):
             measure(probabilities, torch.arange(3))
 

@@ -1,4 +1,6 @@
 import json
+import re
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -190,6 +192,7 @@ def test_a_warning_of_the_preprocessing_makes_a_prediction_doubtful() -> None:
     prediction = predict(constant_model(0.9), dot)
     assert (prediction.label, prediction.warnings) == ("3", (TOO_SMALL,))
     assert prediction.status == "doubtful"
+    assert predict(constant_model(0.7, 0.8, 0.75), dot).status == "rejected"
 
 
 @pytest.mark.parametrize(
@@ -534,7 +537,10 @@ def test_a_prediction_has_a_short_repr_json_types_and_html() -> None:
     assert data["probabilities"] == list(prediction.probabilities)
     assert data["classes"] == list(names)
     html = prediction._repr_html_()
-    assert "<img" in html
+    (address,) = re.findall("<img[^>]* src='data:image/png;base64,([^']+)'>", html)
+    with Image.open(BytesIO(b64decode(address))) as shown:
+        assert prediction.image is not None
+        assert np.array_equal(np.asarray(shown), prediction.image.permute(1, 2, 0))
     assert f"{prediction.probability:.2%}" in html
     assert html.count("<meter") == 10
     assert not any(name in html for name in names)

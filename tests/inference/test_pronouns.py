@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from clearhead.data import PronounSentence, pronoun_sentences, vocabulary
 from clearhead.data.sentences import KINDS
+from clearhead.data.tokenizer import split_words
 from clearhead.errors import InputError
 from clearhead.inference import pronoun_score, pronoun_scores
 from clearhead.models.config import TextConfig
@@ -73,6 +74,17 @@ def test_choosing_by_position_gives_half_of_the_nouns_and_no_complete_set(causal
     for score in pronoun_scores(Scripted(by_position, causal=causal), num_sets=7):
         assert (score.correct, score.accuracy, score.set_accuracy) == (14, 0.5, 0.0)
         assert score.top1_accuracy == 0.5
+
+
+def test_a_set_is_right_if_its_four_sentences_are() -> None:
+    items = pronoun_sentences("seen", 5, 0)
+    second = {tuple(split_words(item.text)) for item in items[4:8]}
+
+    def answer(words: tuple[str, ...]) -> str:
+        return by_position(words) if words[:10] in second else by_meaning(words)
+
+    score = pronoun_score(Scripted(answer), items, "seen", "noun")
+    assert (score.correct, score.set_accuracy) == (18, 0.8)
 
 
 def test_accuracy_compares_the_two_nouns_and_top1_all_words() -> None:

@@ -188,6 +188,7 @@ def test_no_hint_contains_the_right_number() -> None:
         ("1.3", lambda tokens, W_K: [W_K @ token for token in tokens]),
         ("1.3", lambda tokens, W_K: (tokens @ W_K.T).numpy()),
         ("1.3", lambda W_K, tokens: tokens @ W_K.T),
+        ("2.3", torch.nn.functional.scaled_dot_product_attention),  # it has no signature
         (2.2, [10, 7]),
         (" 2.2", [10, 7]),
     ],

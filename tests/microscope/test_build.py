@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -123,12 +124,22 @@ def test_facts_of_other_weights_are_refused(
     monkeypatch.setattr(shipped, "FACTS", tmp_path)
     with pytest.raises(CheckpointError, match="does not belong to the weights"):
         shipped_page()
+    (tmp_path / "digits.json").write_text(json.dumps(facts))
+    shutil.copytree(MODELS / "digits", tmp_path / "digits")
+    weights = tmp_path / "digits" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    monkeypatch.setattr(shipped, "MODELS", tmp_path)
+    with pytest.raises(CheckpointError, match="does not belong to the weights"):
+        shipped_page()
 
 
 @pytest.mark.parametrize(
     ("config", "message"),
     [
         (ViTConfig(patch_size=2), "at most 65 tokens, this one has 196"),
+        (ViTConfig(image_size=(5, 13), patch_size=1, pool="class"), "65 tokens, this one has 66"),
         (ViTConfig(num_classes=41), "at most 40 classes, this one has 41"),
         (ViTConfig(depth=17), "at most 16 layers, this one has 17"),
         (ViTConfig(num_heads=32), "at most 16 heads per layer, this one has 32"),
@@ -145,6 +156,8 @@ def test_a_model_that_the_page_cannot_show_is_refused(config: ViTConfig, message
 def test_models_and_weights_that_cannot_be_shown_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"own VisionTransformer, got .*ConvNet"):
         build_page(build(CNNConfig(widths=(3,))))
+    with pytest.raises(ConfigError, match="with num_registers 0, this one has 2"):
+        build_page(build(ViTConfig(depth=1, num_registers=2)))
     with pytest.raises(ConfigError, match=r"big holds numbers beyond ±65,504"):
         rounded({"big": np.array([1.0, 7e4])})
     with pytest.raises(ConfigError, match="at most 4,000,000 weights, this model has 4,000,001"):

@@ -18,12 +18,13 @@ from clearhead.inference import predict, prepare
 from clearhead.models import build
 from clearhead.models.config import CNNConfig
 from clearhead.models.pretrained import ImageModel
+from clearhead.serve import telemetry
 from clearhead.serve.app import Application, make_app
 from clearhead.serve.config import ServeConfig
 from clearhead.serve.schemas import HeadWeights
 
 from .reference import attention_in_float64
-from .server import BLANK, ServerThread, drawn, encoded, png, run_async
+from .server import BLANK, MODEL, ServerThread, drawn, encoded, png, run_async
 
 
 def form(file: bytes, end: str = "--X--\r\n") -> tuple[bytes, str]:
@@ -264,6 +265,11 @@ def test_docs_describe_every_route_without_scripts_from_anywhere(server: ServerT
     page = server.request("GET", "/docs").body.decode()
     for path in server.request("GET", "/openapi.json").json()["paths"]:
         assert f" {path}</code>" in page
+    address = "http://127.0.0.1:8000"
+    for path in ("/v1/predict", "/v1/explain"):
+        assert f"<pre>curl --data-binary @photo.jpg {address}{path}</pre>" in page
+    assert f"<pre>curl {address}/metrics</pre>" in page
+    assert f"{address}{MODEL}/infer" not in page  # its body is no file that people have
     assert "<script" not in page
     assert not re.findall(r"(?:src|href)=.(?:https?:)?//", page)
 
@@ -295,6 +301,32 @@ def test_telemetry_has_a_span_for_each_request(model: ImageModel) -> None:
     assert len(served) == 2
     for span, status in zip(served, (200, 404), strict=True):
         assert status in span.attributes.values()  # its key depends on OpenTelemetry's version
+
+
+def test_spans_are_exported_under_the_name_of_the_service_unless_something_exports_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exporters = pytest.importorskip("opentelemetry.exporter.otlp.proto.http.trace_exporter")
+    from opentelemetry import trace
+
+    providers: list[Any] = []
+    exported: list[Any] = []
+
+    def export(_: object, spans: Any) -> None:
+        exported.extend(spans)
+
+    monkeypatch.setattr(exporters.OTLPSpanExporter, "export", export)
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: providers[-1] if providers else None)
+    monkeypatch.setattr(trace, "set_tracer_provider", providers.append)
+    for name in ("first", "second"):
+        telemetry.start(name)
+    (provider,) = providers
+    with provider.get_tracer("test").start_as_current_span("a request"):
+        pass
+    provider.shutdown()
+    (span,) = exported
+    assert span.name == "a request"
+    assert span.resource.attributes["service.name"] == "first"
 
 
 def test_the_page_is_built_once(model: ImageModel) -> None:

@@ -24,9 +24,9 @@ def send(server: ServerThread, head: dict[str, Any], tail: bytes, size: str = ""
     return server.request("POST", f"{MODEL}/infer", text + tail, **headers)
 
 
-def binary(rows: int, **more: Any) -> dict[str, Any]:
-    images = {"name": "images", "shape": [rows, 1, 28, 28], "datatype": "UINT8"}
-    return {"inputs": [images | {"parameters": {"binary_data_size": rows * 784}}], **more}
+def binary(rows: int, *, size: int = 0, data: Any = None, **more: Any) -> dict[str, Any]:
+    images = {"name": "images", "shape": [rows, 1, 28, 28], "datatype": "UINT8", "data": data}
+    return {"inputs": [images | {"parameters": {"binary_data_size": size or rows * 784}}], **more}
 
 
 def test_binary_tensors_give_the_same_as_json(server: ServerThread) -> None:
@@ -51,6 +51,11 @@ def test_each_output_can_be_binary_or_json(server: ServerThread) -> None:
     assert [output["name"] for output in head["outputs"]] == ["label", "probabilities"]
     assert "data" in head["outputs"][0]
     assert head["outputs"][1]["parameters"] == {"binary_data_size": 80}
+    outputs = [{"name": "label"}, {"name": "probabilities", "parameters": {"binary_data": False}}]
+    asked = binary(1, outputs=outputs, parameters={"binary_data_output": True})
+    response = send(server, asked, tensor(1).tobytes())
+    head = json.loads(response.body[: int(response.headers[SIZE])])
+    assert ["data" in output for output in head["outputs"]] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -59,6 +64,7 @@ def test_each_output_can_be_binary_or_json(server: ServerThread) -> None:
         (binary(1), bytes(783), "", "783 bytes came"),
         (binary(1), bytes(785), "", "785 bytes came"),
         (binary(2), bytes(784), "", "784 bytes came"),
+        (binary(2, size=784), bytes(784), "", "has 1568 bytes"),
         (binary(1), bytes(784), "9999", "at most the body's"),
         (binary(1), bytes(784), "-1", "at most the body's"),
         (binary(1), bytes(784), "9" * 5000, "at most the body's"),
@@ -66,6 +72,7 @@ def test_each_output_can_be_binary_or_json(server: ServerThread) -> None:
         (binary(1), bytes(784), "3", "JSON"),
         (binary(1), b"", "", "0 bytes came"),
         (json.loads(tensor_request(1)), b"1", "", "either data, or binary_data_size"),
+        (binary(1, data=[0] * 784), bytes(784), "", "either data, or binary_data_size"),
     ],
 )
 def test_wrong_sizes_are_errors_of_one_line(
@@ -80,10 +87,14 @@ def deflated(body: bytes) -> bytes:
     return zlib.compress(body)
 
 
-@pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("deflate", deflated)])
+@pytest.mark.parametrize(
+    ("encoding", "compress"),
+    [("gzip", gzip.compress), (" X-GZIP", gzip.compress), ("deflate", deflated)],
+)
 def test_bodies_may_be_compressed(server: ServerThread, encoding: str, compress: Any) -> None:
     for path, body in ((f"{MODEL}/infer", tensor_request(2)), ("/v1/predict", png(1))):
-        plain = server.request("POST", path, body).json()
+        plain = server.request("POST", path, body, content_encoding="identity").json()
+        assert server.request("POST", path, body).json() == plain
         sent = compress(body)
         packed = server.request("POST", path, sent, content_encoding=encoding)
         assert (packed.status, packed.json()) == (200, plain)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -78,9 +79,14 @@ def test_each_kind_of_body_gets_its_result(model: ImageModel) -> None:
         assert (three.request_id, three.outputs, len(result.predictions)) == ("x", (), 3)
         assert result.attention is None
 
+    began = time.monotonic()
     metric = run(model, scenario)
+    elapsed = time.monotonic() - began
     assert metric("batch_size_sum") == 6
     assert metric("decode_seconds_count") == metric("queue_seconds_count") == 4
+    decoding, computing = (metric(f"{name}_seconds_sum") or 0.0 for name in ("decode", "compute"))
+    assert min(decoding, computing) > 0
+    assert decoding + computing < elapsed  # there is one process
 
 
 def test_requests_that_wait_are_divided_among_the_processes(model: ImageModel) -> None:
@@ -122,6 +128,8 @@ def test_a_process_that_ends_or_hangs_is_replaced_and_fails_one_picture(model: I
                     await task
             assert refused.value.status_code == 422
             assert label_of(await pictures(pool, 2)[0]) == predict(model, png(2)).label
+            worker.process.join()
+            assert worker.process.exitcode == -signal.SIGKILL
         (worker,) = pool.workers
         os.kill(worker.pid, signal.SIGKILL)  # while it is idle
         while not worker.has_ended:

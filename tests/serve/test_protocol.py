@@ -109,7 +109,7 @@ ZEROS = [0] * 784
         (changed(name="pictures"), "images"),
         (changed(datatype="FP32"), "UINT8"),
         (changed(shape=[1, 784]), "shape"),
-        (changed(shape=[0, 1, 28, 28]), "shape"),
+        (changed(shape=[0, 1, 28, 28], data=[]), "with n from 1 to 5"),
         (changed(shape=[-1, 1, 28, 28]), "shape"),
         (changed(shape=[2, 1, 28, 28]), "shape"),
         (changed(shape=[1, 1, 9, 28]), "shape [n, 1, 28, 28] with n from 1 to "),

@@ -19,7 +19,7 @@ from clearhead.models.pretrained import ImageModel
 from clearhead.serve import ServeConfig, make_app, run
 from clearhead.serve._bodies import BodyDecoder
 from clearhead.serve._pool import _Worker
-from clearhead.serve._run import ENVIRONMENT
+from clearhead.serve._run import ENVIRONMENT, address_of
 from clearhead.serve.app import Application
 from tests.processes import children_of, is_running
 
@@ -84,6 +84,13 @@ def test_an_interrupt_completes_requests_without_delay(model: ImageModel) -> Non
         assert status_of(connection) == 200
         server.thread.join()
     assert server.server.interrupted
+
+
+@pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")])
+def test_the_address_of_a_server_is_a_url(host: str, shown: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert address_of(ServeConfig(host=host), listener) == f"http://{shown}:{port}"
 
 
 def with_processes(app: Application, *, copy: Copy) -> Application:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from clearhead.models import build
 from clearhead.models.config import CNNConfig
 from clearhead.models.pretrained import ImageModel
 from clearhead.serve._service import ConcurrencyLimit
+from clearhead.serve.app import make_app
+from clearhead.serve.config import ServeConfig
 from clearhead.serve.telemetry import Metrics
 
 from .server import (
@@ -67,6 +70,7 @@ def test_cross_origin_requests_get_no_cors_headers(server: ServerThread) -> None
         names = [name.lower() for name in response.headers]
         assert not [name for name in names if name.startswith("access-control")]
         assert response.headers["x-content-type-options"] == "nosniff"
+        assert response.headers["cache-control"] == "no-store"
 
 
 def test_a_body_may_be_as_large_as_the_limit(server: ServerThread) -> None:
@@ -155,6 +159,7 @@ def test_metrics_equal_the_clients_counts(server: ServerThread) -> None:
     }
     assert {name: count for name, count in changes.items() if count} == counts
     assert after["clearhead_requests_in_progress"] == after["clearhead_queue_depth"] == 0
+    assert after["process_resident_memory_bytes"] > 0
     assert after["clearhead_batch_size_sum"] - before["clearhead_batch_size_sum"] == 6
     decoded = after["clearhead_decode_seconds_count"] - before["clearhead_decode_seconds_count"]
     assert decoded == 5 + 3 + 1 + 1  # the large body is not decoded
@@ -208,6 +213,41 @@ def test_a_request_that_raises_no_longer_counts_towards_the_concurrency() -> Non
         with pytest.raises(ZeroDivisionError):
             run_async(limit({"type": "http", "method": "POST"}, unused, unused))
     assert limit.active == 0
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.01, "1"), (4.2, "5"), (900.0, "30")])
+def test_the_time_to_try_again_is_that_of_the_last_request_within_limits(
+    seconds: float, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[Any] = []
+    now = [100.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0])
+    monkeypatch.setattr("clearhead.serve._service.time", clock)
+    scope = {"type": "http", "method": "POST"}
+
+    async def app(*_: object) -> None:
+        now[0] += seconds
+
+    async def unused() -> Any:
+        pytest.fail("the request was refused")
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def scenario() -> None:
+        limit = ConcurrencyLimit(app, metrics=Metrics(), max_concurrency=1)
+        await limit(scope, unused, send)
+        limit.max_concurrency = 0
+        await limit(scope, unused, send)
+
+    run_async(scenario())
+    assert sent[0]["status"] == 429
+    assert dict(sent[0]["headers"])[b"retry-after"].decode() == shown
+
+
+def test_the_workers_share_the_model_processes() -> None:
+    app = make_app(build(CNNConfig(widths=(2,))), ServeConfig(model_processes=5, workers=2))
+    assert app.service.pool.processes == 3
 
 
 def test_after_the_deadline_there_is_a_504_and_no_forward_pass(clocked: ClockedServer) -> None:

@@ -141,7 +141,6 @@ def options_of(
         bases=(base,),
         namespace={"__post_init__": lambda options: None, IS_OPTIONS: True},
         frozen=True,
-        kw_only=True,
     )
     return subclass(**defaults)
 

@@ -1,10 +1,9 @@
 """Exported classifiers: files for other programs, checked against torch before they are written."""
 
 import json
-import logging
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -240,7 +239,7 @@ def _quantized(proto: Any, model: ImageModel, calibration: Tensor | None, *, sta
             "int8 for OpenVINO, and for convolutions, needs images for calibration; give "
             "calibration=, such as 256 training images"
         )
-    with tempfile.TemporaryDirectory() as folder, _quiet_quantization():
+    with tempfile.TemporaryDirectory() as folder, quiet_export(name=None):  # it has the root logger
         source, target = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
         onnx.save(proto, source)
         common = {"per_channel": True, "extra_options": {"MatMulConstBOnly": True}}
@@ -265,19 +264,6 @@ def _quantized(proto: Any, model: ImageModel, calibration: Tensor | None, *, sta
                 **common,
             )
         return onnx.load(target)
-
-
-@contextmanager
-def _quiet_quantization() -> Iterator[None]:
-    """Suppress the messages that quantization logs with the root logger."""
-    logger = logging.getLogger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with quiet_export():
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _write_torch_export(model: ImageModel, file: Path, options: Options) -> Run:

@@ -131,9 +131,9 @@ def example_images(model: ImageModel, count: int) -> Float[Tensor, "batch channe
 
 
 @contextmanager
-def quiet_export() -> Iterator[None]:
-    """Ignore warnings of torch's exporters: its own functions, or torchvision that is missing."""
-    logger = logging.getLogger("torch.onnx")
+def quiet_export(name: str | None = "torch.onnx") -> Iterator[None]:
+    """Ignore warnings of exporters and of their logger: torchvision is missing, and the like."""
+    logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:

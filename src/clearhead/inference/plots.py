@@ -87,7 +87,6 @@ def plot_evaluation(evaluation: Evaluation, dataset: ImageDataset) -> Figure:
         f"95 % interval {low * 100:.2f} to {high * 100:.2f} %; "
         f"calibration error {evaluation.ece * 100:.2f} %",
         fontsize=15,
-        parse_math=False,
     )
     axes = figure.subplot_mosaic(
         [["examples", "confusion"], ["mistakes", "confusion"]], width_ratios=[1, 1.1]
