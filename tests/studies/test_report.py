@@ -32,6 +32,7 @@ from clearhead.studies import (
     exact,
     judge_samples,
     non_inferiority,
+    parts,
     read_published,
     report_studies,
     write_study_report,
@@ -44,7 +45,9 @@ from clearhead.studies._report_text import (
     plan_table,
     predicted,
     raw_table,
+    result_line,
     shared_trainings,
+    smallest_text,
 )
 from clearhead.studies.published import spreads
 from clearhead.studies.registration import fingerprint
@@ -133,6 +136,41 @@ def test_a_study_that_lacks_one_side_of_a_pair_is_reported_without_values(result
     assert data["unjudged"] == "unfinished: 23 of 24 trials are measured"
     assert data["parts"][0]["hypotheses"][0]["values"] is None
     assert len(data["trials"]) == 23
+
+
+def test_every_table_has_rows_of_the_length_of_its_head(report: StudyReport) -> None:
+    for section in report.sections:
+        for title, (head, rows) in section.tables:
+            assert rows, title
+            assert {len(row) for row in rows} == {len(head)}
+
+
+def test_only_comparisons_that_have_an_interval_are_drawn(results: Results) -> None:
+    toy: Any = results.studies[1]
+    score = Cell("with", "score")
+    every = exact("every score", "points", score, low=0.0)
+    study = replace(toy.study, parts=parts({"all": every}), panels=())
+    single = replace(toy.study, seeds={"quick": 1})
+    first = [x for x in toy.outcomes if x.trial.seed == 0]
+    studies = (
+        replace(toy, study=study),
+        replace(toy, study=single, trials=tuple(x.trial for x in first), outcomes=tuple(first)),
+    )
+    for section in report_studies(replace(results, studies=studies)).sections:
+        assert section.verdict is not None
+        assert section.problems == ()
+        assert section.figures.small_svg == b""
+
+
+def test_a_verdict_that_cannot_be_computed_is_named_and_others_are_given(results: Results) -> None:
+    toy: Any = results.studies[1]
+    broken = [replace(x, values=x.values | {"score": "high"}) for x in toy.outcomes]
+    studies = (replace(toy, outcomes=tuple(broken)), *results.studies[1:])
+    first, *others = report_studies(replace(results, studies=studies)).sections
+    assert first.verdict is None
+    assert first.outcome.startswith("its verdict cannot be computed (ValueError: ")
+    assert first.to_dict()["parts"][0]["hypotheses"][0]["values"] is None
+    assert [x.outcome for x in others] == ["supported", "contradicted"]
 
 
 def test_a_figure_that_fails_is_a_problem_of_its_study_only(report: StudyReport) -> None:
@@ -279,6 +317,8 @@ def test_numbers_p_values_and_predicted_ranges_as_text() -> None:
     ]
     findings = judge_samples([replace(x, values=(1.0, 1.0)) for x in exacts])
     assert [predicted(x) for x in findings] == ["0 to 2 %", "at least 0", "at most 2 s"]
+    assert result_line(findings[0]) == ": 1 % (all values 1 to 1)"
+    assert result_line(judge_samples(exacts)[0]) == ": not measured"
     compared = (
         difference("", "s", cell, margin=1),
         equivalence("", "s", cell, margin=1),
@@ -328,6 +368,12 @@ def test_the_smallest_effect_is_given_in_the_unit_with_the_spread_of_the_run() -
         "2 standard deviations (10 s with the spread of this run)",
         "2 standard deviations",
     ]
+    for high, is_narrow in ((6.9, True), (7.0, False)):  # both ends cannot be 3 s away
+        text = smallest_text(replace(planned, high=high))
+        assert ("less power" in text) == is_narrow
+    few = replace(planned, seeds=5, distance_in_sd=None, distance=None)
+    assert "too few seeds" in smallest_text(few)
+    assert smallest_text(replace(few, kind="estimate")) == ""
 
 
 @pytest.mark.parametrize(
@@ -380,11 +426,10 @@ def test_papers_are_printed_beside_what_was_found_here(report: StudyReport) -> N
             Paper(source="B 2021", found="nothing"),
         ),
     )
-    table = literature_table(study, section.findings)
-    assert table is not None
-    assert table[0] == ("paper", "found there", "found here")
-    assert table[1][0][2].startswith("score, with minus without: ")
-    assert table[1][1] == ("B 2021", "nothing", "")
+    head, rows = literature_table(study, section.findings)
+    assert head == ("paper", "found there", "found here")
+    assert rows[0][2].startswith("score, with minus without: ")
+    assert rows[1] == ("B 2021", "nothing", "")
 
 
 @pytest.mark.slow

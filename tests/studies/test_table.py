@@ -139,6 +139,13 @@ def test_what_is_exact_takes_every_value_of_its_cells() -> None:
     assert found.sample(TABLE).values == (1.0, 7.0, 2.0, 10.0, 20.0)
 
 
+def test_a_trial_of_a_condition_that_the_grid_lacks_is_refused() -> None:
+    hypothesis = compared(Cell("a", "score"), Cell("b", "score"))
+    made = study(hypothesis, grid=(Grid(("a", "b"), lambda _: {}),))
+    with pytest.raises(ConfigError, match="study x: no condition 'c' in its grid"):
+        made.run(outcome("c", 1, 1.0).trial)
+
+
 def test_groups_by_a_number_are_in_ascending_order() -> None:
     sizes = (8, 1, 32, 2)
     table = Table(

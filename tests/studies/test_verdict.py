@@ -85,6 +85,14 @@ def test_what_was_seen_instead_of_a_difference_is_noted(mean: float, note: str) 
     assert judge(difference(), mean).note == note
 
 
+def test_no_difference_is_noted_only_where_the_interval_excludes_one_of_the_margin() -> None:
+    finding = judge(difference(), -1.0, spread=2.5)
+    assert finding.outcome == "contradicted"
+    assert finding.interval is not None
+    assert finding.interval[0] < -1 < 0 < finding.interval[1]
+    assert finding.note == ""
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 5])
 @pytest.mark.parametrize("hypothesis", [difference(), equivalence(), bound(high=1.0)])
 def test_fewer_than_six_seeds_decide_nothing(n: int, hypothesis: Hypothesis) -> None:

@@ -133,6 +133,12 @@ def test_heads_of_recall_are_exchanged_and_removed() -> None:
     with intervene(without_head(1, 2)):
         fall = found["accuracy"] - recall_accuracy(model, texts)
     assert found["falls"][6] == pytest.approx(fall)
+    exchanged = []
+    for offset in (1, 2, 3):
+        with intervene(exchange_weights(offset)):
+            exchanged.append(recall_accuracy(model, texts))
+    assert len(set(exchanged)) > 1
+    assert found["exchanged"] == pytest.approx(sum(exchanged) / 3)
 
 
 def test_an_untrained_model_has_no_roles_and_the_distances_of_others(
