@@ -64,6 +64,9 @@ def test_a_training_learns_and_reports_every_step_and_epoch(optimizer: str) -> N
     assert last["accuracy"] > first["accuracy"]
     assert (last["epoch"], last["epochs"]) == (5, 5)
     assert first["loss"] == pytest.approx(sum(recorder.losses[:7]) / 7, rel=1e-5)
+    # of the last of 35 steps, of which 3.5 are of the warm-up
+    rate = config.learning_rate * 0.5 * (1 + math.cos(math.pi * (34 - 3.5) / 31.5))
+    assert last["learning_rate"] == pytest.approx(rate)
 
 
 @pytest.mark.parametrize(
@@ -170,6 +173,8 @@ def test_images_of_another_size_are_an_error() -> None:
     wrong = replace(small_dataset(), images=torch.zeros(101, 1, 9, 9, dtype=torch.uint8))
     with pytest.raises(ConfigError, match="6 × 6"):
         fit(small_config(), wrong)
+    with pytest.raises(ConfigError, match="6 × 6"):
+        fit(small_config(), small_dataset(), validation=wrong)
 
 
 def test_fewer_images_than_a_batch_give_one_step_per_epoch() -> None:

@@ -249,6 +249,11 @@ def test_an_invalid_start_is_an_error_of_one_line_and_writes_nothing(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_is_a_string_or_a_path() -> None:
+    with pytest.raises(ConfigError, match="out is the folder to write, a str or Path, got 3"):
+        ch.train("quick", out=3)  # type: ignore[arg-type]
+
+
 def test_signal_handlers_are_unchanged(tmp_path: Path) -> None:
     def handlers() -> list[object]:
         return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
@@ -359,6 +364,33 @@ def test_a_class_without_test_images_is_named_before_the_training(
     )
 
 
+@pytest.mark.parametrize("split", ["test", "val"])
+def test_images_with_other_classes_than_those_of_the_training_are_refused(
+    split: str, tmp_path: Path
+) -> None:
+    other = replace(small_dataset(59), class_names=("a", "c", "b"))
+    data = {"train": small_dataset(), "test": small_dataset(59)} | {split: other}
+    with pytest.raises(ConfigError, match="class 1 is 'b' in the model and 'c' in small"):
+        ch.train(small_config(1), data=tuple(data.values()), out=tmp_path / "out", device="cpu")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_download_reports_its_progress_to_the_caller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, int]] = []
+
+    def open_dataset(_: object, *, root: Path, progress: Any) -> None:
+        progress(str(root), 5)
+        raise DataError("interrupted")
+
+    monkeypatch.setattr("clearhead.training.adaptation.open_dataset", open_dataset)
+    for report in (None, lambda *arguments: seen.append(arguments)):
+        with pytest.raises(DataError, match="interrupted"):
+            ch.train("quick", out=tmp_path / "out", root=Path("files"), report=report)
+    assert seen == [("files", 5)]
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -397,7 +429,7 @@ def test_a_training_from_before_a_setting_existed_is_continued(tmp_path: Path) -
 
 def test_log_lines_of_steps_that_are_repeated_are_dropped(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
-    log.write_text('{"step": 7}\n{"step": 14}\n{"step": 21}\n{"step": 2')
+    log.write_bytes(b'{"step": 7}\n{"st\xff\n3\n{}\n{"step": 14}\n{"step": 21}\n{"step": 2')
     TrainingFolder(tmp_path).on_start(state_at(14))
     assert log.read_text() == '{"step": 7}\n{"step": 14}\n'
 

@@ -241,11 +241,9 @@ def _drop_log_after(path: Path, step: int) -> None:
     kept: list[str] = []
     if path.exists():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
+            with suppress(ValueError, KeyError, TypeError):
                 if json.loads(line)["step"] <= step:
                     kept.append(line + "\n")
-            except (ValueError, KeyError, TypeError):
-                continue
     path.write_text("".join(kept), encoding="utf-8")
 
 
