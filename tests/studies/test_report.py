@@ -49,8 +49,9 @@ from clearhead.studies._report_text import (
     shared_trainings,
     smallest_text,
 )
+from clearhead.studies.claims import find_source
 from clearhead.studies.published import spreads
-from clearhead.studies.registration import fingerprint
+from clearhead.studies.registration import fingerprint, history
 from clearhead.studies.store import study_trials
 from clearhead.studies.verdict import Outcome as VerdictOutcome
 from tests.accessible import violations
@@ -126,6 +127,8 @@ def test_sections_have_verdicts_or_the_reason_why_there_is_none(report: StudyRep
     assert (toy.outcome, null.outcome) == ("supported", "contradicted")
     assert toy.decisive.startswith("Score, with minus without: ")
     assert report.num_judged == 2
+    assert toy.verdict is not None
+    assert any(" 2 comparisons" in name for name in toy.verdict.parts[0].sensitivity)
     assert repr(report).endswith("X1 supported, X2 contradicted)")
 
 
@@ -143,6 +146,17 @@ def test_every_table_has_rows_of_the_length_of_its_head(report: StudyReport) -> 
         for title, (head, rows) in section.tables:
             assert rows, title
             assert {len(row) for row in rows} == {len(head)}
+
+
+def test_changes_of_the_projects_designs_are_printed_with_its_own_studies_alone(
+    report: StudyReport,
+) -> None:
+    (claim, *_) = next(x["claims"] for x in history()[1] if x["claims"])
+    own = report.sections[1]
+    named: Any = replace(own.result, study=replace(own.study, claim=claim))
+    ours = replace(named, source=find_source(claim))
+    counts = [len(replace(own, result=x).tables) for x in (own.result, named, ours)]
+    assert counts == [counts[0], counts[0], counts[0] + 1]
 
 
 def test_only_comparisons_that_have_an_interval_are_drawn(results: Results) -> None:
@@ -210,7 +224,9 @@ def test_downloads_in_the_page_hold_every_trial(report: StudyReport, page: str) 
     assert files.keys() == {
         f"{name}.{kind}" for name in ("alone", "toy", "null") for kind in ("json", "csv")
     }
-    trials = json.loads(files["toy.json"])["trials"]
+    toy = json.loads(files["toy.json"])
+    assert (toy["seeds"], toy["num_trials"]) == (8, 24)
+    trials = toy["trials"]
     assert [x["values"] for x in trials] == [x.values for x in outcomes]
     rows = list(csv.DictReader(StringIO(files["toy.csv"])))
     values: dict[str, list[Any]] = {"score": [], "all": []}
@@ -252,6 +268,18 @@ def test_a_published_report_stays_the_same_when_its_studies_change(
         assert new.figures.small_svg == old.figures.small_svg
         assert new.figures.svg == (figure if new.study.name == "toy" else b"")
         assert any("was changed after this run" in x for x in new.problems)
+
+
+def test_a_spread_needs_three_seeds(report: StudyReport, tmp_path: Path) -> None:
+    data = report.to_dict()
+    hypotheses = [x["parts"][0]["hypotheses"][0] for x in data["studies"][1:]]
+    for seeds, hypothesis in zip((2, 3), hypotheses, strict=True):
+        for key in ("values", "seeds", "first", "second"):
+            hypothesis[key] = list(hypothesis[key])[:seeds]
+    path = tmp_path / "few.json"
+    path.write_text(json.dumps(data))
+    expected = float(np.std(hypotheses[1]["values"], ddof=1))
+    assert spreads(path) == {"alone": {}, "toy": {}, "null": {"a minus b": pytest.approx(expected)}}
 
 
 @pytest.mark.slow
@@ -306,8 +334,9 @@ def test_page_and_markdown_are_written_with_figures(report: StudyReport, tmp_pat
 
 
 def test_numbers_p_values_and_predicted_ranges_as_text() -> None:
-    values = (None, 0.0, -1.23456, 12345.6, 1e-7)
-    assert [number(x) for x in values] == ["", "0", "−1.23", "12,346", "1e−07"]
+    values = (None, 0.0, -1.23456, 12345.6, -12345.6, 999.9, 1e-7)
+    texts = ["", "0", "−1.23", "12,346", "−12,346", "1,000", "1e−07"]
+    assert [number(x) for x in values] == texts
     assert [p_value(p) for p in (None, 1.0, 0.0156, 1e-9)] == ["", "1", "0.016", "<0.0001"]
     cell = Cell("a", "x")
     exacts = [
@@ -333,6 +362,18 @@ def test_numbers_p_values_and_predicted_ranges_as_text() -> None:
     assert head == ("part", "outcome", "n", "predicted", *head[4:])
     assert not {"p", "p against", "effect size", "note"} & set(head)
     assert rows[0] == ("part", "by construction", "2", "0 to 2 %", "1 %", "1 to 1")
+    part = replace(part, premises=findings[:1], findings=findings[1:])
+    names = [(row[0], row[3]) for row in evidence_table([part])[1]]
+    assert names == [
+        ("premise of: part", "0 to 2 %"),
+        ("part", "at least 0"),
+        ("part", "at most 2 s"),
+    ]
+    paired = compared[0].paired({3: 5.0, 4: 7.0}, {3: 1.0, 4: 2.0})
+    assert raw_table(paired)[1:] == (
+        ("seed", "first", "second", "difference"),
+        [("3", "5.0", "1.0", "4.0"), ("4", "7.0", "2.0", "5.0")],
+    )
     _, _, raw = raw_table(replace(exacts[0], values=(1.0,) * 101))
     assert (raw[99], len(raw)) == (("100", "1.0"), 100)
 

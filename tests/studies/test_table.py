@@ -1,5 +1,6 @@
+import json
 from dataclasses import replace
-from math import inf
+from math import inf, nan
 from typing import Any
 
 import pytest
@@ -124,6 +125,7 @@ def test_each_type_predicts_its_range(
         (difference, {"margin": 0.0}, "margin must be above 0, got 0.0"),
         (bound, {}, "expected low < high"),
         (bound, {"low": 2.0, "high": 1.0}, "expected low < high"),
+        (bound, {"low": 1.0, "high": 1.0}, "expected low < high"),
         (estimate, {"second": Cell("a", "score")}, "both sides are the same cell, a"),
     ],
 )
@@ -137,6 +139,16 @@ def test_a_hypothesis_that_predicts_nothing_is_refused(
 def test_what_is_exact_takes_every_value_of_its_cells() -> None:
     found = exact("", "", Cell("a", "score"), Cell("b", "score"), low=0)
     assert found.sample(TABLE).values == (1.0, 7.0, 2.0, 10.0, 20.0)
+
+
+def test_a_hypothesis_with_values_that_are_not_finite_is_read_back_from_its_json() -> None:
+    made = difference("d", "1", Cell("a", "x"), 0.0, margin=1.0)
+    made = made.paired({1: nan, 2: inf, 3: 2.0}, {1: 0.0, 2: 0.0, 3: 0.5})
+    read = Hypothesis.from_dict(json.loads(json.dumps(made.to_dict(), allow_nan=False)))
+    assert read.declared() == made.declared()
+    assert read.values == pytest.approx((nan, nan, 1.5), nan_ok=True)
+    assert read.first == pytest.approx({1: nan, 2: nan, 3: 2.0}, nan_ok=True)
+    assert read.second == {1: 0.0, 2: 0.0, 3: 0.5}
 
 
 def test_a_trial_of_a_condition_that_the_grid_lacks_is_refused() -> None:

@@ -36,7 +36,9 @@ def number(value: float | None) -> str:
     """Three significant digits; empty for None."""
     if value is None:
         return ""
-    text = f"{value:,.0f}" if 1e3 <= abs(value) < 1e6 else f"{value:.{SIGNIFICANT_DIGITS}g}"
+    text = f"{value:.{SIGNIFICANT_DIGITS}g}"
+    if 1e3 <= abs(float(text)) < 1e6:
+        text = f"{value:,.0f}"
     return text.replace("-", "−")
 
 
