@@ -122,6 +122,7 @@ def test_seeds_that_were_used_cannot_be_registered(registered: Path) -> None:
 @pytest.mark.usefixtures("toys")
 def test_a_registered_run_says_so_in_its_results(registered: Path) -> None:
     toy = study_trials("toy:STUDY", "quick", 5000)
+    assert {trial.seed for trial in toy.trials} == set(range(5000, 5008))
     register([toy.study], "quick", 5000, {"toy": {"score, with minus without": 2.5}})
     with open_folder(Path("r"), [toy], "quick", 5000, restart=False) as warnings:
         assert warnings == []

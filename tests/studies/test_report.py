@@ -86,6 +86,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Results]:
             budget="quick",
             first_seed=0,
             versions={"python": "3.11"},
+            registration={"date": "2026-01-02", "commit": "abc"},
             studies=tuple(studies),
             log=LOG,
         )
@@ -243,7 +244,10 @@ def test_a_report_is_made_again_from_its_json(
     content = json.dumps(report.to_dict()).encode()
     path = tmp_path / f"published{suffix}"
     path.write_bytes(gzip.compress(content) if suffix.endswith("gz") else content)
-    again = report_studies(read_published(path))
+    read = read_published(path)
+    for name in ("budget", "first_seed", "versions", "registration", "log"):
+        assert getattr(read, name) == getattr(report.results, name)
+    again = report_studies(read)
     assert again.to_dict() == report.to_dict()
     assert again.to_html() == report.to_html()
 

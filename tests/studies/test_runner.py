@@ -13,7 +13,7 @@ from clearhead.errors import ConfigError, CorruptDataError
 from clearhead.studies._section import judge
 from clearhead.studies._worker import Task, measure
 from clearhead.studies.runner import _loky, run_studies
-from clearhead.studies.store import read_results
+from clearhead.studies.store import file_name, log, read_results
 from clearhead.studies.table import Trial
 
 TRIALS = 24
@@ -83,6 +83,7 @@ def test_damaged_records_are_named_and_measured_again(capfd: pytest.CaptureFixtu
     run_studies(["toy:STUDY"], workers=1, out="r")
     message = capfd.readouterr().err
     assert all(f"clearhead: {path} is damaged" in message for path in harmed[:5])
+    assert f"trial {TRIALS}/{TRIALS} " in message
     assert records(Path("r")) == whole
     assert len(started_trials()) == TRIALS + 5
     run_studies(["toy:STUDY"], workers=1, out="r")
@@ -248,11 +249,30 @@ def test_damaged_files_of_a_folder_are_named(name: str, content: bytes) -> None:
         file.write(b'["no event"]\n{"event": "e')
     results = read_results("r")
     assert [x["event"] for x in results.log] == ["begin", *TRIALS * ["trial"], "end"]
+    log(Path("r"), "interrupted")
+    assert read_results("r").log[-1]["event"] == "interrupted"
     assert repr(results) == "Results('r', budget='quick', 1 studies)"
     path = Path("r", name)
     path.write_bytes(content)
     with pytest.raises(CorruptDataError, match=rf"^{path} is damaged \(.*; restore or remove it"):
         read_results("r")
+
+
+@pytest.mark.usefixtures("toys", "in_this_process")
+def test_studies_are_in_the_order_of_the_numbers_of_their_claims() -> None:
+    for name, claim in (("a", "C10"), ("b", "own"), ("c", "C2")):
+        changes = f"name={name!r}, claim={claim!r}, seeds={{'quick': 1}}"
+        code = f"from dataclasses import replace\nimport toy\nSTUDY = replace(toy.STUDY, {changes})"
+        Path(f"again_{name}.py").write_text(code)
+    run_studies([f"again_{name}:STUDY" for name in "abc"], workers=1, out="r")
+    assert [x.study.claim for x in read_results("r").studies] == ["C2", "C10", "own"]
+
+
+def test_a_long_name_of_a_file_keeps_its_end() -> None:
+    names = {file_name(f"{'condition ' * 50}-{seed}-0f3a") for seed in (1, 2)}
+    assert len(names) == 2
+    assert all(len(name) <= 120 and name.endswith("-0f3a") for name in names)
+    assert file_name("../1/d_k of <b>") == "_1_d_k_of_b_"
 
 
 @pytest.mark.usefixtures("toys")

@@ -97,6 +97,17 @@ def test_a_side_may_be_a_constant_or_the_best_level_of_a_setting() -> None:
     )
     rows = [outcome("a", seed, 10.0 * size - seed, size=size) for seed in (1, 2) for size in (3, 4)]
     assert comparison.sample(Table(rows)).values == (34.0, 33.0)
+    scores = {3: (20.0, 0.0), 4: (11.0, 12.0)}  # the level with the highest mean
+    rows = [outcome("a", seed, x[seed - 1], size=n) for n, x in scores.items() for seed in (1, 2)]
+    assert comparison.sample(Table(rows)).values == (6.0, 7.0)
+
+
+def test_the_name_of_a_trial_follows_from_its_settings_in_any_order() -> None:
+    made = [
+        Trial(study="s", condition="a", seed=seed, settings=settings)
+        for seed, settings in ((1, {"x": 1, "y": 2}), (1, {"y": 2, "x": 1}), (1, {"x": 2, "y": 1}))
+    ]
+    assert made[0].name == made[1].name != made[2].name
 
 
 @pytest.mark.parametrize(
