@@ -68,8 +68,9 @@ def test_a_checkpoint_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
         load_checkpoint(tmp_path)
 
 
-def test_leftovers_of_a_killed_writer_are_removed(tmp_path: Path) -> None:
-    leftover = tmp_path / ".clearhead-tmp-77-one.safetensors"
+@pytest.mark.parametrize("name", ["one.safetensors", "latest.json"])
+def test_leftovers_of_a_killed_writer_are_removed(name: str, tmp_path: Path) -> None:
+    leftover = tmp_path / f".clearhead-tmp-77-{name}"
     leftover.write_bytes(b"half")
     save_checkpoint(tmp_path, "one", sample(1))
     assert not leftover.exists()

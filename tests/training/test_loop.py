@@ -63,7 +63,9 @@ def test_a_training_learns_and_reports_every_step_and_epoch(optimizer: str) -> N
     assert last["loss"] < first["loss"]
     assert last["accuracy"] > first["accuracy"]
     assert (last["epoch"], last["epochs"]) == (5, 5)
-    assert first["loss"] == pytest.approx(sum(recorder.losses[:7]) / 7, rel=1e-5)
+    for epoch, metrics in enumerate(recorder.epochs):
+        losses = recorder.losses[7 * epoch : 7 * epoch + 7]
+        assert metrics["loss"] == pytest.approx(sum(losses) / 7, rel=1e-5)
     # of the last of 35 steps, of which 3.5 are of the warm-up
     rate = config.learning_rate * 0.5 * (1 + math.cos(math.pi * (34 - 3.5) / 31.5))
     assert last["learning_rate"] == pytest.approx(rate)

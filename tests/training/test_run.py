@@ -19,13 +19,19 @@ from clearhead.data import load_dataset, split_dataset
 from clearhead.data.config import AugmentConfig
 from clearhead.data.drawn import drawn_digits
 from clearhead.errors import ConfigError, DataError, command_line_messages
-from clearhead.inference import certainty_of, predict_probabilities, pronoun_scores
+from clearhead.inference import (
+    certainty_of,
+    fit_certainty,
+    predict_probabilities,
+    pronoun_scores,
+)
 from clearhead.models import CNNConfig, build
 from clearhead.training import (
     TextTrainConfig,
     TrainConfig,
     TrainingState,
     calibrate,
+    calibration,
     initial_model,
 )
 from clearhead.training._folder import TrainingFolder, duration
@@ -113,14 +119,28 @@ def test_a_model_is_calibrated_on_its_validation_images_if_they_are_enough(
 
 @pytest.mark.parametrize("digits", [False, True])
 def test_calibration_flags_one_held_out_image_in_a_hundred_and_is_saved(
-    digits: bool, tmp_path: Path
+    digits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    fitted: list[torch.Tensor] = []
+
+    def fit(features: torch.Tensor, targets: torch.Tensor) -> tuple[float, ...]:
+        fitted.append(targets)
+        return fit_certainty(features, targets)
+
+    monkeypatch.setattr(calibration, "fit_certainty", fit)
     model, held_out = initial_model(small_config()).eval(), small_dataset(800)
     if digits:
         small = ch.ViTConfig(patch_size=14, embed_dim=4, num_heads=1, depth=1)
         model, held_out = build(small).eval(), drawn_digits(400)
     measured = calibrate(model, held_out)["held_out"]
     assert len(measured["certainty_weights"]) == (11 if digits else 0)
+    if digits:  # held out, drawn, and without a digit
+        drawn = drawn_digits(120, calibration.CALIBRATION_SEED)
+        right = [
+            predict_probabilities(model, x.images).argmax(dim=1) == x.labels
+            for x in (held_out, drawn)
+        ]
+        assert torch.equal(fitted[0], torch.cat([*right, torch.zeros(400)]).double())
     model.save_pretrained(tmp_path)
     loaded = ch.load(tmp_path)
     probabilities = predict_probabilities(loaded, held_out.images)
@@ -288,7 +308,24 @@ def test_each_epoch_is_one_line_on_stderr_and_one_in_the_log(
     line = json.loads((tmp_path / "log.jsonl").read_text())
     assert METRICS.items() <= line.items()
     assert line["step"] == 14
-    assert line["images_per_second"] > 0
+
+
+def test_the_speed_is_that_of_the_steps_of_each_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 50.0
+    monkeypatch.setattr("clearhead.training._folder.time.monotonic", lambda: now)
+    with closing(TrainingFolder(tmp_path)) as run:
+        run._batch_size = 4
+        run.on_start(state_at(6))
+        for step in (20, 27):
+            now += 2
+            run.on_step(state_at(step), 0.3)
+            now += 5  # validation
+            run.on_epoch(state_at(step), METRICS)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [x["images_per_second"] for x in lines] == [4 * 14 / 2, 4 * 7 / 2]
+    assert [x["seconds"] for x in lines] == [7, 14]
 
 
 @pytest.mark.parametrize(
@@ -506,6 +543,15 @@ def test_neither_a_saved_model_nor_the_images_are_overwritten(
     for out in (few_shapes, few_shapes / "runs" / "a"):
         with pytest.raises(ConfigError, match="out is in the folder of the images"):
             ch.train("quick", data=few_shapes, out=out, epochs=1)
+
+
+@pytest.mark.parametrize(("data", "average"), [("mnist", 0.999), ("own", 0.988)])
+def test_the_average_of_the_weights_is_shorter_in_a_short_training_on_your_own_images(
+    data: str, average: float
+) -> None:
+    config = TrainConfig(epochs=400, average=0.999, data=data)
+    assert _with_sizes(config, 1, {}, lambda _: None).average == average
+    assert _with_sizes(config, 1, {"average": 0.999}, lambda _: None).average == 0.999
 
 
 def test_only_sizes_that_were_adapted_are_reported() -> None:
