@@ -106,6 +106,10 @@ def test_fields_of_an_untrained_model_are_measured(name: str) -> None:
     assert len(found["reached"]) == len(found["seen"]) == 6
     assert ("distance" in found) == (name == "ViT")
     assert found["reached"][0] == (1.0 if name == "ViT" else 9 / 784)
+    assert max(map(max, found["first_field"])) == 1.0
+    least, most = (found["cut_offs"][x] for x in ("20 %", "1 %"))
+    assert least <= found["seen"][0] <= most
+    assert least < most
 
 
 def test_uniform_attention_does_not_use_queries_and_keys() -> None:

@@ -117,6 +117,14 @@ def test_a_model_is_calibrated_on_its_validation_images_if_they_are_enough(
     assert ("too few images are held out" in capsys.readouterr().err) != is_enough
 
 
+def test_predictions_are_doubtful_if_few_of_your_own_images_are_held_out(tmp_path: Path) -> None:
+    data = small_dataset(), small_dataset(59)
+    trained = ch.train(small_config(1, holdout=0.3), data=data, out=tmp_path, device="cpu")
+    measured = json.loads((tmp_path / "metrics.json").read_bytes())["held_out"]
+    assert measured["total"] < 100
+    assert trained.model.config.doubtful_below == 1.0  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("digits", [False, True])
 def test_calibration_flags_one_held_out_image_in_a_hundred_and_is_saved(
     digits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -232,11 +240,13 @@ def test_settings_that_are_given_are_not_adapted_to_few_images(
     given: dict[str, Any] = {
         "epochs": 1,
         "batch_size": 512,
+        "learning_rate": 0.001,
         "model": CNNConfig(widths=(3,)),
         "compile": False,
     }
     trained = ch.train("quick", data=few_shapes, out=tmp_path / "out", progress=False, **given)
     assert (trained.config.batch_size, trained.config.epochs) == (512, 1)
+    assert trained.config.learning_rate == 0.001
     own = TrainConfig(**given, data=str(few_shapes))
     assert ch.train(own, out=tmp_path / "own", progress=False).total_steps == 1
     assert capsys.readouterr().err == ""
@@ -506,7 +516,9 @@ def test_a_sentence_model_is_trained_and_measured(
     assert causal.scores
     metrics = json.loads((tmp_path / "causal" / "metrics.json").read_text())
     assert [score.to_dict() for score in causal.scores] == metrics["all"]
-    assert metrics["test"]["accuracy"] == metrics["all"][4]["accuracy"] == causal.accuracy
+    assert (metrics["test"]["pairs"], metrics["test"]["question"]) == ("unseen", "place")
+    assert metrics["test"] in metrics["all"]
+    assert metrics["test"]["accuracy"] == causal.accuracy
     assert set(json.loads((tmp_path / "causal" / "run.json").read_text())) == {"config", "texts"}
     first = ch.load(tmp_path / "causal")
     assert "hungry" in first.config.vocabulary

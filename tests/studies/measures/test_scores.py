@@ -11,6 +11,8 @@ from clearhead.recording import Recording, capture
 from clearhead.studies.measures.scores import (
     head_variances,
     independent_components,
+    largest_distance,
+    prediction_errors_and_range,
     scale_factors,
     score_variance,
     standardised,
@@ -61,6 +63,19 @@ def test_a_classifier_has_the_head_dim_and_scale_of_its_settings() -> None:
 
     assert {len(x) for x in found["heads"].values()} == {4}
     assert any(x != 1 for x in found["relative_scale"])
+
+
+def test_summaries_of_variances_are_distances_and_relative_errors() -> None:
+    values: Values = {
+        "variance": {"normal": {"1/√d_k": [1.1, 0.7]}, "signs": {"1/√d_k": [1.2, 1.0]}},
+        "heads": {
+            "unscaled": [2.0, 3.0, 9.0],
+            "if_unrelated": [2.0, 2.0, 1.0],
+            "scaled": [4, 5, 6],
+        },
+    }
+    assert largest_distance(values) == pytest.approx(0.3)
+    assert prediction_errors_and_range(values) == pytest.approx([0.5, 8.0, 4, 6])
 
 
 def test_variance_is_that_of_all_pairs_within_an_image() -> None:
