@@ -46,6 +46,7 @@ from clearhead.studies._report_text import (
     predicted,
     raw_table,
     result_line,
+    sensitivity_table,
     shared_trainings,
     smallest_text,
 )
@@ -129,6 +130,9 @@ def test_sections_have_verdicts_or_the_reason_why_there_is_none(report: StudyRep
     assert toy.decisive.startswith("Score, with minus without: ")
     assert report.num_judged == 2
     assert toy.verdict is not None
+    ((part, declared, *others),) = sensitivity_table(toy.verdict)[1]
+    assert (part, declared) == ("the score is higher with it", "supported")
+    assert others == list(toy.verdict.parts[0].sensitivity.values())
     assert any(" 2 comparisons" in name for name in toy.verdict.parts[0].sensitivity)
     assert repr(report).endswith("X1 supported, X2 contradicted)")
 
