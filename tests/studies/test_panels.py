@@ -33,7 +33,7 @@ def test_every_comparison_has_a_row_with_interval_mean_and_predicted_range() -> 
     shaded = []
     for axes, finding in zip(figure.axes, findings, strict=True):
         assert axes.get_title(loc="left") == f"{finding.name} (points)"
-        interval, mean = (list(line.get_xdata()) for line in axes.get_lines()[1:])  # type: ignore[arg-type]
+        interval, mean = (np.asarray(x.get_xdata()).tolist() for x in axes.get_lines()[1:])
         assert interval == list(finding.interval or ())
         assert mean == [pytest.approx(2.0)]
         (patch,) = axes.patches

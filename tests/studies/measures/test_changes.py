@@ -11,7 +11,7 @@ from clearhead.attention import AttentionStages, MultiHeadAttention, attention_s
 from clearhead.data import ImageDataset
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.studies.measures import changes
+from clearhead.studies.measures import changes, classifiers
 from clearhead.studies.measures.changes import (
     ONE_SHUFFLE,
     RATES,
@@ -186,7 +186,7 @@ def test_one_shuffle_is_that_of_all_digits_of_training_and_test(
 
     monkeypatch.setattr(changes, "shuffle_patches", shuffled)
     monkeypatch.setattr(changes, "accuracy_on", use)
-    monkeypatch.setattr(changes.classifiers, "train_small_classifier", use)
+    monkeypatch.setattr(classifiers, "train_small_classifier", use)
     accuracies(condition)
 
     *fixed, each = orders

@@ -172,7 +172,8 @@ def test_the_training_of_a_condition_is_that_of_its_task() -> None:
     assert [x.task for x in (recall, common, digits)] == ["recall", "common digit", "digits"]
     assert [x.fan_in for x in (recall, common, digits)] == [True, True, False]
     assert recall.model == replace(RECALL_MODEL, attention_scale=0.0)
-    assert common.model == replace(COMPARED_MODELS["no-attention"].config, depth=3)
+    no_attention = cast("MLPConfig", COMPARED_MODELS["no-attention"].config)
+    assert common.model == replace(no_attention, depth=3)
     assert digits.model == COMPARED_MODELS["cnn"].config
     assert (recall.examples, common.examples, common.epochs) == (38_400, 24_000, 4)
 
@@ -185,7 +186,7 @@ def test_training_and_unseen_images_differ_and_are_drawn_with_the_seed() -> None
     ):
         for split, drawn in draw.items():
             images = trainings.images_of(task(condition), 20, split)  # type: ignore[arg-type]
-            expected = drawn(20, 3)
+            expected: Any = drawn(20, 3)
             assert torch.equal(images.images, getattr(expected, "dataset", expected).images)
 
 
