@@ -150,7 +150,8 @@ def test_an_unknown_name_is_an_error_with_the_nearest_name() -> None:
 
 
 @pytest.mark.usefixtures("toys")
-def test_a_study_is_loaded_from_the_current_folder() -> None:
+def test_a_study_is_loaded_from_the_current_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [x for x in sys.path if x not in ("", str(Path.cwd()))])
     assert load_study("toy:STUDY").name == load_study("toy:").name == "toy"
     with pytest.raises(ConfigError, match="there is no module 'toyy'"):
         load_study("toyy:STUDY")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from clearhead.errors import ConfigError, CorruptDataError
+from clearhead.studies._section import judge
 from clearhead.studies.claims import ENTRIES
 from clearhead.studies.claims.c08_number_of_heads import STUDY
 from clearhead.studies.claims.c08_number_of_heads import STUDY as HEADS
@@ -121,13 +122,16 @@ def test_seeds_that_were_used_cannot_be_registered(registered: Path) -> None:
 @pytest.mark.usefixtures("toys")
 def test_a_registered_run_says_so_in_its_results(registered: Path) -> None:
     toy = study_trials("toy:STUDY", "quick", 5000)
-    register([toy.study], "quick", 5000)
+    assert {trial.seed for trial in toy.trials} == set(range(5000, 5008))
+    register([toy.study], "quick", 5000, {"toy": {"score, with minus without": 2.5}})
     with open_folder(Path("r"), [toy], "quick", 5000, restart=False) as warnings:
         assert warnings == []
     results = read_results("r")
     assert results.registration is not None
     assert results.registration["date"] == json.loads(registered.read_bytes())["date"]
     assert results.studies[0].fingerprint == fingerprint(toy.study, "quick")
+    (planned,) = judge(results)[0].plan
+    assert planned.distance == pytest.approx(2.5 * smallest_effect(8, LEVEL))
 
     path = Path("r/toy/study.json")
     path.write_text(path.read_text().replace(results.studies[0].fingerprint, "another"))

@@ -32,6 +32,7 @@ from clearhead.studies import (
     exact,
     judge_samples,
     non_inferiority,
+    parts,
     read_published,
     report_studies,
     write_study_report,
@@ -44,10 +45,14 @@ from clearhead.studies._report_text import (
     plan_table,
     predicted,
     raw_table,
+    result_line,
+    sensitivity_table,
     shared_trainings,
+    smallest_text,
 )
+from clearhead.studies.claims import find_source
 from clearhead.studies.published import spreads
-from clearhead.studies.registration import fingerprint
+from clearhead.studies.registration import fingerprint, history
 from clearhead.studies.store import study_trials
 from clearhead.studies.verdict import Outcome as VerdictOutcome
 from tests.accessible import violations
@@ -82,6 +87,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Results]:
             budget="quick",
             first_seed=0,
             versions={"python": "3.11"},
+            registration={"date": "2026-01-02", "commit": "abc"},
             studies=tuple(studies),
             log=LOG,
         )
@@ -123,6 +129,11 @@ def test_sections_have_verdicts_or_the_reason_why_there_is_none(report: StudyRep
     assert (toy.outcome, null.outcome) == ("supported", "contradicted")
     assert toy.decisive.startswith("Score, with minus without: ")
     assert report.num_judged == 2
+    assert toy.verdict is not None
+    ((part, declared, *others),) = sensitivity_table(toy.verdict)[1]
+    assert (part, declared) == ("the score is higher with it", "supported")
+    assert others == list(toy.verdict.parts[0].sensitivity.values())
+    assert any(" 2 comparisons" in name for name in toy.verdict.parts[0].sensitivity)
     assert repr(report).endswith("X1 supported, X2 contradicted)")
 
 
@@ -133,6 +144,52 @@ def test_a_study_that_lacks_one_side_of_a_pair_is_reported_without_values(result
     assert data["unjudged"] == "unfinished: 23 of 24 trials are measured"
     assert data["parts"][0]["hypotheses"][0]["values"] is None
     assert len(data["trials"]) == 23
+
+
+def test_every_table_has_rows_of_the_length_of_its_head(report: StudyReport) -> None:
+    for section in report.sections:
+        for title, (head, rows) in section.tables:
+            assert rows, title
+            assert {len(row) for row in rows} == {len(head)}
+
+
+def test_changes_of_the_projects_designs_are_printed_with_its_own_studies_alone(
+    report: StudyReport,
+) -> None:
+    (claim, *_) = next(x["claims"] for x in history()[1] if x["claims"])
+    own = report.sections[1]
+    named: Any = replace(own.result, study=replace(own.study, claim=claim))
+    ours = replace(named, source=find_source(claim))
+    counts = [len(replace(own, result=x).tables) for x in (own.result, named, ours)]
+    assert counts == [counts[0], counts[0], counts[0] + 1]
+
+
+def test_only_comparisons_that_have_an_interval_are_drawn(results: Results) -> None:
+    toy: Any = results.studies[1]
+    score = Cell("with", "score")
+    every = exact("every score", "points", score, low=0.0)
+    study = replace(toy.study, parts=parts({"all": every}), panels=())
+    single = replace(toy.study, seeds={"quick": 1})
+    first = [x for x in toy.outcomes if x.trial.seed == 0]
+    studies = (
+        replace(toy, study=study),
+        replace(toy, study=single, trials=tuple(x.trial for x in first), outcomes=tuple(first)),
+    )
+    for section in report_studies(replace(results, studies=studies)).sections:
+        assert section.verdict is not None
+        assert section.problems == ()
+        assert section.figures.small_svg == b""
+
+
+def test_a_verdict_that_cannot_be_computed_is_named_and_others_are_given(results: Results) -> None:
+    toy: Any = results.studies[1]
+    broken = [replace(x, values=x.values | {"score": "high"}) for x in toy.outcomes]
+    studies = (replace(toy, outcomes=tuple(broken)), *results.studies[1:])
+    first, *others = report_studies(replace(results, studies=studies)).sections
+    assert first.verdict is None
+    assert first.outcome.startswith("its verdict cannot be computed (ValueError: ")
+    assert first.to_dict()["parts"][0]["hypotheses"][0]["values"] is None
+    assert [x.outcome for x in others] == ["supported", "contradicted"]
 
 
 def test_a_figure_that_fails_is_a_problem_of_its_study_only(report: StudyReport) -> None:
@@ -172,7 +229,9 @@ def test_downloads_in_the_page_hold_every_trial(report: StudyReport, page: str) 
     assert files.keys() == {
         f"{name}.{kind}" for name in ("alone", "toy", "null") for kind in ("json", "csv")
     }
-    trials = json.loads(files["toy.json"])["trials"]
+    toy = json.loads(files["toy.json"])
+    assert (toy["seeds"], toy["num_trials"]) == (8, 24)
+    trials = toy["trials"]
     assert [x["values"] for x in trials] == [x.values for x in outcomes]
     rows = list(csv.DictReader(StringIO(files["toy.csv"])))
     values: dict[str, list[Any]] = {"score": [], "all": []}
@@ -189,7 +248,10 @@ def test_a_report_is_made_again_from_its_json(
     content = json.dumps(report.to_dict()).encode()
     path = tmp_path / f"published{suffix}"
     path.write_bytes(gzip.compress(content) if suffix.endswith("gz") else content)
-    again = report_studies(read_published(path))
+    read = read_published(path)
+    for name in ("budget", "first_seed", "versions", "registration", "log"):
+        assert getattr(read, name) == getattr(report.results, name)
+    again = report_studies(read)
     assert again.to_dict() == report.to_dict()
     assert again.to_html() == report.to_html()
 
@@ -214,6 +276,18 @@ def test_a_published_report_stays_the_same_when_its_studies_change(
         assert new.figures.small_svg == old.figures.small_svg
         assert new.figures.svg == (figure if new.study.name == "toy" else b"")
         assert any("was changed after this run" in x for x in new.problems)
+
+
+def test_a_spread_needs_three_seeds(report: StudyReport, tmp_path: Path) -> None:
+    data = report.to_dict()
+    hypotheses = [x["parts"][0]["hypotheses"][0] for x in data["studies"][1:]]
+    for seeds, hypothesis in zip((2, 3), hypotheses, strict=True):
+        for key in ("values", "seeds", "first", "second"):
+            hypothesis[key] = list(hypothesis[key])[:seeds]
+    path = tmp_path / "few.json"
+    path.write_text(json.dumps(data))
+    expected = float(np.std(hypotheses[1]["values"], ddof=1))
+    assert spreads(path) == {"alone": {}, "toy": {}, "null": {"a minus b": pytest.approx(expected)}}
 
 
 @pytest.mark.slow
@@ -268,8 +342,9 @@ def test_page_and_markdown_are_written_with_figures(report: StudyReport, tmp_pat
 
 
 def test_numbers_p_values_and_predicted_ranges_as_text() -> None:
-    values = (None, 0.0, -1.23456, 12345.6, 1e-7)
-    assert [number(x) for x in values] == ["", "0", "−1.23", "12,346", "1e−07"]
+    values = (None, 0.0, -1.23456, 12345.6, -12345.6, 999.9, 1e-7)
+    texts = ["", "0", "−1.23", "12,346", "−12,346", "1,000", "1e−07"]
+    assert [number(x) for x in values] == texts
     assert [p_value(p) for p in (None, 1.0, 0.0156, 1e-9)] == ["", "1", "0.016", "<0.0001"]
     cell = Cell("a", "x")
     exacts = [
@@ -279,6 +354,8 @@ def test_numbers_p_values_and_predicted_ranges_as_text() -> None:
     ]
     findings = judge_samples([replace(x, values=(1.0, 1.0)) for x in exacts])
     assert [predicted(x) for x in findings] == ["0 to 2 %", "at least 0", "at most 2 s"]
+    assert result_line(findings[0]) == ": 1 % (all values 1 to 1)"
+    assert result_line(judge_samples(exacts)[0]) == ": not measured"
     compared = (
         difference("", "s", cell, margin=1),
         equivalence("", "s", cell, margin=1),
@@ -293,6 +370,18 @@ def test_numbers_p_values_and_predicted_ranges_as_text() -> None:
     assert head == ("part", "outcome", "n", "predicted", *head[4:])
     assert not {"p", "p against", "effect size", "note"} & set(head)
     assert rows[0] == ("part", "by construction", "2", "0 to 2 %", "1 %", "1 to 1")
+    part = replace(part, premises=findings[:1], findings=findings[1:])
+    names = [(row[0], row[3]) for row in evidence_table([part])[1]]
+    assert names == [
+        ("premise of: part", "0 to 2 %"),
+        ("part", "at least 0"),
+        ("part", "at most 2 s"),
+    ]
+    paired = compared[0].paired({3: 5.0, 4: 7.0}, {3: 1.0, 4: 2.0})
+    assert raw_table(paired)[1:] == (
+        ("seed", "first", "second", "difference"),
+        [("3", "5.0", "1.0", "4.0"), ("4", "7.0", "2.0", "5.0")],
+    )
     _, _, raw = raw_table(replace(exacts[0], values=(1.0,) * 101))
     assert (raw[99], len(raw)) == (("100", "1.0"), 100)
 
@@ -328,6 +417,12 @@ def test_the_smallest_effect_is_given_in_the_unit_with_the_spread_of_the_run() -
         "2 standard deviations (10 s with the spread of this run)",
         "2 standard deviations",
     ]
+    for high, is_narrow in ((6.9, True), (7.0, False)):  # both ends cannot be 3 s away
+        text = smallest_text(replace(planned, high=high))
+        assert ("less power" in text) == is_narrow
+    few = replace(planned, seeds=5, distance_in_sd=None, distance=None)
+    assert "too few seeds" in smallest_text(few)
+    assert smallest_text(replace(few, kind="estimate")) == ""
 
 
 @pytest.mark.parametrize(
@@ -380,11 +475,10 @@ def test_papers_are_printed_beside_what_was_found_here(report: StudyReport) -> N
             Paper(source="B 2021", found="nothing"),
         ),
     )
-    table = literature_table(study, section.findings)
-    assert table is not None
-    assert table[0] == ("paper", "found there", "found here")
-    assert table[1][0][2].startswith("score, with minus without: ")
-    assert table[1][1] == ("B 2021", "nothing", "")
+    head, rows = literature_table(study, section.findings)
+    assert head == ("paper", "found there", "found here")
+    assert rows[0][2].startswith("score, with minus without: ")
+    assert rows[1] == ("B 2021", "nothing", "")
 
 
 @pytest.mark.slow

@@ -2,16 +2,19 @@
 
 import importlib
 import json
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from clearhead.errors import ConfigError
+from clearhead.errors import ConfigError, CorruptDataError
 from clearhead.studies._section import judge
+from clearhead.studies._worker import Task, measure
 from clearhead.studies.runner import _loky, run_studies
-from clearhead.studies.store import read_results
+from clearhead.studies.store import file_name, log, read_results
+from clearhead.studies.table import Trial
 
 TRIALS = 24
 
@@ -68,6 +71,8 @@ def test_damaged_records_are_named_and_measured_again(capfd: pytest.CaptureFixtu
     )
     for path, harm in zip(harmed, harms, strict=False):
         path.write_bytes(harm)
+    for folder in ("r", "r/toy"):
+        Path(folder, ".clearhead-tmp-7-x").write_bytes(b"left by a killed process")
     read = read_results("r")
     assert len(read.studies[0].damaged) == 5
     for path, message in zip(harmed, read.studies[0].damaged, strict=False):
@@ -78,6 +83,7 @@ def test_damaged_records_are_named_and_measured_again(capfd: pytest.CaptureFixtu
     run_studies(["toy:STUDY"], workers=1, out="r")
     message = capfd.readouterr().err
     assert all(f"clearhead: {path} is damaged" in message for path in harmed[:5])
+    assert f"trial {TRIALS}/{TRIALS} " in message
     assert records(Path("r")) == whole
     assert len(started_trials()) == TRIALS + 5
     run_studies(["toy:STUDY"], workers=1, out="r")
@@ -95,7 +101,7 @@ def test_failures_name_study_trial_and_error_and_other_trials_continue(
     failed = {line.split("trial ")[1].split("-0-")[0]: line for line in results.failures}
     assert set(failed) == {"raises", "dies", "NaN", "no dict"}
     assert failed["raises"].startswith("study faulty, trial raises-0-")
-    assert failed["raises"].endswith("ValueError: two lines")
+    assert failed["raises"].endswith("ValueError: two lines [with markup]")
     assert "its process died 3 times" in failed["dies"]
     assert "ValueError" in failed["NaN"]
     assert failed["no dict"].endswith("TypeError: a trial returns a dict of values, got list")
@@ -106,7 +112,9 @@ def test_failures_name_study_trial_and_error_and_other_trials_continue(
     times = range(3, 4) if processes else range(2, 5)
     assert started_trials().count("dies") in times
     assert started_trials().count("raises") <= 2
-    assert "{}" not in capfd.readouterr().out
+    printed = capfd.readouterr()
+    assert "{}" not in printed.out
+    assert all(f"clearhead: {line}\n" in printed.err for line in results.failures)
     log = [json.loads(line) for line in Path("r/log.jsonl").read_text().splitlines()]
     traces = [event["trace"] for event in log if event["event"] == "error"]
     assert any("in run" in trace for trace in traces)
@@ -194,17 +202,30 @@ def test_invalid_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match="first_seed must be at least 0"):
         run_studies(["toy:STUDY"], first_seed=-1)
     with pytest.raises(ConfigError, match="there is no module 'nowhere'"):
-        run_studies(["nowhere:STUDY"])
+        run_studies("nowhere:STUDY")
+    with pytest.raises(ConfigError, match="toy has no seeds for the budget 'large'; it has quick"):
+        run_studies(["toy:STUDY"], budget="large")  # type: ignore[arg-type]
+    changed = "from dataclasses import replace\nimport toy\nSTUDY = replace(toy.STUDY"
+    Path("again.py").write_text(f"{changed})")
+    with pytest.raises(ConfigError, match="two of the studies have the name 'toy'"):
+        run_studies(["toy:STUDY", "again:STUDY"])
+    Path("empty.py").write_text(f"{changed}, grid=(), parts=())")
+    with pytest.raises(ConfigError, match="study toy has no trials for the budget 'quick'"):
+        run_studies(["empty:STUDY"])
     with pytest.raises(ConfigError, match="'toy:trials' is not a Study"):
         run_studies(["toy:trials"])
     with pytest.raises(ConfigError, match="there are no results in void"):
         read_results("void")
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("processes", ["in_this_process", pytest.param("", marks=pytest.mark.slow)])
 @pytest.mark.usefixtures("toys")
-def test_values_do_not_depend_on_the_order_of_trials() -> None:
+def test_values_do_not_depend_on_the_order_of_trials(
+    processes: str, request: pytest.FixtureRequest
+) -> None:
     """A study that draws from hidden random state: with two workers, and some trials by one."""
+    if processes:
+        request.getfixturevalue(processes)
     drawn = "random.random() + float(numpy.random.random()) + float(torch.rand(()))"
     source = Path("toy.py").read_text().replace("generator.gauss(level, 0.5)", drawn)
     Path("hidden.py").write_text(f"import numpy\nimport torch\n{source}", encoding="utf-8")
@@ -215,6 +236,58 @@ def test_values_do_not_depend_on_the_order_of_trials() -> None:
     run_studies(["hidden:STUDY"], workers=1, out="r")
     assert records(Path("r")) == whole
     assert len(started_trials()) == TRIALS + 3
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("settings.json", b'{"budget"'), ("settings.json", b"[]"), ("toy/study.json", b"\xff")],
+)
+@pytest.mark.usefixtures("toys", "in_this_process")
+def test_damaged_files_of_a_folder_are_named(name: str, content: bytes) -> None:
+    run_studies(["toy:STUDY"], workers=1, out="r")
+    with Path("r/log.jsonl").open("ab") as file:
+        file.write(b'["no event"]\n{"event": "e')
+    results = read_results("r")
+    assert [x["event"] for x in results.log] == ["begin", *TRIALS * ["trial"], "end"]
+    log(Path("r"), "interrupted")
+    assert read_results("r").log[-1]["event"] == "interrupted"
+    assert repr(results) == "Results('r', budget='quick', 1 studies)"
+    path = Path("r", name)
+    path.write_bytes(content)
+    with pytest.raises(CorruptDataError, match=rf"^{path} is damaged \(.*; restore or remove it"):
+        read_results("r")
+
+
+@pytest.mark.usefixtures("toys", "in_this_process")
+def test_studies_are_in_the_order_of_the_numbers_of_their_claims() -> None:
+    for name, claim in (("a", "C10"), ("b", "own"), ("c", "C2")):
+        changes = f"name={name!r}, claim={claim!r}, seeds={{'quick': 1}}"
+        code = f"from dataclasses import replace\nimport toy\nSTUDY = replace(toy.STUDY, {changes})"
+        Path(f"again_{name}.py").write_text(code)
+    run_studies([f"again_{name}:STUDY" for name in "abc"], workers=1, out="r")
+    assert [x.study.claim for x in read_results("r").studies] == ["C2", "C10", "own"]
+
+
+def test_a_long_name_of_a_file_keeps_its_end() -> None:
+    names = {file_name(f"{'condition ' * 50}-{seed}-0f3a") for seed in (1, 2)}
+    assert len(names) == 2
+    assert all(len(name) <= 120 and name.endswith("-0f3a") for name in names)
+    assert file_name("../1/d_k of <b>") == "_1_d_k_of_b_"
+
+
+@pytest.mark.usefixtures("toys")
+def test_a_worker_finds_studies_in_the_folders_of_the_driver(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = Path("elsewhere").absolute()
+    folder.mkdir()
+    Path("toy.py").rename(folder / "toy.py")
+    monkeypatch.setattr(sys, "path", [x for x in sys.path if x not in ("", str(Path.cwd()))])
+    trial = Trial(study="toy", condition="with", seed=0)
+    assert "no module 'toy'" in measure(Task("toy:STUDY", trial)).error
+    found = measure(Task("toy:STUDY", trial), [str(folder)])
+    assert found.error == ""
+    assert found.trainings == ("training 0",)
 
 
 def test_only_the_warning_of_replaced_workers_is_silent() -> None:

@@ -1,5 +1,6 @@
+import json
 from dataclasses import replace
-from math import inf
+from math import inf, nan
 from typing import Any
 
 import pytest
@@ -96,6 +97,17 @@ def test_a_side_may_be_a_constant_or_the_best_level_of_a_setting() -> None:
     )
     rows = [outcome("a", seed, 10.0 * size - seed, size=size) for seed in (1, 2) for size in (3, 4)]
     assert comparison.sample(Table(rows)).values == (34.0, 33.0)
+    scores = {3: (20.0, 0.0), 4: (11.0, 12.0)}  # the level with the highest mean
+    rows = [outcome("a", seed, x[seed - 1], size=n) for n, x in scores.items() for seed in (1, 2)]
+    assert comparison.sample(Table(rows)).values == (6.0, 7.0)
+
+
+def test_the_name_of_a_trial_follows_from_its_settings_in_any_order() -> None:
+    made = [
+        Trial(study="s", condition="a", seed=seed, settings=settings)
+        for seed, settings in ((1, {"x": 1, "y": 2}), (1, {"y": 2, "x": 1}), (1, {"x": 2, "y": 1}))
+    ]
+    assert made[0].name == made[1].name != made[2].name
 
 
 @pytest.mark.parametrize(
@@ -124,6 +136,7 @@ def test_each_type_predicts_its_range(
         (difference, {"margin": 0.0}, "margin must be above 0, got 0.0"),
         (bound, {}, "expected low < high"),
         (bound, {"low": 2.0, "high": 1.0}, "expected low < high"),
+        (bound, {"low": 1.0, "high": 1.0}, "expected low < high"),
         (estimate, {"second": Cell("a", "score")}, "both sides are the same cell, a"),
     ],
 )
@@ -137,6 +150,23 @@ def test_a_hypothesis_that_predicts_nothing_is_refused(
 def test_what_is_exact_takes_every_value_of_its_cells() -> None:
     found = exact("", "", Cell("a", "score"), Cell("b", "score"), low=0)
     assert found.sample(TABLE).values == (1.0, 7.0, 2.0, 10.0, 20.0)
+
+
+def test_a_hypothesis_with_values_that_are_not_finite_is_read_back_from_its_json() -> None:
+    made = difference("d", "1", Cell("a", "x"), 0.0, margin=1.0)
+    made = made.paired({1: nan, 2: inf, 3: 2.0}, {1: 0.0, 2: 0.0, 3: 0.5})
+    read = Hypothesis.from_dict(json.loads(json.dumps(made.to_dict(), allow_nan=False)))
+    assert read.declared() == made.declared()
+    assert read.values == pytest.approx((nan, nan, 1.5), nan_ok=True)
+    assert read.first == pytest.approx({1: nan, 2: nan, 3: 2.0}, nan_ok=True)
+    assert read.second == {1: 0.0, 2: 0.0, 3: 0.5}
+
+
+def test_a_trial_of_a_condition_that_the_grid_lacks_is_refused() -> None:
+    hypothesis = compared(Cell("a", "score"), Cell("b", "score"))
+    made = study(hypothesis, grid=(Grid(("a", "b"), lambda _: {}),))
+    with pytest.raises(ConfigError, match="study x: no condition 'c' in its grid"):
+        made.run(outcome("c", 1, 1.0).trial)
 
 
 def test_groups_by_a_number_are_in_ascending_order() -> None:

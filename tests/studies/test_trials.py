@@ -93,6 +93,10 @@ def test_the_line_joins_means_over_the_seeds_that_all_numbers_of_heads_have() ->
     (line,) = (x for x in figure.axes[0].get_lines() if x.get_linestyle() == "-")
     assert list(line.get_xdata()) == [1, 2, 4, 8, 16, 32]  # type: ignore[arg-type]
     assert list(line.get_ydata()) == [91.5, 91.5, 91.5, 91.0, 91.5, 91.5]  # type: ignore[arg-type]
+    ticks = zip(figure.axes[0].get_xticks(), figure.axes[0].get_xticklabels(), strict=True)
+    assert [(x, label.get_text().split()[0]) for x, label in ticks] == [
+        (x, str(x)) for x in (1, 2, 4, 8, 16, 32)
+    ]
 
 
 @pytest.mark.parametrize("name", ["ViT", "CNN"])
@@ -102,6 +106,10 @@ def test_fields_of_an_untrained_model_are_measured(name: str) -> None:
     assert len(found["reached"]) == len(found["seen"]) == 6
     assert ("distance" in found) == (name == "ViT")
     assert found["reached"][0] == (1.0 if name == "ViT" else 9 / 784)
+    assert max(map(max, found["first_field"])) == 1.0
+    least, most = (found["cut_offs"][x] for x in ("20 %", "1 %"))
+    assert least <= found["seen"][0] <= most
+    assert least < most
 
 
 def test_uniform_attention_does_not_use_queries_and_keys() -> None:

@@ -85,6 +85,14 @@ def test_what_was_seen_instead_of_a_difference_is_noted(mean: float, note: str) 
     assert judge(difference(), mean).note == note
 
 
+def test_no_difference_is_noted_only_where_the_interval_excludes_one_of_the_margin() -> None:
+    finding = judge(difference(), -1.0, spread=2.5)
+    assert finding.outcome == "contradicted"
+    assert finding.interval is not None
+    assert finding.interval[0] < -1 < 0 < finding.interval[1]
+    assert finding.note == ""
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 5])
 @pytest.mark.parametrize("hypothesis", [difference(), equivalence(), bound(high=1.0)])
 def test_fewer_than_six_seeds_decide_nothing(n: int, hypothesis: Hypothesis) -> None:
@@ -112,6 +120,8 @@ def test_an_interval_is_no_wider_than_its_unit_allows() -> None:
     assert wide.interval[0] < -100
     assert limited.interval == (-100.0, wide.interval[1])
     assert (wide.p, wide.p_against) == (limited.p, limited.p_against)
+    large = judge(difference(unit="%"), 150.0)
+    assert large.interval == pytest.approx((150.0, 150.0), abs=0.1)
 
 
 def test_the_interval_of_a_share_is_not_negative() -> None:
@@ -123,6 +133,8 @@ def test_the_interval_of_a_share_is_not_negative() -> None:
         ]
     )
     assert share.interval == (0.0, 1.0)
+    assert share.effect_size is None
+    assert difference_of_shares.effect_size is not None
     assert difference_of_shares.interval is not None
     assert difference_of_shares.interval[0] < 0
 
@@ -167,6 +179,8 @@ def test_p_values_are_adjusted_over_the_claim() -> None:
     assert any(a.outcome == "supported" != b.outcome for a, b in zip(alone, findings, strict=True))
     report = judge_samples([replace(difference(), values=tuple(rows[0].tolist()))], family=50)[0]
     assert report.p == pytest.approx(min(1.0, 50 * (alone[0].p or 0)))
+    (none,) = judge_samples([sample(difference(), 0.0)], family=50)
+    assert none.p == 1.0
 
 
 def study(*parts: Part) -> Study:
@@ -242,6 +256,8 @@ def test_parts_are_named_by_outcome_and_premise_those_that_do_not_decide_last() 
 def test_what_holds_by_construction_is_not_support() -> None:
     row = Part("rows", (declare.exact("rows", "1", Cell("first", "c"), low=-9, high=9),))
     assert verdict(row, c=1.0).outcome == "by construction"
+    both = (row, Part("a", AB[:1]))
+    assert study(*both).num_tests == verdict(*both, a=YES, c=1.0).family == 1
     assert verdict(row, Part("a", AB[:1]), a=NO, c=1.0).outcome == "contradicted"
     assert verdict(row, Part("a", AB[:1]), a=YES, c=50.0).outcome == "mixed"
 

@@ -96,7 +96,7 @@ def run(trial):
     with Path("started.txt").open("a") as file:
         file.write(condition + "\\n")
     if condition == "raises":
-        raise ValueError("two\\nlines")
+        raise ValueError("two\\nlines [with markup]")
     if condition == "dies" or (condition == "dies once" and not Path("died").exists()):
         Path("died" if condition == "dies once" else "started.txt").touch()
         os.kill(os.getpid(), signal.SIGKILL)
@@ -143,8 +143,9 @@ STUDY = replace(
 
 def forget_toys() -> None:
     """What another test imported under these names lay in another folder."""
-    for name in ("toy", "null", "faulty", "alone", "hidden"):
-        sys.modules.pop(name, None)
+    names = ("toy", "null", "faulty", "alone", "hidden", "again", "empty")
+    for name in [x for x in sys.modules if x.partition("_")[0] in names]:
+        del sys.modules[name]
 
 
 def write_toys(folder: Path) -> None:

@@ -1,15 +1,21 @@
 """Image size, patches and channels that follow from the images."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from clearhead.data import drawn_digits
+from clearhead.data.labelled import LabelledImages
 from clearhead.errors import ConfigError, DataError
 from clearhead.models import CNNConfig, ViTConfig
 from clearhead.training import RECIPES, TrainConfig, train
-from clearhead.training.adaptation import config_for_shape, sizes_for
+from clearhead.training.adaptation import adapt_to_images, config_for_shape, sizes_for
+
+from .small_run import small_config, small_dataset
 
 RECIPE = ViTConfig(depth=2)
 
@@ -80,6 +86,50 @@ def test_the_models_of_digits_are_not_changed_by_digits(recipe: str) -> None:
     config = RECIPES[recipe]()
     assert isinstance(config, TrainConfig)
     assert config_for_shape(config.model, (1, 28, 28), {}) == config.model
+
+
+@pytest.mark.parametrize(
+    ("counts", "settings", "share"),
+    [
+        ((10, 10, 10), {}, 0.1),
+        ((30, 9, 30), {}, None),
+        ((10, 10, 10), {"validation": 0.0}, 0.0),
+        ((10, 10, 10), {"holdout": 0.2}, None),
+        ((10, 10, 10), {"data": "mnist"}, None),
+    ],
+)
+def test_a_tenth_is_for_validation_where_each_class_has_ten_images(
+    counts: tuple[int, ...], settings: dict[str, Any], share: float | None
+) -> None:
+    dataset = small_dataset(sum(counts))
+    labels = torch.arange(3).repeat_interleave(torch.tensor(counts))
+    images = LabelledImages.from_dataset(replace(dataset, labels=labels))
+    messages: list[str] = []
+
+    def adapted(**others: LabelledImages) -> float | None:
+        config = small_config(**{"data": "small"} | settings)
+        splits: Any = {"train": images, "test": images} | others
+        return adapt_to_images(config, splits, None, {}, messages.append)[0].validation
+
+    assert adapted() == share
+    assert any("--validation" in x or "validation=" in x for x in messages) == (share == 0.1)
+    assert adapted(val=images) == settings.get("validation")
+
+
+def test_digits_of_the_default_size_are_not_reported_as_adapted() -> None:
+    images = LabelledImages.from_dataset(drawn_digits(60))
+    splits: Any = {"train": images, "test": images}
+    messages: list[str] = []
+    config, _ = adapt_to_images(TrainConfig(), splits, {}, None, messages.append)
+    assert (config, messages) == (TrainConfig(), [])
+    adapt_to_images(TrainConfig(), splits, {"patch_size": 4}, None, messages.append)
+    assert len(messages) == 1
+
+
+def test_statistics_of_other_channels_are_not_kept() -> None:
+    colours = replace(RECIPE, in_channels=3, mean=(0.1, 0.2, 0.3), std=(0.3, 0.2, 0.1))
+    grey = config_for_shape(colours, (1, 28, 28), {})
+    assert (grey.in_channels, grey.mean, grey.std) == (1, (0.5,), (0.5,))
 
 
 def test_images_of_one_class_are_refused(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The order and augmentation of images are functions of (seed, epoch, step) alone."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -72,6 +74,9 @@ def test_generated_images_are_shares_of_the_training_data_with_a_label_of_their_
     assert torch.equal(data.images[:101], digits.images)
     assert data.class_counts[10] == 20
     assert not torch.equal(data.images[101:121], digits.images[:20])
+    other = with_generated_images(digits, replace(config, seed=1))
+    assert not torch.equal(data.images[101:141], other.images[101:141])
+    assert not torch.equal(data.images[141:], other.images[141:])
     assert with_generated_images(digits, TrainConfig()) is digits
     with pytest.raises(ConfigError, match="ten classes of digits"):
         with_generated_images(small_dataset(), config)

@@ -60,8 +60,17 @@ def test_every_flipped_byte_and_every_cut_is_an_error(tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path) is not None
 
 
-def test_leftovers_of_a_killed_writer_are_removed(tmp_path: Path) -> None:
-    leftover = tmp_path / ".clearhead-tmp-77-one.safetensors"
+def test_a_checkpoint_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, "one", sample(1))
+    (tmp_path / "one.safetensors").unlink()
+    (tmp_path / "one.safetensors").mkdir()
+    with pytest.raises(CheckpointError, match=r"^cannot read .*one\.safetensors: "):
+        load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["one.safetensors", "latest.json"])
+def test_leftovers_of_a_killed_writer_are_removed(name: str, tmp_path: Path) -> None:
+    leftover = tmp_path / f".clearhead-tmp-77-{name}"
     leftover.write_bytes(b"half")
     save_checkpoint(tmp_path, "one", sample(1))
     assert not leftover.exists()

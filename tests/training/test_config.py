@@ -1,5 +1,6 @@
 """Settings that cannot work are errors in one line; recipes are documented."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,6 +41,10 @@ def test_probabilities_lie_between_0_and_1(name: str, value: float) -> None:
     settings: dict[str, Any] = {name: value}
     with pytest.raises(ConfigError, match=f"{name} must be between 0 and 1"):
         TextTrainConfig(**settings)
+
+
+def test_a_start_model_may_be_a_path() -> None:
+    assert TrainConfig(start=Path("runs") / "a") == TrainConfig(start="runs/a")  # type: ignore[arg-type]
 
 
 def test_every_recipe_documents_its_command_and_its_result() -> None:

@@ -92,6 +92,7 @@ def test_launchers_train_in_two_processes_like_one(launcher: str, tmp_path: Path
     small_training(tmp_path / "one", 1)
     two, one = (load(tmp_path / name).state_dict() for name in ("two", "one"))
     assert two.keys() == one.keys()
+    assert not torch.equal(two["head.weight"], one["head.weight"])  # each draws its own dropout
     logs = [json.loads((tmp_path / name / "log.jsonl").read_text()) for name in ("two", "one")]
     assert logs[0]["step"] == logs[1]["step"]
     assert logs[0]["loss"] == pytest.approx(logs[1]["loss"], rel=0.05)

@@ -63,7 +63,12 @@ def test_a_training_learns_and_reports_every_step_and_epoch(optimizer: str) -> N
     assert last["loss"] < first["loss"]
     assert last["accuracy"] > first["accuracy"]
     assert (last["epoch"], last["epochs"]) == (5, 5)
-    assert first["loss"] == pytest.approx(sum(recorder.losses[:7]) / 7, rel=1e-5)
+    for epoch, metrics in enumerate(recorder.epochs):
+        losses = recorder.losses[7 * epoch : 7 * epoch + 7]
+        assert metrics["loss"] == pytest.approx(sum(losses) / 7, rel=1e-5)
+    # of the last of 35 steps, of which 3.5 are of the warm-up
+    rate = config.learning_rate * 0.5 * (1 + math.cos(math.pi * (34 - 3.5) / 31.5))
+    assert last["learning_rate"] == pytest.approx(rate)
 
 
 @pytest.mark.parametrize(
@@ -153,23 +158,26 @@ def test_a_step_is_the_clipped_step_of_torch_at_the_rate_of_the_schedule() -> No
     torch.testing.assert_close(state.model.state_dict(), other.state_dict())
 
 
-def test_dropout_is_drawn_from_seed_and_step() -> None:
+def test_dropout_is_drawn_from_seed_step_and_rank() -> None:
     config = small_config(learning_rate=1e-12, matrix_learning_rate=1e-12)
     state, batch = one_batch(config)
 
-    def loss_at(step: int, seed: int = 0) -> float:
+    def loss_at(step: int, seed: int = 0, rank: int = 0) -> float:
         state.step = step
-        seeded = replace(config, seed=seed)
-        return train_step(state.model, state, batch, seeded, ALONE, bfloat16=False)
+        seeded, world = replace(config, seed=seed), replace(ALONE, rank=rank)
+        return train_step(state.model, state, batch, seeded, world, bfloat16=False)
 
     assert loss_at(1) == pytest.approx(loss_at(1), abs=1e-6)
-    assert len({round(loss_at(*key), 4) for key in ((1, 0), (2, 0), (1, 1))}) == 3
+    keys = ((1, 0, 0), (2, 0, 0), (1, 1, 0), (1, 0, 1))
+    assert len({round(loss_at(*key), 4) for key in keys}) == 4
 
 
 def test_images_of_another_size_are_an_error() -> None:
     wrong = replace(small_dataset(), images=torch.zeros(101, 1, 9, 9, dtype=torch.uint8))
     with pytest.raises(ConfigError, match="6 × 6"):
         fit(small_config(), wrong)
+    with pytest.raises(ConfigError, match="6 × 6"):
+        fit(small_config(), small_dataset(), validation=wrong)
 
 
 def test_fewer_images_than_a_batch_give_one_step_per_epoch() -> None:

@@ -110,6 +110,16 @@ def test_other_settings_or_images_in_the_same_folder_are_an_error(tmp_path: Path
         small_training(tmp_path, 1, images=97)
 
 
+@pytest.mark.parametrize("content", [b"", b'{"config": ', b"\xff"])
+def test_damaged_settings_of_a_training_are_an_error(content: bytes, tmp_path: Path) -> None:
+    small_training(tmp_path, 1)
+    (tmp_path / "run.json").write_bytes(content)
+    with pytest.raises(
+        CheckpointError, match=r"run\.json is damaged .*; restore it, or start again"
+    ):
+        small_training(tmp_path, 1)
+
+
 def test_a_folder_that_another_training_uses_is_left_alone(tmp_path: Path) -> None:
     with locked(tmp_path / "m"):
         with pytest.raises(ConfigError, match="another process works in"):
@@ -131,7 +141,7 @@ def test_a_start_that_fails_does_not_block_the_corrected_settings(tmp_path: Path
 def test_restart_discards_the_training_in_the_folder(tmp_path: Path) -> None:
     small_training(tmp_path / "a", 1)
     small_training(tmp_path / "a", 1, seed=3, restart=True)
-    small_training(tmp_path / "b", 1, seed=3)
+    small_training(tmp_path / "b", 1, seed=3, restart=True)
     assert digest_of(tmp_path / "a") == digest_of(tmp_path / "b")
 
 

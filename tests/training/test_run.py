@@ -19,13 +19,19 @@ from clearhead.data import load_dataset, split_dataset
 from clearhead.data.config import AugmentConfig
 from clearhead.data.drawn import drawn_digits
 from clearhead.errors import ConfigError, DataError, command_line_messages
-from clearhead.inference import certainty_of, predict_probabilities, pronoun_scores
+from clearhead.inference import (
+    certainty_of,
+    fit_certainty,
+    predict_probabilities,
+    pronoun_scores,
+)
 from clearhead.models import CNNConfig, build
 from clearhead.training import (
     TextTrainConfig,
     TrainConfig,
     TrainingState,
     calibrate,
+    calibration,
     initial_model,
 )
 from clearhead.training._folder import TrainingFolder, duration
@@ -111,16 +117,38 @@ def test_a_model_is_calibrated_on_its_validation_images_if_they_are_enough(
     assert ("too few images are held out" in capsys.readouterr().err) != is_enough
 
 
+def test_predictions_are_doubtful_if_few_of_your_own_images_are_held_out(tmp_path: Path) -> None:
+    data = small_dataset(), small_dataset(59)
+    trained = ch.train(small_config(1, holdout=0.3), data=data, out=tmp_path, device="cpu")
+    measured = json.loads((tmp_path / "metrics.json").read_bytes())["held_out"]
+    assert measured["total"] < 100
+    assert trained.model.config.doubtful_below == 1.0  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("digits", [False, True])
 def test_calibration_flags_one_held_out_image_in_a_hundred_and_is_saved(
-    digits: bool, tmp_path: Path
+    digits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    fitted: list[torch.Tensor] = []
+
+    def fit(features: torch.Tensor, targets: torch.Tensor) -> tuple[float, ...]:
+        fitted.append(targets)
+        return fit_certainty(features, targets)
+
+    monkeypatch.setattr(calibration, "fit_certainty", fit)
     model, held_out = initial_model(small_config()).eval(), small_dataset(800)
     if digits:
         small = ch.ViTConfig(patch_size=14, embed_dim=4, num_heads=1, depth=1)
         model, held_out = build(small).eval(), drawn_digits(400)
     measured = calibrate(model, held_out)["held_out"]
     assert len(measured["certainty_weights"]) == (11 if digits else 0)
+    if digits:  # held out, drawn, and without a digit
+        drawn = drawn_digits(120, calibration.CALIBRATION_SEED)
+        right = [
+            predict_probabilities(model, x.images).argmax(dim=1) == x.labels
+            for x in (held_out, drawn)
+        ]
+        assert torch.equal(fitted[0], torch.cat([*right, torch.zeros(400)]).double())
     model.save_pretrained(tmp_path)
     loaded = ch.load(tmp_path)
     probabilities = predict_probabilities(loaded, held_out.images)
@@ -212,11 +240,13 @@ def test_settings_that_are_given_are_not_adapted_to_few_images(
     given: dict[str, Any] = {
         "epochs": 1,
         "batch_size": 512,
+        "learning_rate": 0.001,
         "model": CNNConfig(widths=(3,)),
         "compile": False,
     }
     trained = ch.train("quick", data=few_shapes, out=tmp_path / "out", progress=False, **given)
     assert (trained.config.batch_size, trained.config.epochs) == (512, 1)
+    assert trained.config.learning_rate == 0.001
     own = TrainConfig(**given, data=str(few_shapes))
     assert ch.train(own, out=tmp_path / "own", progress=False).total_steps == 1
     assert capsys.readouterr().err == ""
@@ -247,6 +277,11 @@ def test_an_invalid_start_is_an_error_of_one_line_and_writes_nothing(
         ch.train(recipe, out=tmp_path / "out", **settings)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_is_a_string_or_a_path() -> None:
+    with pytest.raises(ConfigError, match="out is the folder to write, a str or Path, got 3"):
+        ch.train("quick", out=3)  # type: ignore[arg-type]
 
 
 def test_signal_handlers_are_unchanged(tmp_path: Path) -> None:
@@ -283,7 +318,24 @@ def test_each_epoch_is_one_line_on_stderr_and_one_in_the_log(
     line = json.loads((tmp_path / "log.jsonl").read_text())
     assert METRICS.items() <= line.items()
     assert line["step"] == 14
-    assert line["images_per_second"] > 0
+
+
+def test_the_speed_is_that_of_the_steps_of_each_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 50.0
+    monkeypatch.setattr("clearhead.training._folder.time.monotonic", lambda: now)
+    with closing(TrainingFolder(tmp_path)) as run:
+        run._batch_size = 4
+        run.on_start(state_at(6))
+        for step in (20, 27):
+            now += 2
+            run.on_step(state_at(step), 0.3)
+            now += 5  # validation
+            run.on_epoch(state_at(step), METRICS)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [x["images_per_second"] for x in lines] == [4 * 14 / 2, 4 * 7 / 2]
+    assert [x["seconds"] for x in lines] == [7, 14]
 
 
 @pytest.mark.parametrize(
@@ -359,6 +411,33 @@ def test_a_class_without_test_images_is_named_before_the_training(
     )
 
 
+@pytest.mark.parametrize("split", ["test", "val"])
+def test_images_with_other_classes_than_those_of_the_training_are_refused(
+    split: str, tmp_path: Path
+) -> None:
+    other = replace(small_dataset(59), class_names=("a", "c", "b"))
+    data = {"train": small_dataset(), "test": small_dataset(59)} | {split: other}
+    with pytest.raises(ConfigError, match="class 1 is 'b' in the model and 'c' in small"):
+        ch.train(small_config(1), data=tuple(data.values()), out=tmp_path / "out", device="cpu")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_download_reports_its_progress_to_the_caller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, int]] = []
+
+    def open_dataset(_: object, *, root: Path, progress: Any) -> None:
+        progress(str(root), 5)
+        raise DataError("interrupted")
+
+    monkeypatch.setattr("clearhead.training.adaptation.open_dataset", open_dataset)
+    for report in (None, lambda *arguments: seen.append(arguments)):
+        with pytest.raises(DataError, match="interrupted"):
+            ch.train("quick", out=tmp_path / "out", root=Path("files"), report=report)
+    assert seen == [("files", 5)]
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -397,7 +476,7 @@ def test_a_training_from_before_a_setting_existed_is_continued(tmp_path: Path) -
 
 def test_log_lines_of_steps_that_are_repeated_are_dropped(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
-    log.write_text('{"step": 7}\n{"step": 14}\n{"step": 21}\n{"step": 2')
+    log.write_bytes(b'{"step": 7}\n{"st\xff\n3\n{}\n{"step": 14}\n{"step": 21}\n{"step": 2')
     TrainingFolder(tmp_path).on_start(state_at(14))
     assert log.read_text() == '{"step": 7}\n{"step": 14}\n'
 
@@ -437,7 +516,9 @@ def test_a_sentence_model_is_trained_and_measured(
     assert causal.scores
     metrics = json.loads((tmp_path / "causal" / "metrics.json").read_text())
     assert [score.to_dict() for score in causal.scores] == metrics["all"]
-    assert metrics["test"]["accuracy"] == metrics["all"][4]["accuracy"] == causal.accuracy
+    assert (metrics["test"]["pairs"], metrics["test"]["question"]) == ("unseen", "place")
+    assert metrics["test"] in metrics["all"]
+    assert metrics["test"]["accuracy"] == causal.accuracy
     assert set(json.loads((tmp_path / "causal" / "run.json").read_text())) == {"config", "texts"}
     first = ch.load(tmp_path / "causal")
     assert "hungry" in first.config.vocabulary
@@ -474,6 +555,15 @@ def test_neither_a_saved_model_nor_the_images_are_overwritten(
     for out in (few_shapes, few_shapes / "runs" / "a"):
         with pytest.raises(ConfigError, match="out is in the folder of the images"):
             ch.train("quick", data=few_shapes, out=out, epochs=1)
+
+
+@pytest.mark.parametrize(("data", "average"), [("mnist", 0.999), ("own", 0.988)])
+def test_the_average_of_the_weights_is_shorter_in_a_short_training_on_your_own_images(
+    data: str, average: float
+) -> None:
+    config = TrainConfig(epochs=400, average=0.999, data=data)
+    assert _with_sizes(config, 1, {}, lambda _: None).average == average
+    assert _with_sizes(config, 1, {"average": 0.999}, lambda _: None).average == 0.999
 
 
 def test_only_sizes_that_were_adapted_are_reported() -> None:

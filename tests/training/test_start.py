@@ -99,6 +99,9 @@ def test_a_start_model_of_which_nothing_fits_is_an_error() -> None:
     start, model = pair(embed_dim=10)
     with pytest.raises(ConfigError, match=r"no weights of x fit .*embed_dim 20 instead of 10"):
         transfer(model, start, "x")
+    start, model = pair(start=replace(NAMED, num_registers=2), embed_dim=10, num_registers=1)
+    with pytest.raises(ConfigError, match=r"no weights of x fit .*embed_dim 20 instead of 10"):
+        transfer(model, start, "x")
     cnn = build(CNNConfig(image_size=6, num_classes=3, widths=(5, 7)))
     with pytest.raises(ConfigError, match="other model settings"):
         initial_model(small_config(), cnn)
@@ -147,10 +150,10 @@ def test_a_recipe_takes_the_model_of_its_start_with_another_class(
         "quick", data=small_dataset(200), out=tmp_path / "first", model=small, **options
     )
     assert first.config.model.pool == "class"  # type: ignore[union-attr]
+    assert "6 × 6 pixels, grey, in patches of 2 × 2" in capsys.readouterr().err
     more = small_dataset(200)
     labels = torch.where(torch.arange(200) % 2 == 0, more.labels, 3)
     more = replace(more, labels=labels, class_names=("a", "b", "c", "z"))
-    capsys.readouterr()
     second = ch.train(
         "quick", data=more, start=str(tmp_path / "first"), out=tmp_path / "second", **options
     )

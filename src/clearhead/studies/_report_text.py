@@ -36,7 +36,9 @@ def number(value: float | None) -> str:
     """Three significant digits; empty for None."""
     if value is None:
         return ""
-    text = f"{value:,.0f}" if 1e3 <= abs(value) < 1e6 else f"{value:.{SIGNIFICANT_DIGITS}g}"
+    text = f"{value:.{SIGNIFICANT_DIGITS}g}"
+    if 1e3 <= abs(float(text)) < 1e6:
+        text = f"{value:,.0f}"
     return text.replace("-", "−")
 
 
@@ -105,7 +107,7 @@ def evidence_table(parts: Iterable[PartVerdict]) -> TableText:
     return _without_empty_columns(EVIDENCE_HEAD, rows)
 
 
-def sensitivity_table(verdict: Verdict) -> TableText | None:
+def sensitivity_table(verdict: Verdict) -> TableText:
     """One row per part: its outcome as declared, and under other margins, cut-offs and families."""
     names = tuple(dict.fromkeys(name for part in verdict.parts for name in part.sensitivity))
     rows = [
@@ -113,7 +115,7 @@ def sensitivity_table(verdict: Verdict) -> TableText | None:
         for part in verdict.parts
         if part.sensitivity
     ]
-    return (("part", "as declared", *names), rows) if rows else None
+    return ("part", "as declared", *names), rows
 
 
 def plan_table(plan: Iterable[Planned], spreads: Mapping[str, float]) -> TableText:
@@ -151,19 +153,18 @@ def smallest_text(planned: Planned, spreads: Mapping[str, float] = MappingProxyT
     return text
 
 
-def literature_table(study: Study, findings: Sequence[Finding]) -> TableText | None:
+def literature_table(study: Study, findings: Sequence[Finding]) -> TableText:
     """What papers found, beside what was found here."""
     here = {x.name: result_line(x) for x in findings}
     rows = [(x.source, x.setting, x.found, here.get(x.beside, "")) for x in study.literature]
-    return _without_empty_columns(LITERATURE_HEAD, rows) if rows else None
+    return _without_empty_columns(LITERATURE_HEAD, rows)
 
 
-def change_table(changes: Iterable[Row]) -> TableText | None:
+def change_table(changes: Iterable[Row]) -> TableText:
     """One row per change of a rule or a design after results were seen."""
     keys = ("after", "claims", "kind", "what", "why", "verdicts")
     rows = (x | {"claims": ", ".join(x["claims"]) or "all"} for x in changes)
-    cells = [tuple(x[key] for key in keys) for x in rows]
-    return (CHANGE_HEAD, cells) if cells else None
+    return CHANGE_HEAD, [tuple(x[key] for key in keys) for x in rows]
 
 
 def raw_table(sample: Hypothesis) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:

@@ -158,14 +158,14 @@ class Section:
         study, verdict = self.study, self.verdict
         changes = [x for x in history()[1] if self.is_of_project and study.claim in x["claims"]]
         spreads = {x.name: x.measured_spread for x in self.samples if x.measured_spread is not None}
-        tables: dict[str, text.TableText | None] = {}
+        tables: dict[str, text.TableText] = {}
         if verdict:
             tables["Hypotheses"] = text.evidence_table(verdict.parts)
             tables["What papers found"] = text.literature_table(study, self.findings)
             tables["Other margins, cut-offs and families"] = text.sensitivity_table(verdict)
         tables["Changes after results were seen"] = text.change_table(changes)
         tables["Plan"] = text.plan_table(self.plan, spreads)
-        return [(title, table) for title, table in tables.items() if table]
+        return [(title, (head, rows)) for title, (head, rows) in tables.items() if rows]
 
     def to_dict(self) -> dict[str, Any]:
         """The study, its verdict, the evidence and every trial, as JSON types.

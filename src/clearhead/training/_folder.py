@@ -64,8 +64,6 @@ class TrainingFolder(Callback):
         self._description: dict[str, Any] = {}
         self._new_folders: list[Path] = []
         self._batch_size, self._epochs, self._early_cost = 1, 1, 1.0
-        self._started = self._stepped = self._epoch_started = time.monotonic()
-        self._first_step = 0
 
     @contextmanager
     def open(self, config: BaseTrainConfig, data: dict[str, str], world: World) -> Iterator[None]:
@@ -110,7 +108,7 @@ class TrainingFolder(Callback):
 
     def on_start(self, state: TrainingState[Any]) -> None:
         """Write run.json and start the progress, once nothing has failed so far."""
-        self._started = self._epoch_started = time.monotonic()
+        self._started = self._stepped = self._epoch_started = time.monotonic()
         self._first_step = state.step
         if self.silent:
             return
@@ -241,11 +239,9 @@ def _drop_log_after(path: Path, step: int) -> None:
     kept: list[str] = []
     if path.exists():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
+            with suppress(ValueError, KeyError, TypeError):
                 if json.loads(line)["step"] <= step:
                     kept.append(line + "\n")
-            except (ValueError, KeyError, TypeError):
-                continue
     path.write_text("".join(kept), encoding="utf-8")
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors
 from safetensors.torch import load as read_tensors
 from safetensors.torch import save as write_tensors
 from torch import Tensor
@@ -96,13 +95,9 @@ def _read(path: Path, digest: str) -> Checkpoint:
             f"{path} is damaged (its SHA-256 differs from {LATEST}); remove it to continue "
             "from the checkpoint before it"
         )
-    try:
-        tensors = read_tensors(content)
-        header_length = int.from_bytes(content[:8], "little")
-        header = json.loads(content[8 : 8 + header_length])
-        return Checkpoint(tensors, json.loads(header["__metadata__"][_KEY]))
-    except (safetensors.SafetensorError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path} is not a checkpoint of Clearhead: {error}") from error
+    header_length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + header_length])
+    return Checkpoint(read_tensors(content), json.loads(header["__metadata__"][_KEY]))
 
 
 def _read_latest(folder: Path) -> list[dict[str, str]]:

@@ -141,6 +141,8 @@ def fit(
         batches = TextBatches(texts.to(world.device), config, world)
     elif isinstance(config, TrainConfig) and isinstance(data, ImageDataset):
         check_dataset(data, config.model)
+        if validation is not None:
+            check_dataset(validation, config.model)
         dataset = with_generated_images(data, config)
         teachers = Teachers.load(config, world)
         batches = ImageBatches(dataset.to(world.device), config, world, teachers)

@@ -11,7 +11,7 @@ from clearhead.attention import AttentionStages, MultiHeadAttention, attention_s
 from clearhead.data import ImageDataset
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
-from clearhead.studies.measures import changes
+from clearhead.studies.measures import changes, classifiers
 from clearhead.studies.measures.changes import (
     ONE_SHUFFLE,
     RATES,
@@ -166,6 +166,38 @@ def test_rate_and_a_fixed_shuffle_change_the_training() -> None:
     learned = accuracies("learned")
     assert learned != accuracies("learned", rate="low rate")
     assert learned != accuracies(ONE_SHUFFLE)
+
+
+@pytest.mark.parametrize("condition", ["none", ONE_SHUFFLE])
+@pytest.mark.usefixtures("mnist_train", "mnist_test")
+def test_one_shuffle_is_that_of_all_digits_of_training_and_test(
+    condition: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders: list[torch.Tensor] = []
+    used: list[str] = []
+
+    def shuffled(digits: ImageDataset, order: torch.Tensor) -> ImageDataset:
+        orders.append(order)
+        return replace(digits, name="shuffled")
+
+    def use(_: Any, digits: ImageDataset, **__: Any) -> float:
+        used.append(digits.name)
+        return 0.5
+
+    monkeypatch.setattr(changes, "shuffle_patches", shuffled)
+    monkeypatch.setattr(changes, "accuracy_on", use)
+    monkeypatch.setattr(classifiers, "train_small_classifier", use)
+    accuracies(condition)
+
+    *fixed, each = orders
+    assert sorted(map(tuple, each.sort(dim=1).values.tolist())) == [tuple(range(16))] * 200
+    assert len(each.unique(dim=0)) == 200
+    if condition == ONE_SHUFFLE:
+        assert used == ["shuffled"] * 3
+        assert torch.equal(*fixed)
+        assert sorted(fixed[0].tolist()) == list(range(16)) != fixed[0].tolist()
+    else:
+        assert used == ["mnist", "mnist", "shuffled"]
 
 
 def accuracies(condition: str, *, rate: str = next(iter(RATES))) -> Values:

@@ -8,6 +8,7 @@ import torch
 from scipy.spatial.distance import cdist
 
 from clearhead.data import ImageDataset, load_dataset, normalize
+from clearhead.errors import ConfigError
 from clearhead.models import build
 from clearhead.studies.measures import classifiers
 from clearhead.studies.measures.classifiers import (
@@ -85,6 +86,13 @@ def test_accuracy_is_in_per_cent_and_loss_is_mean_cross_entropy(
     assert read["accuracy"] == pytest.approx(100 * right / 53)
     expected = torch.nn.functional.cross_entropy(logits, digits.labels)
     assert read["nll"] == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("count", [0, 10_001])
+@pytest.mark.usefixtures("mnist_test")
+def test_a_number_of_digits_that_mnist_does_not_have_is_refused(count: int) -> None:
+    with pytest.raises(ConfigError, match=r"count must lie in 1 … 10,000 for test, got"):
+        unseen_digits(count)
 
 
 @pytest.mark.usefixtures("mnist_train", "mnist_test")

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from clearhead import attention
+from clearhead.studies.measures import cost
 from clearhead.studies.measures.cost import (
     exponent,
     fastest,
@@ -59,6 +60,17 @@ def test_processor_time_does_not_include_waiting() -> None:
 
     assert fastest(wait, 3, time.process_time) < 0.01
     assert len(calls) == 4
+
+
+def test_the_time_is_the_least_of_several_runs_and_the_speedup_over_one_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    times = iter((0.0, 5.0, 10.0, 12.0, 20.0, 23.0))
+    runs: list[int] = []
+    assert fastest(lambda: runs.append(1), 3, lambda: next(times)) == 2.0
+    assert len(runs) == 4
+    monkeypatch.setattr(cost, "fastest", lambda *_: 6.0 / torch.get_num_threads())
+    assert speedup(lambda: None, 1) == 2.0
 
 
 def test_speedup_restores_the_number_of_threads() -> None:

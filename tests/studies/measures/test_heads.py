@@ -4,6 +4,8 @@ from typing import Any, cast
 import pytest
 import torch
 
+from clearhead.data import normalize
+from clearhead.insight.measures import agreement_of
 from clearhead.insight.roles import NO_CLEAR_ROLE
 from clearhead.models import TextTransformer, build
 from clearhead.models.config import ViTConfig
@@ -14,6 +16,7 @@ from clearhead.studies.measures.heads import (
     accuracies_with_other_weights,
     accuracy_on_images,
     compare_with_untrained,
+    distance_between_heads,
     exchange_weights,
     share_weights,
     specialised_head,
@@ -133,6 +136,12 @@ def test_heads_of_recall_are_exchanged_and_removed() -> None:
     with intervene(without_head(1, 2)):
         fall = found["accuracy"] - recall_accuracy(model, texts)
     assert found["falls"][6] == pytest.approx(fall)
+    exchanged = []
+    for offset in (1, 2, 3):
+        with intervene(exchange_weights(offset)):
+            exchanged.append(recall_accuracy(model, texts))
+    assert len(set(exchanged)) > 1
+    assert found["exchanged"] == pytest.approx(sum(exchanged) / 3)
 
 
 def test_an_untrained_model_has_no_roles_and_the_distances_of_others(
@@ -144,4 +153,8 @@ def test_an_untrained_model_has_no_roles_and_the_distances_of_others(
     found = compare_with_untrained(model, unseen_digits(12, 4).images, 4)
 
     assert found["roles"] == [NO_CLEAR_ROLE] * 2
+    with torch.no_grad(), capture() as recording:
+        model(normalize(unseen_digits(12, 4).images, model.config))
+    apart = distance_between_heads(agreement_of(recording[0].weights.double()))
+    assert found["apart"] == pytest.approx(100 * apart, rel=1e-3)
     assert found["apart"] == pytest.approx(found["apart_fresh"], abs=1.0)

@@ -13,6 +13,7 @@ from clearhead.models.vit import VisionTransformer
 from clearhead.studies.measures.classifiers import training_digits, unseen_digits
 from clearhead.studies.measures.layers import (
     effective_share,
+    hub_share,
     layer_fields,
     layer_outputs,
     own_patch,
@@ -109,6 +110,14 @@ def test_a_ridge_probe_is_least_squares_with_a_penalty() -> None:
     found = ridge_accuracy(x, labels, unseen, expected)
 
     assert found == pytest.approx(100 * np.mean(predicted == expected.numpy()))
+    constant, others = (torch.cat([y, torch.ones(len(y), 1)], dim=1) for y in (x, unseen))
+    assert ridge_accuracy(constant.double(), labels, others.double(), expected) == found
+
+
+def test_a_hub_is_the_key_that_most_queries_attend_to_most() -> None:
+    keys = torch.tensor([[[0, 0, 0, 1], [3, 1, 2, 0]]])  # of the queries of two heads
+    weights = F.one_hot(keys, 4) * 0.6 + 0.1
+    assert hub_share(weights) == pytest.approx((3 / 4 + 1 / 4) / 2)
 
 
 @pytest.mark.usefixtures("mnist_train", "mnist_test")

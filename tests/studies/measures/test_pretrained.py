@@ -1,22 +1,27 @@
 """The measures of six claims on models of other libraries, with random weights."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from scipy.spatial.distance import jensenshannon
 
 from clearhead.errors import CaptureError, InputError
+from clearhead.explanation import open_classifier
 from clearhead.insight import grid_of
 from clearhead.insight.measures import agreement_of
 from clearhead.recording import capture
+from clearhead.studies.measures.classifiers import unseen_digits
 from clearhead.studies.measures.heads import distance_between_heads
 from clearhead.studies.measures.pretrained import (
     describe_attention,
     describe_classifier,
     describe_model,
 )
+from tests.studies.random_models import random_classifier
 from tests.torchvision_operators import TORCHVISION
 
 __all__ = ["TORCHVISION"]
@@ -128,6 +133,21 @@ def test_our_models_are_described_by_name_and_measures_are_those_of_the_records(
         describe_model("sentences", [__file__])
     with pytest.raises(CaptureError, match="no attention"):
         describe_attention([lambda: torch.zeros(1)])
+
+
+@pytest.mark.usefixtures("mnist_test")
+def test_a_classifier_is_described_on_pictures(tmp_path: Path) -> None:
+    random_classifier(1, 0.5, embed_dim=12, num_heads=3).save_pretrained(tmp_path / "model")
+    pictures = [tmp_path / f"{place}.png" for place in range(2)]
+    for path, digit in zip(pictures, unseen_digits(2).images, strict=True):
+        Image.fromarray(digit[0].numpy()).save(path)
+
+    found = describe_model(str(tmp_path / "model"), list(map(str, pictures)))
+
+    opened: Any = open_classifier(str(tmp_path / "model"))
+    images = torch.cat([opened.preprocess(str(path)).inputs for path in pictures])
+    expected = describe_classifier(opened.model, images, grid=grid_of(opened.model))
+    assert found == expected | describe_attention([partial(opened.model, x[None]) for x in images])
 
 
 def test_hubs_and_variances_are_those_of_the_weights() -> None:

@@ -1,6 +1,8 @@
 """Against sums written out, and on models made so that the result is known."""
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from clearhead.data import (
 from clearhead.models import build
 from clearhead.models.config import TextConfig
 from clearhead.models.text import TextTransformer
+from clearhead.studies.measures import pronouns
 from clearhead.studies.measures.pronouns import (
     FIRST,
     MODELS,
@@ -31,6 +34,7 @@ from clearhead.studies.measures.pronouns import (
     resolve_pronouns,
     without_keys,
 )
+from clearhead.training import TextTrainConfig
 from tests.studies.random_models import trial
 
 SENTENCES = pronoun_sentences("unseen", 5, 0)
@@ -147,6 +151,24 @@ def test_a_trial_measures_every_model_and_is_small() -> None:
     for values in measured.values():
         assert set(values["at_it"]) == set(SPLITS)
         assert len(values["at_it"]["unseen"]["named"]) == 2
+
+
+def test_one_bidirectional_model_is_trained_on_questions_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    configs: list[TextTrainConfig] = []
+
+    def fit(config: TextTrainConfig, **_: object) -> SimpleNamespace:
+        configs.append(config)
+        return SimpleNamespace(result=None)
+
+    monkeypatch.setattr(pronouns, "fit", fit)
+    pronoun_models(trial("models", texts=10, epochs=3, epochs_on=2))
+    causal, at_it, afterwards = configs
+    assert (causal.model.causal, at_it.model.causal) == (True, False)
+    assert (causal.epochs, at_it.epochs) == (3, 2)
+    assert at_it.referent_prob > 0
+    assert afterwards == replace(at_it, referent_prob=0.0)
 
 
 def test_bidirectional_models_start_from_the_causal_one() -> None:

@@ -10,6 +10,7 @@ from clearhead.studies.measures.robustness import (
     BLANK,
     GRID,
     noisy_blanks,
+    on_patches,
     relevance_of_neighbours,
     relevance_of_twins,
     robustness,
@@ -53,6 +54,12 @@ def test_falls_are_counted_among_the_images_that_all_models_classify_correctly()
     assert found["common"] == pytest.approx(float(common.double().mean()))
     assert 0 < found["common"] < 1
     noisy = corrupt(digits.images, "impulse noise", generator_for("corruption", "impulse noise", 4))
+    patches = Foreground.of(digits.images, GRID).background
+    with torch.no_grad(), capture() as recording:
+        models["other"](normalize(digits.images, models["other"].config))
+    expected = on_patches([x.weights for x in recording.records], patches)
+    assert found["on_blank"]["other"]["clean"] == pytest.approx(expected, rel=1e-5)
+    assert found["on_blank"]["other"]["noisy"] != found["on_blank"]["other"]["clean"]
     for name in models:
         assert found["clean"][name] == pytest.approx(100 * float(clean[name].double().mean()))
         expected = 100 * float((~correct(name, noisy))[common].double().mean())

@@ -160,6 +160,18 @@ def test_a_training_is_probed_and_without_the_factor_attention_is_sharper(
     assert first[1] < first[0] - 0.5
 
 
+def test_probes_are_those_of_the_first_layer_and_the_mean_of_its_heads() -> None:
+    probes = [
+        {"query_gradient": [float(step), -1.0], "entropy": [[step, step + 2.0], [0.0, 0.0]]}
+        for step in saturation.PROBED
+    ]
+    expected = [float(step) for step in saturation.PROBED]
+    assert saturation.over_steps("query_gradient")({"probes": probes}) == expected
+    assert saturation.over_steps("entropy")({"probes": probes}) == [x + 1 for x in expected]
+    with pytest.raises(IndexError):
+        saturation.over_steps("entropy")({"probes": probes[:-1]})
+
+
 def test_a_training_with_a_loss_of_nan_is_lost(
     monkeypatch: pytest.MonkeyPatch, mnist_train: object
 ) -> None:

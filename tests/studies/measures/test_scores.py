@@ -9,9 +9,10 @@ from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import Recording, capture
 from clearhead.studies.measures.scores import (
-    DISTRIBUTIONS,
     head_variances,
     independent_components,
+    largest_distance,
+    prediction_errors_and_range,
     scale_factors,
     score_variance,
     standardised,
@@ -41,11 +42,17 @@ def test_variances_of_random_scores_follow_theory_at_every_scale() -> None:
     assert found != random_variances(12)
 
 
-@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
-def test_independent_components_have_mean_0_and_variance_1(distribution: str) -> None:
+@pytest.mark.parametrize(
+    ("distribution", "fourth_moment"),
+    [("normal", 3.0), ("uniform", 1.8), ("signs", 1.0)],
+)
+def test_independent_components_have_the_moments_of_their_distribution(
+    distribution: str, fourth_moment: float
+) -> None:
     x = independent_components(distribution, (40_000,), torch.Generator().manual_seed(2))
     assert float(x.mean()) == pytest.approx(0, abs=0.02)
     assert float(x.var()) == pytest.approx(1, rel=0.03)
+    assert float((x**4).mean()) == pytest.approx(fourth_moment, rel=0.05)
 
 
 @pytest.mark.usefixtures("mnist_train", "mnist_test")
@@ -56,6 +63,19 @@ def test_a_classifier_has_the_head_dim_and_scale_of_its_settings() -> None:
 
     assert {len(x) for x in found["heads"].values()} == {4}
     assert any(x != 1 for x in found["relative_scale"])
+
+
+def test_summaries_of_variances_are_distances_and_relative_errors() -> None:
+    values: Values = {
+        "variance": {"normal": {"1/√d_k": [1.1, 0.7]}, "signs": {"1/√d_k": [1.2, 1.0]}},
+        "heads": {
+            "unscaled": [2.0, 3.0, 9.0],
+            "if_unrelated": [2.0, 2.0, 1.0],
+            "scaled": [4, 5, 6],
+        },
+    }
+    assert largest_distance(values) == pytest.approx(0.3)
+    assert prediction_errors_and_range(values) == pytest.approx([0.5, 8.0, 4, 6])
 
 
 def test_variance_is_that_of_all_pairs_within_an_image() -> None:

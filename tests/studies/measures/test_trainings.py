@@ -1,6 +1,7 @@
 """Shared trainings: trained once for each seed, and again after any change."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,9 +9,21 @@ import pytest
 import torch
 
 from clearhead.models.config import MLPConfig, ViTConfig
+from clearhead.studies import _worker
 from clearhead.studies.measures import trainings
-from clearhead.studies.measures.classifiers import accuracy_on, training_digits
-from clearhead.studies.measures.tasks import COMMON, FIRST_QUERY, RECALL_MODEL, recall_texts
+from clearhead.studies.measures.classifiers import (
+    COMPARED_MODELS,
+    accuracy_on,
+    training_digits,
+    unseen_digits,
+)
+from clearhead.studies.measures.tasks import (
+    COMMON,
+    FIRST_QUERY,
+    RECALL_MODEL,
+    common_digits,
+    recall_texts,
+)
 from clearhead.studies.measures.trainings import Training, fan_in_weights, on_digits, trained
 from clearhead.studies.table import Trial
 from clearhead.training import TrainConfig, initial_model
@@ -50,7 +63,9 @@ def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 def test_a_training_runs_once_for_each_seed_and_gives_the_same_model(
     num_trained: list[int],
 ) -> None:
+    _worker._USED.clear()
     first, again, other = (trained(TEXTS, seed) for seed in (3, 3, 4))
+    assert [trainings.digest(TEXTS, seed) for seed in (3, 3, 4)] == _worker._USED
     assert num_trained == [3, 4]
     assert all(torch.equal(x, weights(again)[name]) for name, x in weights(first).items())
     assert not torch.equal(first.head.weight, other.head.weight)
@@ -92,15 +107,19 @@ def test_recall_is_trained_on_the_answers_alone(
     num_trained: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Any] = []
+    states: set[Any] = set()
     step = train_step
 
     def observed(*arguments: Any, **options: Any) -> float:
+        states.add(arguments[1].total_steps)
         seen.append(arguments[2])
         return step(*arguments, **options)
 
     monkeypatch.setattr(trainings, "train_step", observed)
     trained(TEXTS, 0)
     assert num_trained == [0]
+    assert len(seen) == 3
+    assert states == {3}  # which the learning rate follows
     texts = recall_texts("train", 48, 0)
     assert torch.equal(torch.cat([ids for ids, _ in seen]), texts.ids)
     labels = torch.cat([x for _, x in seen])
@@ -144,6 +163,31 @@ def test_a_trial_can_set_the_rates_of_the_common_digit() -> None:
     usual = trainings.training_of(task(COMMON, **trainings.ON_COMMON))
     next_one = trainings.training_of(task(COMMON, **trainings.NEXT_ON_COMMON))
     assert next_one == replace(usual, rates=(1e-2, 2e-2))
+
+
+def test_the_training_of_a_condition_is_that_of_its_task() -> None:
+    recall = trainings.training_of(task("recall", **trainings.ON_RECALL), attention_scale=0.0)
+    common = trainings.training_of(task(COMMON, **trainings.ON_COMMON), "no-attention", depth=3)
+    digits = trainings.training_of(task("small", **trainings.ON_DIGITS), "cnn")
+    assert [x.task for x in (recall, common, digits)] == ["recall", "common digit", "digits"]
+    assert [x.fan_in for x in (recall, common, digits)] == [True, True, False]
+    assert recall.model == replace(RECALL_MODEL, attention_scale=0.0)
+    no_attention = cast("MLPConfig", COMPARED_MODELS["no-attention"].config)
+    assert common.model == replace(no_attention, depth=3)
+    assert digits.model == COMPARED_MODELS["cnn"].config
+    assert (recall.examples, common.examples, common.epochs) == (38_400, 24_000, 4)
+
+
+@pytest.mark.usefixtures("mnist_train", "mnist_test")
+def test_training_and_unseen_images_differ_and_are_drawn_with_the_seed() -> None:
+    for condition, draw in (
+        ("small", {"train": training_digits, "test": unseen_digits}),
+        (COMMON, {x: partial(common_digits, x) for x in ("train", "test")}),
+    ):
+        for split, drawn in draw.items():
+            images = trainings.images_of(task(condition), 20, split)  # type: ignore[arg-type]
+            expected: Any = drawn(20, 3)
+            assert torch.equal(images.images, getattr(expected, "dataset", expected).images)
 
 
 @pytest.mark.slow
