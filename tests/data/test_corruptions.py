@@ -98,11 +98,14 @@ def test_motion_blur_spreads_a_point_along_a_line_within_45_degrees() -> None:
     images[:, :, 14, 14] = 1
     corrupted = _corruptions.motion_blur(images, seeded())
     torch.testing.assert_close(corrupted.sum(dim=(1, 2, 3)), torch.ones(13), rtol=0.05, atol=0)
+    steps = np.arange(21)
+    spread = np.cov(steps, aweights=np.exp(-(steps**2) / 18), ddof=0)
     for image in corrupted[:, 0]:
         across = math.pi / 2 - tilt(image)
         assert across <= math.radians(45) + 0.05
         small, large = np.linalg.eigvalsh(moments(image)[2])
         assert large > 4 * small
+        assert large == pytest.approx(spread, rel=0.1)
 
 
 def test_translate_moves_three_pixels_along_both_axes_in_all_four_directions() -> None:

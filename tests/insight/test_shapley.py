@@ -145,8 +145,8 @@ def test_players_that_equal_the_baseline_are_null_and_left_out() -> None:
 
 def test_margins_are_students_over_pairs_of_orders() -> None:
     game, numbers = random_game(5), 2 ** torch.arange(5)
-    result = estimate(lambda x: game[x.long() @ numbers], 5, 4, torch.Generator().manual_seed(3))
-    generator, changes = torch.Generator().manual_seed(3), np.empty((4, 2, 5))
+    result = estimate(lambda x: game[x.long() @ numbers], 5, 6, torch.Generator().manual_seed(3))
+    generator, changes = torch.Generator().manual_seed(3), np.empty((6, 2, 5))
     for pair in changes:
         order = torch.randperm(5, generator=generator).tolist()
         for change, one in zip(pair, (order, order[::-1]), strict=True):
@@ -154,7 +154,7 @@ def test_margins_are_students_over_pairs_of_orders() -> None:
                 before, after = (sum(2**x for x in one[:n]) for n in (place, place + 1))
                 change[player] = game[after] - game[before]
     means = changes.mean(axis=1)
-    low, high = stats.t.interval(0.95, 3, means.mean(axis=0), stats.sem(means))
+    low, high = stats.t.interval(0.95, 5, means.mean(axis=0), stats.sem(means))
     np.testing.assert_allclose(result.values, means.mean(axis=0))
     np.testing.assert_allclose(result.margins, (high - low) / 2)
 

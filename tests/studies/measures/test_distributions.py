@@ -41,6 +41,8 @@ def test_rows_are_distributions_for_every_type_mask_and_size(
     errors = errors_of_drawn_rows(dtype, deviation, mask, generator)
     assert errors["sum_error"] <= ROUNDING
     assert (errors["outside"], errors["forbidden"], errors["not_numbers"]) == (0, 0, 0)
+    if mask in ("none", "causal"):
+        assert errors["rows"] == 2 * 3 * distributions.QUERIES  # each query has a key
 
 
 def test_rows_that_are_not_distributions_have_errors() -> None:
