@@ -149,18 +149,18 @@ def test_a_model_is_pushed_with_the_files_of_a_folder(
 def test_options_of_the_hub_are_those_of_every_download(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[tuple[str, str, dict[str, Any]]] = []
+    calls: list[tuple[str, str, dict[str, Any]]] = []
 
     def download(source: str, name: str, **options: Any) -> str:
-        asked.append((source, name, options))
+        calls.append((source, name, options))
         return str(folder / name)
 
     monkeypatch.setattr("clearhead.models.pretrained.hf_hub_download", download)
     monkeypatch.setattr("clearhead.models.pretrained.hub_is_reachable", lambda _: True)
     assert same(load("me/mine", revision="v2", token="secret"), trained())
-    assert {name for _, name, _ in asked} == {CONFIG, WEIGHTS}
+    assert {name for _, name, _ in calls} == {CONFIG, WEIGHTS}
     expected = {"revision": "v2", "token": "secret", "local_files_only": False}
-    assert all((source, options) == ("me/mine", expected) for source, _, options in asked)
+    assert all((source, options) == ("me/mine", expected) for source, _, options in calls)
 
 
 def test_settings_of_an_older_version_get_the_default_thresholds(folder: Path) -> None:

@@ -52,8 +52,8 @@ def test_each_output_can_be_binary_or_json(server: ServerThread) -> None:
     assert "data" in head["outputs"][0]
     assert head["outputs"][1]["parameters"] == {"binary_data_size": 80}
     outputs = [{"name": "label"}, {"name": "probabilities", "parameters": {"binary_data": False}}]
-    asked = binary(1, outputs=outputs, parameters={"binary_data_output": True})
-    response = send(server, asked, tensor(1).tobytes())
+    wanted = binary(1, outputs=outputs, parameters={"binary_data_output": True})
+    response = send(server, wanted, tensor(1).tobytes())
     head = json.loads(response.body[: int(response.headers[SIZE])])
     assert ["data" in output for output in head["outputs"]] == [False, True]
 
