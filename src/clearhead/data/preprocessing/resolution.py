@@ -4,11 +4,14 @@ The strokes of a coarse scan have soft edges as wide as themselves, and often to
 it is enlarged, preprocessing takes it for a photo, and estimates the paper around the strokes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from numpy import ndarray
+from PIL import Image
 
 from clearhead.data.preprocessing.pixels import Grey, downsample
 from clearhead.data.preprocessing.scaling import resize_area
@@ -20,6 +23,9 @@ MAX_STEP = 0.6  # between neighbours, relative to the range; enlarged by 2, an e
 MIN_CHANGES = 0.5  # share of the block edges along an axis with a change; fewer may be of a bar
 MAX_DEVIATION = 0.15  # from the interpolation of a scan, relative to the range
 GREY_LEVEL = 1 / 255
+CACHED = 2048  # matrices of up to 32 × 127 numbers
+
+Weights: TypeAlias = Callable[[int, int], Float[ndarray, "outputs inputs"]]
 
 
 def at_original_size(grey: Grey) -> Grey:
@@ -78,7 +84,7 @@ def _interpolated(grey: Grey) -> Grey:
     finest = (max(1, 3 * side // 2) for side in sizes[-1])
     if _deviation(resize_area(image, *finest), image) > MAX_DEVIATION * span:
         return grey  # true of most images, which need no search
-    scans = [_sampled(image, *size) for size in sizes]
+    scans = [_resized(image, size, _linear) for size in sizes]
     deviations = [_deviation(scan, image) for scan in scans]
     # At the scan's own size the deviation is far less than at the size before.
     drops = [
@@ -91,9 +97,8 @@ def _interpolated(grey: Grey) -> Grey:
 
 def _deviation(scan: Grey, image: Grey) -> float:
     """The largest difference of a scan from the image, enlarged by the filter that fits better."""
-    high, wide = image.shape
-    enlarged = resize_area(scan, high, wide), _sampled(scan, high, wide)
-    return min(float(np.abs(x - image).max()) for x in enlarged)
+    enlarged = (_resized(scan, image.shape, weights) for weights in (_bicubic, _linear))
+    return min(float(np.abs(x.clip(0, 1) - image).max()) for x in enlarged)
 
 
 def _steepest(image: Grey) -> float:
@@ -102,12 +107,21 @@ def _steepest(image: Grey) -> float:
     return max((float(x.max()) for x in steps), default=0.0)
 
 
-def _sampled(values: Grey, *size: int) -> Grey:
-    """Rows and columns interpolated linearly at the centres of as many equal bands."""
-    for count in size:
-        places = np.clip((np.arange(count) + 0.5) * len(values) / count - 0.5, 0, len(values) - 1)
-        above = np.minimum(places.astype(int), max(0, len(values) - 2))
-        below = np.minimum(above + 1, len(values) - 1)
-        weight = (places - above).astype(np.float32)[:, None]
-        values = ((1 - weight) * values[above] + weight * values[below]).T
-    return values
+def _resized(values: Grey, size: tuple[int, ...], weights: Weights) -> Grey:
+    down, right = (weights(*lengths) for lengths in zip(values.shape, size, strict=True))
+    return np.asarray(down @ values @ right.T)
+
+
+@lru_cache(maxsize=CACHED)
+def _linear(inputs: int, outputs: int) -> Float[ndarray, "outputs inputs"]:
+    """Linear interpolation at the centres of equal bands, along one axis."""
+    places = (np.arange(outputs) + 0.5) * inputs / outputs - 0.5
+    distances = places.clip(0, inputs - 1)[:, None] - np.arange(inputs)
+    return np.asarray(np.maximum(1 - np.abs(distances), 0), dtype=np.float32)
+
+
+@lru_cache(maxsize=CACHED)
+def _bicubic(inputs: int, outputs: int) -> Float[ndarray, "outputs inputs"]:
+    """Pillow's bicubic interpolation along one axis."""
+    unit = Image.fromarray(np.eye(inputs, dtype=np.float32))
+    return np.asarray(unit.resize((inputs, outputs), Image.Resampling.BICUBIC))
