@@ -33,7 +33,6 @@ from clearhead.insight import (
     Shapley,
     attribute,
     grid_of,
-    save_figure,
     shapley,
 )
 from clearhead.insight.curves import deletion_curves, ranked
@@ -52,6 +51,7 @@ from clearhead.insight.plots import (
     draw_picture,
     draw_signed,
     new_figure,
+    save_figure,
 )
 
 CHUNK = 10  # digits of one part

@@ -48,8 +48,7 @@ INSIGHT = set(
     Part ablate METHODS attribute Shapley shapley faithfulness Foreground Baseline
     measure_heads describe_heads head_roles untrained_heads
     max_flow rollout class_relevance attention_table
-    Grid Words grid_of head_stages query_map value_norms weight_matrix
-    plots maps_figure matrices_figure query_figure stages_figure tokens_figure save_figure
+    Grid Words grid_of head_stages query_map value_norms weight_matrix plots
     """.split()
 )
 NO_RESULT = (None, Iterator[None])  # the second is that of a context manager

@@ -9,12 +9,6 @@ from .curves import faithfulness as faithfulness
 from .foreground import Foreground as Foreground
 from .measures import measure_heads as measure_heads
 from .perturbation import Baseline as Baseline
-from .plots import maps_figure as maps_figure
-from .plots import matrices_figure as matrices_figure
-from .plots import query_figure as query_figure
-from .plots import save_figure as save_figure
-from .plots import stages_figure as stages_figure
-from .plots import tokens_figure as tokens_figure
 from .propagation import max_flow as max_flow
 from .propagation import rollout as rollout
 from .relevance import class_relevance as class_relevance
