@@ -32,13 +32,12 @@ from torchvision import transforms
 from clearhead.data import ImageDataset
 from clearhead.models import ViTConfig
 from clearhead.models.layers import cut_patches
-from clearhead.training import TrainConfig, TrainingState, initial_model
+from clearhead.training import TrainConfig, initial_model
 from clearhead.training.batches import ImageBatches
-from clearhead.training.distributed import ALONE, compile_blocks, uses_bfloat16
-from clearhead.training.loop import keep_freed_memory
-from clearhead.training.optim import make_optimizers
+from clearhead.training.distributed import ALONE, compile_blocks, keep_freed_memory
+from clearhead.training.loop import train_step
 from clearhead.training.recipes import digits
-from clearhead.training.step import train_step
+from clearhead.training.start import initial_state
 
 assert TORCHVISION is None or TORCHVISION  # kept for as long as torchvision is used
 BATCH, MEAN, STD = 512, (0.1307,), (0.3081,)
@@ -56,16 +55,16 @@ def noise(images: int) -> ImageDataset:
 def clearhead_steps(config: TrainConfig, *, compiled: bool = False) -> Steps:
     batches = ImageBatches(noise(8 * BATCH), config, ALONE)
     model = initial_model(config).train()
-    state = TrainingState(model, None, make_optimizers(model, config), total_steps=10_000)
-    bfloat16, order = uses_bfloat16(config, ALONE.device), batches.order(0)
+    state = initial_state(replace(config, average=0.0), model, 10_000)
+    order = torch.randperm(8 * BATCH).split(BATCH)
     if compiled:
-        example, _ = batches.batch(0, order)
-        compile_blocks(model, example, bfloat16=bfloat16, message=lambda _: None)
+        inputs = batches.batch(0, order[0]).inputs
+        compile_blocks(model, inputs, bfloat16=state.bfloat16, message=lambda _: None)
 
     def steps(count: int) -> Iterator[None]:
         for _ in range(count):
-            batch = batches.batch(state.step, order)
-            train_step(model, state, batch, config, ALONE, bfloat16=bfloat16)
+            batch = batches.batch(state.step, order[state.step % len(order)])
+            train_step(model, state, batch)
             yield
 
     return steps

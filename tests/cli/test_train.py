@@ -14,7 +14,7 @@ import clearhead as ch
 from clearhead.cli.main import main
 from clearhead.inference import NOT_CALIBRATED, PronounScore
 from clearhead.training import loop
-from clearhead.training.step import train_step
+from clearhead.training.loop import train_step
 
 SMALL = (
     "--model.image-size 6 --model.patch-size 3 --model.embed-dim 20 --model.num-heads 5 "
@@ -35,7 +35,7 @@ def pictures(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _picture(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes longer than these trainings; `tests/training` tests it."""
-    monkeypatch.setattr("clearhead.training.run.save_evaluation_plot", lambda *_: None)
+    monkeypatch.setattr("clearhead.training.results.save_evaluation_plot", lambda *_: None)
 
 
 def command(pictures: Path, out: Path) -> list[str]:

@@ -11,4 +11,4 @@ __all__ = ["TORCHVISION"]
 def _picture(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes longer than these trainings; one test is enough."""
     if "picture" not in request.node.name:
-        monkeypatch.setattr("clearhead.training.run.save_evaluation_plot", lambda *_: None)
+        monkeypatch.setattr("clearhead.training.results.save_evaluation_plot", lambda *_: None)

@@ -17,7 +17,7 @@ import torch
 
 from clearhead.data import AugmentConfig, ImageDataset
 from clearhead.models.config import ViTConfig
-from clearhead.training import TrainConfig, TrainingResult, distributed, loop, run, train
+from clearhead.training import TrainConfig, TrainingResult, distributed, loop, results, train
 from tests.processes import die_with_parent, free_port
 
 distributed.TIMEOUT = timedelta(hours=1)  # so that a slow process does not count as lost
@@ -89,7 +89,7 @@ def start_processes(
 def train_often_saved(out: str, epochs: int) -> None:
     """Train with a checkpoint after every step, and without a picture; for other processes."""
     loop.CHECKPOINT_SECONDS = 0.0
-    setattr(run, "save_evaluation_plot", lambda *_: None)  # noqa: B010
+    setattr(results, "save_evaluation_plot", lambda *_: None)  # noqa: B010
     torch.set_num_threads(1)
     small_training(Path(out), epochs)
 

@@ -1,6 +1,7 @@
 """Distillation: what a model learns from teachers, and from which one at each step."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,15 +9,16 @@ import torch
 from scipy.special import log_softmax, softmax
 from torch import nn
 
-from clearhead.data import normalize
+from clearhead.data import AugmentConfig, ImageDataset, normalize
 from clearhead.errors import ConfigError
 from clearhead.models import CNNConfig, ViTConfig, build
-from clearhead.training import TrainConfig, fit
+from clearhead.models.pretrained import ImageModel
+from clearhead.training import fit
 from clearhead.training.adaptation import config_for_dataset
-from clearhead.training.batches import ImageBatches, Teachers
+from clearhead.training.batches import NO_LABEL, Batch, ImageBatches
 from clearhead.training.distributed import ALONE
-from clearhead.training.step import distillation_loss, labels_of
-from clearhead.training.texts import NO_LABEL
+from clearhead.training.loop import loss_of
+from clearhead.training.start import load_teachers
 
 from .small_run import MODEL, small_config, small_dataset
 
@@ -45,10 +47,21 @@ def teachers(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     return tuple(map(str, folders))
 
 
-def loaded(config: TrainConfig) -> Teachers:
-    teachers = Teachers.load(config, ALONE)
-    assert teachers is not None
-    return teachers
+def batches_with(
+    teachers: tuple[str, ...], data: ImageDataset, **changes: Any
+) -> tuple[ImageBatches, tuple[ImageModel, ...]]:
+    """Batches without augmentation, and the loaded teachers."""
+    model = config_for_dataset(MODEL, small_dataset())
+    options: dict[str, Any] = {"augment": AugmentConfig(), "distill_temperature": TEMPERATURE}
+    config = small_config(teachers=teachers, model=model, **options | changes)
+    loaded = load_teachers(config, ALONE)
+    return ImageBatches(data, config, ALONE, loaded), loaded
+
+
+def answers_of(model: Any, data: ImageDataset) -> torch.Tensor:
+    with torch.no_grad():
+        logits: torch.Tensor = model(normalize(data.images, model.config))
+    return (logits / TEMPERATURE).softmax(dim=1)
 
 
 def test_the_loss_is_the_softened_cross_entropy() -> None:
@@ -56,48 +69,49 @@ def test_the_loss_is_the_softened_cross_entropy() -> None:
     logits = random.normal(size=(7, 5))
     targets = softmax(random.normal(size=(7, 5)), axis=1)
     expected = -(targets * log_softmax(logits / TEMPERATURE, axis=1)).sum() / 7 * TEMPERATURE**2
-    loss = distillation_loss(torch.tensor(logits).float(), torch.tensor(targets), TEMPERATURE)
+    batch = Batch((), torch.zeros(7, dtype=torch.int64), torch.tensor(targets))
+    config = small_config(distill_temperature=TEMPERATURE)
+    loss = loss_of(torch.tensor(logits).float(), batch, config)
     assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_targets_are_the_softened_answers_of_the_teacher_whose_turn_it_is(
     teachers: tuple[str, ...],
 ) -> None:
-    model = config_for_dataset(MODEL, small_dataset())
-    config = small_config(teachers=teachers, model=model, distill_temperature=TEMPERATURE)
-    both = loaded(config)
-    torch.manual_seed(0)
-    images = torch.rand(11, 1, 6, 6)
+    data, rows = small_dataset(11), torch.arange(11)
+    found = []
     for step in range(4):
-        with torch.no_grad():
-            expected = (both.models[step % 2](images) / TEMPERATURE).softmax(dim=1)
-        found = both.targets(images, expected.argmax(dim=1), step)
-        assert torch.equal(found, expected)
-    assert not torch.allclose(found, both.targets(images, expected.argmax(dim=1), 0))
+        batches, loaded = batches_with(teachers, data)
+        expected = answers_of(loaded[step % 2], data)
+        labelled = replace(batches, data=replace(data, labels=expected.argmax(dim=1)))
+        found.append(labelled.batch(step, rows).targets)
+        torch.testing.assert_close(found[-1], expected)
+    assert not torch.allclose(found[0], found[1])
 
 
 def test_a_wrong_answer_exchanges_its_probability_with_the_labels(
     teachers: tuple[str, ...],
 ) -> None:
-    config = small_config(teachers=teachers, model=config_for_dataset(MODEL, small_dataset()))
-    both = loaded(config)
-    images = torch.rand(7, 1, 6, 6, generator=torch.Generator().manual_seed(1))
-    answers = both.targets(images, torch.full((7,), 2), 0)
+    data, rows = small_dataset(7), torch.arange(7)
+    batches, loaded = batches_with(teachers, data)
+    answers = answers_of(loaded[0], data)
     for labels in (torch.arange(7) % 3, torch.full((7,), 1)):
-        targets = both.targets(images, labels, 0)
-        assert torch.equal(targets.argmax(dim=1), labels)
-        assert torch.equal(targets.sort(dim=1).values, answers.sort(dim=1).values)
-        assert torch.equal(labels_of(targets), labels)
+        batch = replace(batches, data=replace(data, labels=labels)).batch(0, rows)
+        assert batch.targets is not None
+        assert torch.equal(batch.targets.argmax(dim=1), labels)
+        torch.testing.assert_close(batch.targets.sort(dim=1).values, answers.sort(dim=1).values)
+        assert torch.equal(batch.labels, labels)
 
 
 def test_an_image_of_no_class_has_equal_probabilities_and_no_label(
     teachers: tuple[str, ...],
 ) -> None:
-    config = small_config(teachers=teachers, model=config_for_dataset(MODEL, small_dataset()))
-    both = loaded(config)
-    targets = both.targets(torch.rand(2, 1, 6, 6), torch.tensor([1, 3]), 0)
+    labels, names = torch.tensor([1, 3]), ("a", "b", "c", "none")
+    data = replace(small_dataset(2), labels=labels, class_names=names)
+    _, labels, targets = batches_with(teachers, data)[0].batch(0, torch.arange(2))
+    assert targets is not None
     assert targets[1].tolist() == pytest.approx([1 / 3] * 3)
-    assert labels_of(targets).tolist() == [1, NO_LABEL]
+    assert labels.tolist() == [1, NO_LABEL]
 
 
 def test_a_model_learns_the_probabilities_of_its_teacher_not_the_labels(
@@ -111,9 +125,9 @@ def test_a_model_learns_the_probabilities_of_its_teacher_not_the_labels(
         learning_rate=2e-2,
     )
     images = normalize(data.images, config.model)
-    only = loaded(config)
+    (teacher,) = load_teachers(config, ALONE)
     with torch.no_grad():
-        answers = only.models[0](images).softmax(dim=1)
+        answers = teacher(images).softmax(dim=1)
     labelled = replace(data, labels=answers.argmax(dim=1))
     learned = fit(config, labelled).result(images).softmax(dim=1)
     by_labels = fit(replace(config, teachers=()), labelled).result(images).softmax(dim=1)
@@ -124,10 +138,12 @@ def test_teachers_get_the_images_without_their_style(teachers: tuple[str, ...]) 
     data = small_dataset()
     plain = small_config(teachers=teachers, model=config_for_dataset(MODEL, data))
     styled = replace(plain, augment=replace(plain.augment, style=1.0))
-    (images, targets), (changed, same) = (
-        ImageBatches(data, config, ALONE, Teachers.load(config, ALONE)).batch(5, torch.arange(101))
+    ((images,), _, targets), ((changed,), _, same) = (
+        ImageBatches(data, config, ALONE, load_teachers(config, ALONE)).batch(5, torch.arange(13))
         for config in (plain, styled)
     )
+    assert targets is not None
+    assert same is not None
     assert torch.equal(targets, same)
     assert not torch.isclose(images, changed).all(dim=(1, 2, 3)).any()
 
@@ -135,4 +151,4 @@ def test_teachers_get_the_images_without_their_style(teachers: tuple[str, ...]) 
 def test_a_teacher_of_other_images_is_refused(teachers: tuple[str, ...]) -> None:
     config = small_config(teachers=teachers, model=ViTConfig(num_classes=3))
     with pytest.raises(ConfigError, match="has image_size 6, expected 28"):
-        Teachers.load(config, ALONE)
+        load_teachers(config, ALONE)

@@ -13,8 +13,13 @@ import torch
 
 from clearhead.errors import ConfigError
 from clearhead.models import build, load
-from clearhead.training.distributed import ALONE, World, choose_device, join_world
-from clearhead.training.loop import evaluate_together
+from clearhead.training.distributed import (
+    ALONE,
+    World,
+    choose_device,
+    evaluate_together,
+    join_world,
+)
 from tests.processes import children_of, die_with_parent, free_port, is_running
 
 from .small_run import MODEL, small_dataset, small_training, start_processes

@@ -16,11 +16,11 @@ from clearhead.errors import ConfigError, DivergenceError
 from clearhead.inference import evaluate
 from clearhead.models import CNNConfig, MLPConfig, VisionTransformer, ViTConfig, build, load
 from clearhead.training import Callback, TrainConfig, TrainingState, fit, initial_model, loop
-from clearhead.training.batches import ImageBatches, class_probabilities
+from clearhead.training.batches import Batch, ImageBatches, early_patches
 from clearhead.training.checkpoint import load_checkpoint
 from clearhead.training.distributed import ALONE, described_speed
-from clearhead.training.optim import make_optimizers
-from clearhead.training.step import kept_patches, train_step
+from clearhead.training.loop import loss_of, train_step
+from clearhead.training.start import initial_state
 from tests.marks import slow_after
 
 from .small_run import MODEL, small_config, small_dataset
@@ -117,9 +117,9 @@ def test_a_loss_that_is_not_finite_stops_before_it_changes_the_weights(
 ) -> None:
     batch = ImageBatches.batch
 
-    def poisoned(self: ImageBatches, step: int, order: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        images, labels = batch(self, step, order)
-        return (images * math.nan if step == 9 else images), labels
+    def poisoned(self: ImageBatches, step: int, rows: torch.Tensor) -> Batch:
+        (images,), labels, _ = batch(self, step, rows)
+        return Batch((images * math.nan if step == 9 else images,), labels)
 
     monkeypatch.setattr(ImageBatches, "batch", poisoned)
     recorder = Recorder()
@@ -132,24 +132,23 @@ def test_a_loss_that_is_not_finite_stops_before_it_changes_the_weights(
     assert all(bool(torch.isfinite(t).all()) for t in checkpoint.tensors.values())
 
 
-def one_batch(config: TrainConfig) -> tuple[TrainingState[Any], tuple[torch.Tensor, torch.Tensor]]:
-    """A new state for ten steps, and the first batch."""
-    model = initial_model(config).train()
-    batches = ImageBatches(small_dataset(), config, ALONE)
-    state = TrainingState(model, None, make_optimizers(model, config), total_steps=10)
-    return state, batches.batch(0, batches.order(0))
+def one_batch(config: TrainConfig) -> tuple[TrainingState[Any], Batch]:
+    """A new state for ten steps, and a batch."""
+    state = initial_state(config, initial_model(config).train(), total_steps=10)
+    return state, ImageBatches(small_dataset(), config, ALONE).batch(0, torch.arange(13))
 
 
 def test_a_step_is_the_clipped_step_of_torch_at_the_rate_of_the_schedule() -> None:
     config = small_config(
         model=replace(MODEL, dropout=0.0, key_dropout=0.0), optimizer="adamw", warmup=0.9,
-        label_smoothing=0.3, clip_norm=0.1, weight_decay=0.0,
+        label_smoothing=0.3, clip_norm=0.1, weight_decay=0.0, average=0.0,
     )  # fmt: skip
-    state, (images, labels) = one_batch(config)
+    state, batch = one_batch(config)
+    (images,), labels, _ = batch
     other = deepcopy(state.model)
     reference = torch.optim.AdamW(other.parameters(), betas=(0.9, 0.99), weight_decay=0.0)
     for step in range(3):
-        train_step(state.model, state, (images, labels), config, ALONE, bfloat16=False)
+        train_step(state.model, state, batch)
         reference.zero_grad()
         F.cross_entropy(other(images), labels, label_smoothing=0.3).backward()
         assert nn.utils.clip_grad_norm_(other.parameters(), 0.1) > 0.1
@@ -163,9 +162,9 @@ def test_dropout_is_drawn_from_seed_step_and_rank() -> None:
     state, batch = one_batch(config)
 
     def loss_at(step: int, seed: int = 0, rank: int = 0) -> float:
-        state.step = step
-        seeded, world = replace(config, seed=seed), replace(ALONE, rank=rank)
-        return train_step(state.model, state, batch, seeded, world, bfloat16=False)
+        state.step, state.world = step, replace(ALONE, rank=rank)
+        state.config = replace(config, seed=seed)
+        return train_step(state.model, state, batch)
 
     assert loss_at(1) == pytest.approx(loss_at(1), abs=1e-6)
     keys = ((1, 0, 0), (2, 0, 0), (1, 1, 0), (1, 0, 1))
@@ -255,17 +254,12 @@ def test_initial_weights_come_from_a_model_or_a_saved_one(tmp_path: Path) -> Non
     assert initial_model(small_config(model=free), first).config == free
 
 
-def test_the_target_of_images_without_a_class_is_uniform() -> None:
-    targets = class_probabilities(torch.tensor([0, 5, 4]), 5, 0.2)
-    expected = [[0.84, 0.04, 0.04, 0.04, 0.04], [0.2] * 5, [0.04, 0.04, 0.04, 0.04, 0.84]]
-    torch.testing.assert_close(targets, torch.tensor(expected))
-    logits = torch.randn(3, 5)
-    smoothed = F.cross_entropy(
-        logits, torch.tensor([0, 1, 4]), label_smoothing=0.2, reduction="sum"
-    )
-    rows = -(targets * logits.log_softmax(1)).sum(1)
-    other = F.cross_entropy(logits[1:2], torch.tensor([1]), label_smoothing=0.2)
-    torch.testing.assert_close(rows.sum() - rows[1], smoothed - other)
+def test_probabilities_that_are_smoothed_labels_give_the_loss_of_the_labels() -> None:
+    config = small_config(non_digits=0.1, label_smoothing=0.2)
+    batch = ImageBatches(small_dataset(), config, ALONE).batch(0, torch.arange(13))
+    logits = torch.randn(13, 3)
+    labels = batch._replace(targets=None)
+    torch.testing.assert_close(*(loss_of(logits, x, config) for x in (batch, labels)))
 
 
 SIX_PATCHES = ViTConfig(image_size=(6, 9), patch_size=3, embed_dim=8, depth=1, num_heads=2)
@@ -293,7 +287,8 @@ def test_the_blocks_get_the_patches_of_the_highest_contrast_in_their_order(
     kept = torch.stack([image[row] for image, row in zip(tokens, rows, strict=True)])
     expected = model.head(model.pooled(model.norm(model.blocks(kept))))
     whole = model(images)
-    with kept_patches(model, images, 0.5):
+    state = initial_state(small_config(model=model.config, early_patches=0.5), model, 3)
+    with early_patches(state, images):
         result = model(images)
     torch.testing.assert_close(result, expected)
     assert not torch.allclose(result, whole)

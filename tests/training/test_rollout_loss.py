@@ -10,11 +10,10 @@ from torch import Tensor
 from clearhead.errors import ConfigError
 from clearhead.insight import Baseline
 from clearhead.models import CNNConfig, VisionTransformer, ViTConfig
-from clearhead.training import TrainConfig
-from clearhead.training.batches import generator_for
-from clearhead.training.distributed import ALONE
+from clearhead.training import TrainConfig, TrainingState
+from clearhead.training.batches import Batch, generator_for
+from clearhead.training.loop import train_step
 from clearhead.training.rollout_loss import PAIRS, halves, rollout_loss
-from clearhead.training.step import TrainingState, train_step
 
 BLACK = Baseline.black(ViTConfig()).value[0]  # a number of float32
 SIZES: dict[str, Any] = {
@@ -142,10 +141,12 @@ def test_a_step_adds_the_weighted_loss_of_every_sixteenth_image() -> None:
     images, labels = pictures(33).float(), torch.arange(33) % 5
     gradients = []
     for weight in (0.0, 0.7):
-        config = TrainConfig(model=model.config, rollout_weight=weight, clip_norm=1e9, seed=8)
+        config = TrainConfig(
+            model=model.config, rollout_weight=weight, clip_norm=1e9, seed=8, precision="float32"
+        )
         optimizer = Recorder(model.parameters(), lr=1.0)
-        state = TrainingState(model, None, [optimizer], total_steps=9, step=4)
-        train_step(model, state, (images, labels), config, ALONE, bfloat16=False)
+        state = TrainingState(config, model, None, [optimizer], total_steps=9, step=4)
+        train_step(model, state, Batch((images,), labels))
         gradients.append(optimizer.seen)
     loss = rollout_loss(model, images[[0, 16, 32]], generator_for("rollout", 8, 4, 0))
     expected = torch.autograd.grad(0.7 * loss, [*model.parameters()], materialize_grads=True)

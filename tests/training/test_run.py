@@ -299,8 +299,9 @@ def test_signal_handlers_are_unchanged(tmp_path: Path) -> None:
     assert handlers() == before
 
 
-def state_at(step: int) -> TrainingState[ch.VisionTransformer]:
-    return TrainingState(ch.VisionTransformer(MODEL), None, [], total_steps=35, step=step)
+def state_at(step: int, **settings: Any) -> TrainingState[ch.VisionTransformer]:
+    model = ch.VisionTransformer(MODEL)
+    return TrainingState(small_config(5, **settings), model, None, [], 35, step=step)
 
 
 def test_each_epoch_is_one_line_on_stderr_and_one_in_the_log(
@@ -326,7 +327,6 @@ def test_the_speed_is_that_of_the_steps_of_each_epoch(
     now = 50.0
     monkeypatch.setattr("clearhead.training._folder.time.monotonic", lambda: now)
     with closing(TrainingFolder(tmp_path)) as run:
-        run._batch_size = 4
         run.on_start(state_at(6))
         for step in (20, 27):
             now += 2
@@ -334,7 +334,7 @@ def test_the_speed_is_that_of_the_steps_of_each_epoch(
             now += 5  # validation
             run.on_epoch(state_at(step), METRICS)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [x["images_per_second"] for x in lines] == [4 * 14 / 2, 4 * 7 / 2]
+    assert [x["images_per_second"] for x in lines] == [13 * 14 / 2, 13 * 7 / 2]
     assert [x["seconds"] for x in lines] == [7, 14]
 
 
@@ -352,15 +352,15 @@ def test_the_time_left_counts_early_steps_by_their_share_and_not_the_first(
     now = 100.0
     run = TrainingFolder(tmp_path)
     run.console.get_time = lambda: now
-    run._early_cost = 0.5  # of 35 steps, the first 24
-    run.on_start(state_at(4))
+    half = {"early_patches": 0.5}  # of 35 steps, in the first 24
+    run.on_start(state_at(4, **half))
     now += 60  # compilation
-    run.on_step(state_at(5), 0.3)
+    run.on_step(state_at(5, **half), 0.3)
     assert run._left() == ""
     now += 3 * 0.5
-    run.on_step(state_at(8), 0.3)
+    run.on_step(state_at(8, **half), 0.3)
     assert run._left() == f"{duration(16 * 0.5 + 11)} left"
-    run.on_step(state_at(35), 0.3)
+    run.on_step(state_at(35, **half), 0.3)
     assert run._left() == "0:00:00 left"
 
 
@@ -508,7 +508,7 @@ def test_a_sentence_model_is_trained_and_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = partial(pronoun_scores, num_sets=20)
-    monkeypatch.setattr("clearhead.training.run.pronoun_scores", few)
+    monkeypatch.setattr("clearhead.training.results.pronoun_scores", few)
     model = ch.TextConfig(embed_dim=14, num_heads=7, depth=1, causal=True)
     causal = ch.train(
         "sentences_causal", out=tmp_path / "causal", model=model, texts=301, epochs=2, device="cpu"

@@ -10,12 +10,12 @@ from clearhead.data import TrainingText, training_texts
 from clearhead.data.tokenizer import split_words
 from clearhead.errors import ConfigError
 from clearhead.models import TextConfig
-from clearhead.training import TextTrainConfig, TrainingState, initial_model
+from clearhead.training import TextTrainConfig, initial_model
+from clearhead.training.batches import NO_LABEL
 from clearhead.training.distributed import ALONE, World
-from clearhead.training.optim import make_optimizers
-from clearhead.training.step import train_step
+from clearhead.training.loop import train_step
+from clearhead.training.start import initial_state
 from clearhead.training.texts import (
-    NO_LABEL,
     TextBatches,
     config_with_vocabulary,
     encode_texts,
@@ -48,7 +48,7 @@ def examples(settings: TextTrainConfig, texts: list[TrainingText]) -> list[list[
     """Inputs and labels of these texts, in their order."""
     data = encode_texts(texts, settings)
     batches = TextBatches(data, settings, ALONE)
-    (ids, mask), labels = batches.batch(0, torch.arange(len(texts)))
+    (ids, mask), labels, _ = batches.batch(0, torch.arange(len(texts)))
     assert mask.equal(data.padding_mask)
     return decoded(settings, ids, labels)
 
@@ -108,14 +108,14 @@ def test_a_cloze_without_a_pronoun_masks_the_answer_alone() -> None:
 def test_loss_and_accuracy_count_labelled_positions_only() -> None:
     settings = config(batch_size=101)
     model = initial_model(settings)
-    state = TrainingState(model, None, make_optimizers(model, settings), total_steps=9)
-    batches = TextBatches(generate_texts(settings), settings, ALONE)
-    inputs, labels = batches.batch(0, torch.arange(301))
+    state = initial_state(settings, model, total_steps=9)
+    batch = TextBatches(generate_texts(settings), settings, ALONE).batch(0, torch.arange(101))
+    inputs, labels, _ = batch
     with torch.no_grad():
         logits = model(*inputs)
     labelled = labels != NO_LABEL
     expected = torch.nn.functional.cross_entropy(logits[labelled], labels[labelled])
-    loss = train_step(model, state, (inputs, labels), settings, ALONE, bfloat16=False)
+    loss = train_step(model, state, batch)
     assert loss == pytest.approx(float(expected), abs=1e-6)
     assert state.sums.labels == int(labelled.sum()) < int(inputs[1].sum())
     assert state.sums.correct == int((logits.argmax(dim=-1) == labels)[labelled].sum())
@@ -125,7 +125,7 @@ def test_loss_and_accuracy_count_labelled_positions_only() -> None:
 def test_without_a_cloze_words_are_masked_by_chance_and_padding_never() -> None:
     settings = config(texts=2000, batch_size=2000, cloze_prob=0.0, mask_prob=0.25)
     data = generate_texts(settings)
-    (ids, mask), labels = TextBatches(data, settings, ALONE).batch(0, torch.arange(2000))
+    (ids, mask), labels, _ = TextBatches(data, settings, ALONE).batch(0, torch.arange(2000))
     masked = labels != NO_LABEL
     assert not masked[~mask].any()
     assert abs(float(masked[mask].double().mean()) - 0.25) < 0.01
@@ -148,25 +148,22 @@ def test_the_labels_of_a_causal_model_are_the_next_words() -> None:
 
 
 def test_batches_depend_on_seed_and_step_alone_and_are_shared_by_processes() -> None:
-    settings = config(batch_size=53, seed=5)
-    data = generate_texts(settings)
+    settings = config(seed=5)
+    data, rows = generate_texts(settings), torch.randperm(301)[:53]
     first, second = (TextBatches(data, settings, ALONE) for _ in range(2))
-    assert first.per_epoch == 5
-    order = first.order(1)
-    assert sorted(order.tolist()) == list(range(301))
-    whole = first.batch(7, order)
-    again = second.batch(7, order)
-    assert whole[0][0].equal(again[0][0])
-    assert whole[1].equal(again[1])
-    assert not whole[1].equal(first.batch(2, order)[1])  # the same texts, masked elsewhere
+    whole = first.batch(7, rows)
+    again = second.batch(7, rows)
+    assert whole.inputs[0].equal(again.inputs[0])
+    assert whole.labels.equal(again.labels)
+    assert not whole.labels.equal(first.batch(2, rows).labels)  # the same texts, masked elsewhere
     parts = [
-        TextBatches(data, settings, World(rank=rank, size=3, device=torch.device("cpu"))).batch(
-            7, order
-        )
+        TextBatches(data, settings, World(rank, 3, torch.device("cpu"))).batch(7, rows)
         for rank in range(3)
     ]
-    assert torch.cat([part[0][0] for part in parts]).equal(whole[0][0])
-    assert torch.cat([part[1] for part in parts]).equal(whole[1])
+    for index in range(2):
+        whole_input = whole.inputs[index]
+        assert torch.cat([part.inputs[index] for part in parts]).equal(whole_input)
+    assert torch.cat([part.labels for part in parts]).equal(whole.labels)
 
 
 def test_texts_are_encoded_with_pronouns_and_answers() -> None:

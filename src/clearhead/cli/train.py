@@ -190,7 +190,7 @@ def stop_on_signals() -> Iterator[Callable[[], bool]]:
 
 
 def _print_evaluation(evaluation: "Evaluation", out: Path) -> None:
-    from clearhead.training.run import PICTURE
+    from clearhead.training.results import PICTURE
 
     print_line(
         f"accuracy {percent(evaluation.accuracy)} %, 95 % interval "

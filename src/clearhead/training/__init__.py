@@ -1,11 +1,11 @@
 """Training of models on images and on generated sentences.
 
 - `config`: settings; `recipes`: settings with measured results (both without torch)
-- `run`: `train`, a whole training run in a folder
-- `loop`: `fit`, the training loop; `step`: `train_step`; `start`: the initial weights
+- `run`: `train`, a whole training run in a folder, and `fit`, one in memory
+- `loop`: the training loop and its step; `batches`, `texts`: the batches of images and of texts
+- `state`, `start`: what a step changes, and its initial values; `checkpoint`: checkpoints
 - `adaptation`: settings that follow from the images; `calibration`: probabilities and thresholds
-- `batches`, `texts`: batches of images and of texts; `rollout_loss`: an optional loss
-- `optim`: optimisers and the learning rate; `checkpoint`: checkpoints
+- `results`: what is measured after the last step; `rollout_loss`: an optional loss
 - `distributed`: processes, devices, precision
 """
 

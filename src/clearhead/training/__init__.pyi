@@ -1,10 +1,10 @@
 from .calibration import calibrate as calibrate
 from .config import TextTrainConfig as TextTrainConfig
 from .config import TrainConfig as TrainConfig
-from .loop import Callback as Callback
-from .loop import fit as fit
 from .recipes import RECIPES as RECIPES
-from .run import TrainingResult as TrainingResult
+from .results import TrainingResult as TrainingResult
+from .run import fit as fit
 from .run import train as train
 from .start import initial_model as initial_model
-from .step import TrainingState as TrainingState
+from .state import Callback as Callback
+from .state import TrainingState as TrainingState

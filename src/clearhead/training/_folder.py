@@ -23,8 +23,7 @@ from clearhead.models.pretrained import CONFIG, RUN
 from clearhead.training.checkpoint import LATEST
 from clearhead.training.config import BaseTrainConfig
 from clearhead.training.distributed import World, is_first
-from clearhead.training.loop import Callback
-from clearhead.training.step import TrainingState
+from clearhead.training.state import Callback, TrainingState
 
 CHECKPOINTS = "checkpoints"
 LOG, LOG_TABLE = "log.jsonl", "log.csv"
@@ -63,13 +62,10 @@ class TrainingFolder(Callback):
         self._bar: Progress | None = None
         self._description: dict[str, Any] = {}
         self._new_folders: list[Path] = []
-        self._batch_size, self._epochs, self._early_cost = 1, 1, 1.0
 
     @contextmanager
     def open(self, config: BaseTrainConfig, data: dict[str, str], world: World) -> Iterator[None]:
         """Work in the folder if it is empty or holds a run with these settings and data."""
-        self._batch_size, self._epochs = config.batch_size, config.epochs
-        self._early_cost = getattr(config, "early_patches", 1.0)
         ancestors = (self.folder, *self.folder.parents)
         self._new_folders = [folder for folder in ancestors if not folder.exists()]
         self._description = json.loads(json.dumps({"config": asdict(config), **data}))
@@ -113,10 +109,10 @@ class TrainingFolder(Callback):
         if self.silent:
             return
         if state.step and not state.finished:
-            epoch = state.step * self._epochs // state.total_steps + 1
+            epochs = state.config.epochs
             self.on_message(
-                f"continues in epoch {epoch}/{self._epochs}, after step {state.step:,} of "
-                f"{state.total_steps:,}"
+                f"continues in epoch {state.step * epochs // state.total_steps + 1}/{epochs}, "
+                f"after step {state.step:,} of {state.total_steps:,}"
             )
         content = json.dumps(self._description, indent=2) + "\n"
         write_atomic(self.folder / RUN, content.encode())
@@ -128,14 +124,9 @@ class TrainingFolder(Callback):
         self._bar = Progress(
             *columns, console=self.console, speed_estimate_period=SPEED_PERIOD, disable=hidden
         )
-        total, done = self._cost(state.total_steps, state), self._cost(state.step, state)
+        total, done = _cost(state.total_steps, state), _cost(state.step, state)
         self._bar.add_task("train", total=total, completed=round(done), text="starting", left="")
         self._bar.start()
-
-    def _cost(self, step: int, state: TrainingState[Any]) -> float:
-        """The time of the steps so far, in steps with all patches."""
-        early = min(step, -(-2 * state.total_steps // 3))
-        return early * self._early_cost + step - early
 
     def _left(self) -> str:
         """The time left, at the speed since the first step, which may compile."""
@@ -152,7 +143,7 @@ class TrainingFolder(Callback):
         if self._bar is not None:
             text = f"step {state.step:,}/{state.total_steps:,}  loss {loss:.3f}"
             task = self._bar.task_ids[0]
-            self._bar.update(task, completed=self._cost(state.step, state), text=text)
+            self._bar.update(task, completed=_cost(state.step, state), text=text)
             self._bar.update(task, left=self._left())
 
     def on_epoch(self, state: TrainingState[Any], metrics: dict[str, float]) -> None:
@@ -160,7 +151,7 @@ class TrainingFolder(Callback):
         if self.silent:
             return
         seconds = max(self._stepped - self._epoch_started, 1e-9)
-        rate = self._batch_size * (state.step - self._first_step) / seconds
+        rate = state.config.batch_size * (state.step - self._first_step) / seconds
         self._first_step, self._epoch_started = state.step, time.monotonic()
         validated = (
             f"validation accuracy {metrics['validation_accuracy']:.2%}  "
@@ -217,6 +208,12 @@ class TrainingFolder(Callback):
                 f"{self.folder} holds a training run with other settings ({', '.join(names)}); "
                 f"choose another {setting('out')}, or {setting('restart', True)} to start again"
             )
+
+
+def _cost(step: int, state: TrainingState[Any]) -> float:
+    """The time of the first `step` steps, in steps with all patches."""
+    early = min(step, -(-2 * state.total_steps // 3))
+    return early * getattr(state.config, "early_patches", 1.0) + step - early
 
 
 def duration(seconds: float) -> str:

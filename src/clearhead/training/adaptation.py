@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import ceil, prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from clearhead._validate import check
-from clearhead.data import DATASETS, DownloadProgress, ImageDataset, Split
+from clearhead.data import DATASETS, DownloadProgress, ImageDataset, Split, split_dataset
 from clearhead.data.datasets import check_split, open_dataset
 from clearhead.data.labelled import LabelledImages, decode
 from clearhead.errors import ConfigError, DataError, setting
@@ -27,7 +27,18 @@ MIN_PATCH = 2  # pixels
 TOKENS = range(16, 101)
 """Numbers of patches for which patches, or an image size, are left as they are"""
 
+MIN_HELD_OUT = 100  # images; of fewer, 1 % is less than one
+
 Size = tuple[int, int]
+
+
+class Images(NamedTuple):
+    """The images of a training run; those held out, to calibrate, may be those for validation."""
+
+    train: ImageDataset
+    test: ImageDataset
+    validation: ImageDataset | None
+    held_out: ImageDataset | None
 
 
 def open_splits(
@@ -61,7 +72,7 @@ def adapt_to_images(
     given: Mapping[str, Any] | None,
     settings: Mapping[str, Any] | None,
     message: Callable[[str], None],
-) -> tuple[TrainConfig, dict[Split, ImageDataset]]:
+) -> tuple[TrainConfig, Images]:
     """Adapt settings to the images, and decode these in the model's size.
 
     Settings of the model in `given` and of the training in `settings` are not changed; None stands
@@ -77,7 +88,14 @@ def adapt_to_images(
     if config.data != "mnist":  # whose statistics and classes are the defaults
         config = replace(config, model=config_for_dataset(config.model, images["train"]))
     _report_unseen(images["test"], message)
-    return config, images
+    train, validation, held_out = images["train"], images.get("val"), None
+    if validation is None and config.validation:
+        train, validation = split_dataset(train, config.validation, seed=1)
+    if config.holdout:
+        train, held_out = split_dataset(train, config.holdout)
+    elif validation is not None and len(validation) >= MIN_HELD_OUT:
+        held_out = validation
+    return config, Images(train, images["test"], validation or held_out, held_out)
 
 
 def _with_model(

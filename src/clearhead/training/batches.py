@@ -1,12 +1,15 @@
-"""Batches of images. Every random number is a function of (seed, epoch, step).
+"""The batches of a training on images: distortion, targets, and patches that are left out.
 
-No state is kept between steps: a resumed training run, and one with more processes, see the same
-images in the same order with the same augmentation.
+Every random number is a function of (seed, epoch, step). No state is kept between steps: a resumed
+training run, and one with more processes, see the same images in the same order with the same
+augmentation.
 """
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -25,13 +28,14 @@ from clearhead.data import (
 from clearhead.data.augment import Distortion
 from clearhead.data.styles import apply_style
 from clearhead.errors import ConfigError
-from clearhead.models import load
 from clearhead.models.pretrained import ImageModel
+from clearhead.models.vit import VisionTransformer
 from clearhead.training.config import TrainConfig
 from clearhead.training.distributed import World, uses_bfloat16
+from clearhead.training.state import TrainingState
 
-SHARED = ("image_size", "in_channels", "num_classes", "class_names", "mean", "std")
-"""Settings that a teacher has in common with the model that is trained"""
+NO_LABEL = -100
+"""A label that the loss ignores: the default `ignore_index` of torch's cross entropy"""
 
 
 def seed_of(*key: int | str) -> int:
@@ -43,37 +47,6 @@ def seed_of(*key: int | str) -> int:
 def generator_for(*key: int | str) -> torch.Generator:
     """A CPU generator with the seed `seed_of(*key)`."""
     return torch.Generator().manual_seed(seed_of(*key))
-
-
-@dataclass(frozen=True)
-class Batches:
-    """The batches of a training run, which the processes of `world` share."""
-
-    data: Any
-    config: Any
-    world: World
-
-    @property
-    def per_epoch(self) -> int:
-        """Whole batches in an epoch, at least 1; the examples left over vary between epochs."""
-        batch_size: int = self.config.batch_size
-        return max(len(self.data) // batch_size, 1)
-
-    def order(self, epoch: int) -> Int[Tensor, " examples"]:
-        """The order of all examples in an epoch."""
-        generator = generator_for("order", self.config.seed, epoch)
-        return torch.randperm(len(self.data), generator=generator)
-
-    def batch(self, step: int, order: Int[Tensor, " examples"]) -> tuple[Any, Tensor]:
-        """This process's part of a step: inputs (a tensor or several), labels or probabilities."""
-        raise NotImplementedError
-
-    def part(self, step: int, order: Int[Tensor, " examples"]) -> tuple[Tensor, int, slice]:
-        """This process's examples in a step, the size of the whole batch, and their place in it."""
-        start = step % self.per_epoch * self.config.batch_size
-        whole = order[start : start + self.config.batch_size]
-        part = self.world.part(len(whole))
-        return whole[part].to(self.world.device), len(whole), part
 
 
 def with_generated_images(dataset: ImageDataset, config: TrainConfig) -> ImageDataset:
@@ -102,94 +75,48 @@ def with_generated_images(dataset: ImageDataset, config: TrainConfig) -> ImageDa
     )
 
 
-def class_probabilities(
-    labels: Int[Tensor, " batch"], classes: int, label_smoothing: float
-) -> Float[Tensor, "batch classes"]:
-    """The smoothed targets of labels; the uniform distribution for a label beyond the classes."""
-    targets = F.one_hot(labels.clamp(max=classes - 1), classes).float()
-    targets = targets * (1 - label_smoothing) + label_smoothing / classes
-    return targets.masked_fill((labels >= classes)[:, None], 1 / classes)
+class Batch(NamedTuple):
+    """One process's part of the examples of a step.
 
-
-@dataclass(frozen=True)
-class Teachers:
-    """The teachers of a training run, one per step in turn.
-
-    Cross entropy is linear in the target, so that on average this gives the gradient of the mean of
-    their probabilities, for the time of one.
+    Attributes:
+        inputs: The arguments of the model.
+        labels: Classes, or `NO_LABEL`.
+        targets: Probabilities to learn instead of the labels.
     """
 
-    models: tuple[ImageModel, ...]
-    temperature: float
-    bfloat16: bool
-
-    @classmethod
-    def load(cls, config: TrainConfig, world: World) -> "Teachers | None":
-        """The models that `config.teachers` names; None if it names none."""
-        models = tuple(load(name, ImageModel).to(world.device) for name in config.teachers)
-        for name, model in zip(config.teachers, models, strict=True):
-            for setting in SHARED:
-                own, other = (getattr(x, setting) for x in (config.model, model.config))
-                if own != other:
-                    raise ConfigError(
-                        f"the teacher {name} has {setting} {other}, expected {own} as in the model "
-                        "that is trained; choose another teacher"
-                    )
-        bfloat16 = uses_bfloat16(config, world.device)
-        return cls(models, config.distill_temperature, bfloat16) if models else None
-
-    @torch.no_grad()
-    def targets(
-        self,
-        images: Float[Tensor, "batch channels height width"],
-        labels: Int[Tensor, " batch"],
-        step: int,
-    ) -> Float[Tensor, "batch classes"]:
-        """The probabilities to learn: softmax(logits / T) of this step's teacher, corrected.
-
-        Where the most probable class is not the label, the two exchange their probabilities (Wen et
-        al. 2019, "Preparing Lessons: Improve Knowledge Distillation with Better Supervision", arXiv
-        1911.07471). For a label beyond the classes, an image that shows none, all are equal.
-        """
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bfloat16):
-            logits = self.models[step % len(self.models)](images)
-        probabilities = (logits.float() / self.temperature).softmax(dim=1)
-        classes = probabilities.shape[1]
-        label = labels.clamp(max=classes - 1)[:, None]
-        most, top = probabilities.max(dim=1, keepdim=True)
-        other = probabilities.gather(1, label)
-        corrected: Tensor = probabilities.scatter(1, top, other).scatter(1, label, most)
-        return corrected.masked_fill((labels >= classes)[:, None], 1 / classes)
+    inputs: tuple[Tensor, ...]
+    labels: Int[Tensor, "*batch"]
+    targets: Float[Tensor, "batch classes"] | None = None
 
 
 @dataclass(frozen=True)
-class ImageBatches(Batches):
-    """The batches of a training run on images."""
+class ImageBatches:
+    """The batches of a training run on images, which the processes of `world` share.
+
+    Labels beyond the classes are those of images that show none. The teachers take turns: cross
+    entropy is linear in the target, so that on average this gives the gradient of the mean of their
+    probabilities, for the time of one.
+    """
 
     data: ImageDataset
     config: TrainConfig
-    teachers: Teachers | None = None
+    world: World
+    teachers: tuple[ImageModel, ...] = ()
 
-    def batch(
-        self, step: int, order: Int[Tensor, " images"]
-    ) -> tuple[Float[Tensor, "batch channels height width"], Tensor]:
-        """This process's part of the batch of `step`: normalised images, and labels.
-
-        With teachers or non-digits, the labels are probabilities of shape (batch, classes).
-        """
-        config, (indices, size, part) = self.config, self.part(step, order)
-        images = to_float(self.data.images.index_select(0, indices))  # faster than an index
-        labels = self.data.labels[indices]
-        distortion = self._distortion(step, size, part)
+    def batch(self, step: int, rows: Int[Tensor, " images"]) -> Batch:
+        """This process's part of a step on the images at `rows`: normalised images."""
+        config, part = self.config, self.world.part(len(rows))
+        mine = rows[part].to(self.world.device)
+        images = to_float(self.data.images.index_select(0, mine))  # faster than an index
+        distortion = self._distortion(step, len(rows), part)
         if distortion is not None:
             images = distort(images, replace(distortion, style=None))
-        if self.teachers is not None:  # without the style, on which predictions should not depend
-            labels = self.teachers.targets(normalize(images, config.model), labels, step)
-        elif config.non_digits > 0:
-            labels = class_probabilities(labels, config.model.num_classes, config.label_smoothing)
+        labels = self.data.labels[mine]
+        targets = self._targets(images, labels, step)  # which should not depend on the style
         if distortion is not None and distortion.style is not None:
             images = apply_style(images, distortion.style)
-        return normalize(images, config.model), labels
+        labels = labels.masked_fill(labels >= config.model.num_classes, NO_LABEL)
+        return Batch((normalize(images, config.model),), labels, targets)
 
     def _distortion(self, step: int, batch: int, part: slice) -> Distortion | None:
         if not self.config.augment.active:
@@ -198,3 +125,77 @@ class ImageBatches(Batches):
         generator = generator_for("augment", self.config.seed, step)
         distortion = draw_distortion(self.config.augment, batch, size, generator)
         return distortion.part(part.start, part.stop)
+
+    def _targets(
+        self,
+        images: Float[Tensor, "batch channels height width"],
+        labels: Int[Tensor, " batch"],
+        step: int,
+    ) -> Float[Tensor, "batch classes"] | None:
+        """Of a teacher, or smoothed labels if some images show no class; all equal for these."""
+        config, classes = self.config, self.config.model.num_classes
+        shown = labels.clamp(max=classes - 1)
+        if self.teachers:
+            teacher = self.teachers[step % len(self.teachers)]
+            inputs, bfloat16 = normalize(images, config.model), uses_bfloat16(config, images.device)
+            with (
+                torch.no_grad(),
+                torch.autocast(images.device.type, torch.bfloat16, enabled=bfloat16),
+            ):
+                logits = teacher(inputs)
+            targets = corrected((logits.float() / config.distill_temperature).softmax(1), shown)
+        elif config.non_digits > 0:
+            targets = F.one_hot(shown, classes).float()
+            targets = targets * (1 - config.label_smoothing) + config.label_smoothing / classes
+        else:
+            return None
+        return targets.masked_fill((labels >= classes)[:, None], 1 / classes)
+
+
+def corrected(
+    probabilities: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]
+) -> Float[Tensor, "batch classes"]:
+    """Where the most probable class is not the label, the two exchange their probabilities.
+
+    (Wen et al. 2019, "Preparing Lessons: Improve Knowledge Distillation with Better Supervision",
+    arXiv 1911.07471.)
+    """
+    most, top = probabilities.max(dim=1, keepdim=True)
+    other = probabilities.gather(1, labels[:, None])
+    result: Tensor = probabilities.scatter(1, top, other).scatter(1, labels[:, None], most)
+    return result
+
+
+@contextmanager
+def early_patches(
+    state: TrainingState[Any], images: Float[Tensor, "batch channels height width"]
+) -> Iterator[None]:
+    """In two thirds of the steps, the blocks of a ViT get the patches of the highest contrast.
+
+    `config.early_patches` is their share in each image; they keep their order. Time and memory of
+    the blocks shrink with the share. (Patch dropout: Liu et al. 2022, arXiv 2208.07220, where the
+    choice is random.)
+    """
+    config: Any = state.config
+    model, is_early = state.model, 3 * state.step < 2 * state.total_steps
+    share = config.early_patches if is_early and isinstance(model, VisionTransformer) else 1.0
+    if share == 1:
+        yield
+        return
+    square, mean = (F.avg_pool2d(x, model.config.patch_shape).mean(1) for x in (images**2, images))
+    contrast = (square - mean**2).flatten(1)  # the variance, four times as fast as torch.std
+    count = max(1, round(share * contrast.shape[1]))
+    kept = contrast.topk(count, dim=1).indices.sort(dim=1).values + model.num_prefix_tokens
+    prefix = torch.arange(model.num_prefix_tokens, device=images.device).expand(len(images), -1)
+    index = torch.cat([prefix, kept], dim=1)
+    tokens = contrast.shape[1] + model.num_prefix_tokens
+    rows = (index + tokens * torch.arange(len(images), device=images.device)[:, None]).flatten()
+
+    def select(_: Any, args: tuple[Tensor]) -> tuple[Tensor]:
+        return (args[0].flatten(0, 1).index_select(0, rows).unflatten(0, index.shape),)
+
+    handle = model.blocks.register_forward_pre_hook(select)
+    try:
+        yield
+    finally:
+        handle.remove()

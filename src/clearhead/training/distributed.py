@@ -10,11 +10,16 @@ from datetime import timedelta
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 
+from clearhead.data import ImageDataset
 from clearhead.errors import ClearheadError, ConfigError
+from clearhead.inference import Evaluation, predict_probabilities
+from clearhead.models.pretrained import ImageModel
 from clearhead.training.config import BaseTrainConfig
 
 TIMEOUT = timedelta(seconds=120)
+EVALUATION_BATCH = 1000
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,36 @@ def uses_bfloat16(config: BaseTrainConfig, device: torch.device) -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
+def prepare_network(
+    model: nn.Module,
+    inputs: tuple[Tensor, ...] | None,
+    world: World,
+    *,
+    bfloat16: bool,
+    message: Callable[[str], None],
+) -> nn.Module:
+    """The model, or its distributed wrapper; blocks are compiled for `inputs` if there are any."""
+    compiled = inputs is not None and compile_blocks(
+        model, inputs, bfloat16=bfloat16, message=message
+    )
+    message(described_speed(world.device, bfloat16=bfloat16, compiled=compiled))
+    if world.device.type == "cpu":
+        keep_freed_memory()
+    if world.size == 1:
+        return model
+    devices = [world.device] if world.device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=devices)
+
+
+def keep_freed_memory() -> None:
+    """Let the allocator keep what a step frees for the next step; 5 to 8 % faster on Linux.
+
+    glibc returns freed memory to the system from twice the size of the largest block that was freed
+    so far, where this is at most 32 MiB. Pages from the system are filled with zeros each time.
+    """
+    torch.empty((32 << 20) - 8192, dtype=torch.uint8)
+
+
 def described_speed(device: torch.device, *, bfloat16: bool, compiled: bool) -> str:
     """One line: the device, the precision, and whether blocks are compiled."""
     number = torch.get_num_threads()
@@ -132,7 +167,7 @@ def described_speed(device: torch.device, *, bfloat16: bool, compiled: bool) -> 
 
 def compile_blocks(
     model: nn.Module,
-    inputs: Tensor | tuple[Tensor, ...],
+    inputs: tuple[Tensor, ...],
     *,
     bfloat16: bool,
     message: Callable[[str], None],
@@ -146,7 +181,6 @@ def compile_blocks(
     if not isinstance(blocks, nn.Sequential):
         return False
     message("compiling the model's blocks; the first step may take a minute")
-    inputs = inputs if isinstance(inputs, tuple) else (inputs,)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the compiler's own
@@ -165,3 +199,17 @@ def compile_blocks(
     finally:
         model.zero_grad(set_to_none=True)
     return True
+
+
+def evaluate_together(model: ImageModel, dataset: ImageDataset, world: World) -> Evaluation:
+    """Evaluate in all processes; the result is the same, bit by bit, as with one.
+
+    Each process takes every n-th batch; batches are the same for any number of processes.
+    """
+    batches = torch.split(dataset.images, EVALUATION_BATCH)
+    mine = [predict_probabilities(model, batch) for batch in batches[world.rank :: world.size]]
+    shape = (0, len(dataset.class_names))
+    gathered = world.gather(torch.cat([torch.empty(shape, dtype=torch.float64), *mine]))
+    parts = [iter(torch.split(part, EVALUATION_BATCH)) for part in gathered]
+    joined = [next(parts[number % world.size]) for number in range(len(batches))]
+    return Evaluation.from_probabilities(torch.cat(joined), dataset.labels, dataset.class_names)

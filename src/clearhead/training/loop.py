@@ -1,266 +1,257 @@
-"""The training loop, for images, texts and studies: `fit`."""
+"""The training loop and its step: batch, forward pass, loss, gradient, update of the weights."""
 
+import math
 import time
-from collections.abc import Callable
-from copy import deepcopy
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, cast
 
 import torch
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from clearhead.data import ImageDataset
-from clearhead.errors import ConfigError, DivergenceError
-from clearhead.inference import Evaluation, check_dataset, predict_probabilities
-from clearhead.models import Model
-from clearhead.models.pretrained import ImageModel
-from clearhead.models.text import TextTransformer
-from clearhead.training.batches import Batches, ImageBatches, Teachers, with_generated_images
-from clearhead.training.checkpoint import load_checkpoint, save_checkpoint
-from clearhead.training.config import BaseTrainConfig, TextTrainConfig, TrainConfig
-from clearhead.training.distributed import (
-    ALONE,
-    World,
-    compile_blocks,
-    described_speed,
-    uses_bfloat16,
+from clearhead.errors import DivergenceError
+from clearhead.training.batches import (
+    NO_LABEL,
+    Batch,
+    ImageBatches,
+    early_patches,
+    generator_for,
+    seed_of,
 )
-from clearhead.training.optim import make_optimizers, warmup_cosine
-from clearhead.training.start import freeze, initial_model
-from clearhead.training.step import EpochSums, TrainingState, train_step
-from clearhead.training.texts import (
-    TextBatches,
-    TextData,
-    config_with_vocabulary,
-    generate_texts,
-)
+from clearhead.training.checkpoint import save_checkpoint
+from clearhead.training.distributed import evaluate_together, prepare_network
+from clearhead.training.rollout_loss import rollout_loss
+from clearhead.training.state import Callback, EpochSums, TrainingState
+from clearhead.training.texts import TextBatches
 
 COMPILE_STEPS = 3_000
 """Minimum number of steps for which compiled blocks save more time than compilation takes"""
-
-EVALUATION_BATCH = 1000
 CHECKPOINT_SECONDS = 60.0
 """Between two checkpoints inside an epoch; there is one at the end of each epoch too"""
+ROLLOUT_EVERY = 16  # every 16th image of a batch has a rollout loss
+MOMENTUM = 0.95
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients of the polynomial, by Jordan et al.
+NEWTON_SCHULZ_STEPS = 5
 
 
-class Callback:
-    """Methods that `fit` calls while it trains; here they do nothing."""
-
-    def on_start(self, state: TrainingState[Any]) -> None:
-        """Called before the first step, after a checkpoint was loaded.
-
-        Args:
-            state: The state of the training.
-        """
-
-    def on_message(self, text: str) -> None:
-        """Called with a message for the user, one line.
-
-        Args:
-            text: The message.
-        """
-
-    def on_step(self, state: TrainingState[Any], loss: float) -> None:
-        """Called after each step.
-
-        Args:
-            state: The state of the training, after the step.
-            loss: Mean over its batch, without the term of `rollout_weight`.
-        """
-
-    def on_epoch(self, state: TrainingState[Any], metrics: dict[str, float]) -> None:
-        """Called after each epoch.
-
-        Args:
-            state: The state of the training.
-            metrics: Number of the epoch from 1, number of epochs, loss, accuracy and learning rate;
-                with validation images also their loss and accuracy.
-        """
-
-
-@overload
-def fit(
-    config: TrainConfig,
-    data: ImageDataset,
-    *,
-    validation: ImageDataset | None = ...,
-    model: ImageModel | None = ...,
-    world: World = ...,
-    checkpoints: Path | None = ...,
-    stop: Callable[[], bool] | None = ...,
-    callback: Callback | None = ...,
-) -> TrainingState[ImageModel]: ...
-@overload
-def fit(
-    config: TextTrainConfig,
-    data: TextData | None = ...,
-    *,
-    model: TextTransformer | None = ...,
-    world: World = ...,
-    checkpoints: Path | None = ...,
-    stop: Callable[[], bool] | None = ...,
-    callback: Callback | None = ...,
-) -> TrainingState[TextTransformer]: ...
-def fit(
-    config: TrainConfig | TextTrainConfig,
-    data: ImageDataset | TextData | None = None,
-    *,
-    validation: ImageDataset | None = None,
-    model: Model | None = None,
-    world: World = ALONE,
-    checkpoints: Path | None = None,
-    stop: Callable[[], bool] | None = None,
-    callback: Callback | None = None,
-) -> TrainingState[Any]:
-    """Train a model in memory.
-
-    Args:
-        config: The settings; of a text model without vocabulary, it becomes that of the sentences.
-        data: The training data, all of it used. For texts, None generates them from the settings.
-        validation: Images on which loss and accuracy are measured after each epoch; not for texts.
-        model: Initial weights, which are copied; None: `config.start`, or random weights.
-        world: The processes that take part, from `join_world`.
-        checkpoints: A folder for checkpoints. A training run continues from the newest one there.
-        stop: Called before each step; once it returns true in any process, training stops.
-        callback: Its methods are called while training.
-
-    Returns:
-        The state at the end; its `result` is the trained model, in evaluation mode.
-
-    Raises:
-        ConfigError: If data or initial weights do not fit the settings.
-        CheckpointError: If a checkpoint or the start model is damaged.
-        DivergenceError: If the loss or the gradient becomes NaN or infinite.
-    """
-    callback = callback or Callback()
-    batches: Batches
-    if isinstance(config, TextTrainConfig):
-        config = config_with_vocabulary(config)
-        texts = data if isinstance(data, TextData) else generate_texts(config)
-        batches = TextBatches(texts.to(world.device), config, world)
-    elif isinstance(config, TrainConfig) and isinstance(data, ImageDataset):
-        check_dataset(data, config.model)
-        if validation is not None:
-            check_dataset(validation, config.model)
-        dataset = with_generated_images(data, config)
-        teachers = Teachers.load(config, world)
-        batches = ImageBatches(dataset.to(world.device), config, world, teachers)
-    else:
-        raise ConfigError(
-            "fit needs a TrainConfig and an ImageDataset, or a TextTrainConfig, got "
-            f"{config!r:.80} and {data!r:.80}; for a recipe by name use clearhead.train"
-        )
-    initial = initial_model(config, model, callback.on_message)
-    freeze(initial, config.freeze)
-    initial = initial.to(world.device)
-    average = deepcopy(initial) if config.average > 0 else None
-    total_steps = config.epochs * batches.per_epoch
-    state = TrainingState(initial, average, make_optimizers(initial, config), total_steps)
-    if checkpoints is not None and (saved := load_checkpoint(checkpoints)) is not None:
-        state.restore(saved)
-    callback.on_start(state)
-    if not state.finished:
-        _run_steps(
-            config, state, batches, validation, checkpoints, stop or (lambda: False), callback
-        )
-    state.result.eval().requires_grad_(True)
-    return state
-
-
-def _run_steps(
-    config: BaseTrainConfig,
+def run_steps(
     state: TrainingState[Any],
-    batches: Batches,
+    batches: ImageBatches | TextBatches,
     validation: ImageDataset | None,
     checkpoints: Path | None,
     stop: Callable[[], bool],
     callback: Callback,
 ) -> None:
-    world = batches.world
-    bfloat16 = uses_bfloat16(config, world.device)
-    order = batches.order(state.step // batches.per_epoch)
-    network: nn.Module = state.model.train()
-    compiled = False
+    """Do the steps that are left, until `stop` returns true in any process."""
+    config, world, size = state.config, state.world, state.config.batch_size
+    inputs = None
     if config.compile and state.total_steps >= COMPILE_STEPS:
-        inputs, _ = batches.batch(state.step, order)
-        compiled = compile_blocks(
-            state.model, inputs, bfloat16=bfloat16, message=callback.on_message
-        )
-    callback.on_message(described_speed(world.device, bfloat16=bfloat16, compiled=compiled))
-    if world.size > 1:
-        devices = [world.device] if world.device.type == "cuda" else None
-        network = DistributedDataParallel(state.model, device_ids=devices)
+        inputs = batches.batch(0, torch.arange(len(batches.data))[:size]).inputs
+    network = prepare_network(
+        state.model.train(), inputs, world, bfloat16=state.bfloat16, message=callback.on_message
+    )
 
-    if world.device.type == "cpu":
-        keep_freed_memory()
-
-    def save() -> None:
+    def save() -> float:
         if world.is_first and checkpoints is not None:
             save_checkpoint(checkpoints, f"step-{state.step:08d}", state.checkpoint())
+        return time.monotonic()
 
-    saved_at = time.monotonic()
-    while not state.finished and not world.any(stop()):
-        epoch = state.step // batches.per_epoch
-        if state.step % batches.per_epoch == 0:
-            order, state.sums = batches.order(epoch), EpochSums()
-        batch = batches.batch(state.step, order)
-        try:
-            loss = train_step(network, state, batch, config, world, bfloat16=bfloat16)
-        except DivergenceError as error:
-            kept = f"; the last good checkpoint is in {checkpoints}" if checkpoints else ""
-            raise DivergenceError(f"{error}{kept}") from error
-        callback.on_step(state, loss)
-        ends_epoch = state.step % batches.per_epoch == 0
-        if ends_epoch:
-            metrics = _epoch_metrics(config, state, epoch)
-            if validation is not None:
-                metrics |= _validated(state.result, validation, world)
-            callback.on_epoch(state, metrics)
-        if ends_epoch or time.monotonic() - saved_at > CHECKPOINT_SECONDS:
-            save()
-            saved_at = time.monotonic()
-    if not state.finished:
-        save()
+    per_epoch, saved_at = state.total_steps // config.epochs, time.monotonic()
+    for epoch in range(state.step // per_epoch, config.epochs):
+        generator = generator_for("order", config.seed, epoch)
+        order = torch.randperm(len(batches.data), generator=generator)
+        for index in range(state.step % per_epoch, per_epoch):
+            if world.any(stop()):
+                save()
+                return
+            if index == 0:
+                state.sums = EpochSums()
+            batch = batches.batch(state.step, order[index * size : (index + 1) * size])
+            callback.on_step(state, train_step(network, state, batch))
+            if time.monotonic() - saved_at > CHECKPOINT_SECONDS and index + 1 < per_epoch:
+                saved_at = save()
+        factor = warmup_cosine(state.step - 1, state.total_steps, config.warmup)
+        metrics = {
+            "epoch": epoch + 1,
+            "epochs": config.epochs,
+            "loss": state.sums.loss / state.sums.labels,
+            "accuracy": state.sums.correct / state.sums.labels,
+            "learning_rate": config.learning_rate * factor,
+        }
+        if validation is not None:
+            with torch.compiler.set_stance("force_eager"):  # no compilation for another batch size
+                validated = evaluate_together(state.result, validation, world)
+            metrics["validation_loss"] = validated.nll
+            metrics["validation_accuracy"] = validated.accuracy
+        callback.on_epoch(state, metrics)
+        saved_at = save()
 
 
-def keep_freed_memory() -> None:
-    """Let the allocator keep what a step frees for the next step; 5 to 8 % faster on Linux.
+def train_step(network: nn.Module, state: TrainingState[Any], batch: Batch) -> float:
+    """Update model and state once.
 
-    glibc returns freed memory to the system from twice the size of the largest block that was freed
-    so far, where this is at most 32 MiB. Pages from the system are filled with zeros each time.
+    Args:
+        network: The model of `state`, or its distributed wrapper.
+        state: The state of the training, which is changed.
+        batch: The examples of this process.
+
+    Returns:
+        The mean loss of the batches of all processes, without the term of `rollout_weight`.
+
+    Raises:
+        DivergenceError: The loss or the gradient is not finite; the weights are unchanged.
     """
-    torch.empty((32 << 20) - 8192, dtype=torch.uint8)
+    config, world = state.config, state.world
+    with (
+        _seeded_dropout(state),
+        early_patches(state, batch.inputs[0]),
+        torch.autocast(world.device.type, torch.bfloat16, enabled=state.bfloat16),
+    ):
+        logits = network(*batch.inputs).flatten(0, -2)
+    total = loss = loss_of(logits, batch, config)
+    if weight := getattr(config, "rollout_weight", 0.0):
+        generator = generator_for("rollout", config.seed, state.step, world.rank)
+        images = batch.inputs[0][::ROLLOUT_EVERY]
+        total = loss + weight * rollout_loss(state.model, images, generator)
+    total.backward()
+    norm = nn.utils.clip_grad_norm_(state.parameters, config.clip_norm)
+    sums = _sums(state, loss.detach(), logits, batch.labels.flatten())
+    if not math.isfinite(sums.loss) or not torch.isfinite(norm):
+        raise DivergenceError(
+            f"step {state.step}: the loss is {sums.loss / sums.labels:.3g} and the gradient norm "
+            f"{float(norm):.3g}; try a lower learning rate or float32"
+        )
+    factor = warmup_cosine(state.step, state.total_steps, config.warmup)
+    for optimizer in state.optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = optimizer.defaults["lr"] * factor
+        optimizer.step()
+        optimizer.zero_grad()
+    if state.average is not None:  # after the first step it is equal to the weights
+        update = get_ema_multi_avg_fn(config.average if state.step else 0.0)
+        update(*state.averaged, None)
+    state.step += 1
+    state.sums += sums
+    return sums.loss / sums.labels
 
 
-def _epoch_metrics(
-    config: BaseTrainConfig, state: TrainingState[Any], epoch: int
-) -> dict[str, float]:
-    factor = warmup_cosine(state.step - 1, state.total_steps, config.warmup)
-    return {
-        "epoch": epoch + 1,
-        "epochs": config.epochs,
-        "loss": state.sums.loss / state.sums.labels,
-        "accuracy": state.sums.correct / state.sums.labels,
-        "learning_rate": config.learning_rate * factor,
-    }
+@contextmanager
+def _seeded_dropout(state: TrainingState[Any]) -> Iterator[None]:
+    """Dropout draws from torch's default generator: seed it for the step, and restore it after."""
+    device = state.world.device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        # Until CUDA is used, `torch.manual_seed` keeps a traceback of each of its calls for it.
+        is_cpu = device.type == "cpu"
+        seeded = torch.default_generator.manual_seed if is_cpu else torch.manual_seed
+        seeded(seed_of("dropout", state.config.seed, state.step, state.world.rank))
+        yield
 
 
-def _validated(model: ImageModel, dataset: ImageDataset, world: World) -> dict[str, float]:
-    with torch.compiler.set_stance("force_eager"):  # no compilation for another batch size
-        evaluation = evaluate_together(model, dataset, world)
-    return {"validation_loss": evaluation.nll, "validation_accuracy": evaluation.accuracy}
+def loss_of(logits: Float[Tensor, "rows classes"], batch: Batch, config: Any) -> Float[Tensor, ""]:
+    """The cross entropy of labels; or of probabilities that were softened like the logits.
 
-
-def evaluate_together(model: ImageModel, dataset: ImageDataset, world: World) -> Evaluation:
-    """Evaluate in all processes; the result is the same, bit by bit, as with one.
-
-    Each process takes every n-th batch; batches are the same for any number of processes.
+    It is multiplied by T², which keeps the size of the gradient. (Hinton et al. 2015, "Distilling
+    the Knowledge in a Neural Network", arXiv 1503.02531.)
     """
-    batches = torch.split(dataset.images, EVALUATION_BATCH)
-    mine = [predict_probabilities(model, batch) for batch in batches[world.rank :: world.size]]
-    shape = (0, len(dataset.class_names))
-    gathered = world.gather(torch.cat([torch.empty(shape, dtype=torch.float64), *mine]))
-    parts = [iter(torch.split(part, EVALUATION_BATCH)) for part in gathered]
-    joined = [next(parts[number % world.size]) for number in range(len(batches))]
-    return Evaluation.from_probabilities(torch.cat(joined), dataset.labels, dataset.class_names)
+    if batch.targets is None:
+        smoothing: float = config.label_smoothing
+        return F.cross_entropy(
+            logits.float(),
+            batch.labels.flatten(),
+            label_smoothing=smoothing,
+            ignore_index=NO_LABEL,
+        )
+    temperature: float = config.distill_temperature
+    return F.cross_entropy(logits.float() / temperature, batch.targets) * temperature**2
+
+
+def _sums(state: TrainingState[Any], loss: Tensor, logits: Tensor, labels: Tensor) -> EpochSums:
+    labelled = (labels != NO_LABEL).sum()
+    correct = (logits.argmax(dim=1) == labels).sum()
+    if labels.device.type == "mps":  # which has no float64
+        loss, labelled, correct = loss.cpu(), labelled.cpu(), correct.cpu()
+    total = state.world.total(torch.stack([loss.double() * labelled, correct, labelled]))
+    loss_sum, correct_sum, labelled_sum = total.tolist()
+    return EpochSums(loss_sum, int(correct_sum), int(labelled_sum))
+
+
+def warmup_cosine(step: int, total: int, warmup: float) -> float:
+    """The factor on the learning rate at `step` of `total`: linear to 1, then a cosine to 0.
+
+    (Loshchilov and Hutter 2017, "SGDR", arXiv 1608.03983, without restarts.) At the last step it
+    is still above 0. `warmup` is the fraction of steps in which the factor rises.
+    """
+    rising = warmup * total
+    if step < rising:
+        return (step + 1) / (math.floor(rising) + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(total - rising, 1)))
+
+
+class Muon(Optimizer):
+    """Muon: each step is the momentum of the gradient, with its singular values brought near 1.
+
+    (Jordan et al. 2024, with Nesterov momentum.) The step size is matched to AdamW's, by a factor
+    of 0.2·√(larger side) (Liu et al. 2025, arXiv 2502.16982). Equal to `torch.optim.Muon` with
+    `adjust_lr_fn="match_rms_adamw"` up to rounding, and several times as fast: matrices of equal
+    smaller sides are orthogonalised as one batch, in float32 instead of bfloat16.
+    """
+
+    def __init__(self, params: Iterable[Tensor], *, lr: float, weight_decay: float) -> None:
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        """Update the matrices that have a gradient."""
+        for group in self.param_groups:
+            rate, kept = group["lr"], 1 - group["lr"] * group["weight_decay"]
+            by_rows: dict[int, list[tuple[Tensor, Tensor]]] = {}
+            for matrix in group["params"]:
+                if matrix.grad is not None:
+                    update = _wide(self._with_momentum(matrix))
+                    by_rows.setdefault(len(update), []).append((_wide(matrix), update))
+            for pairs in by_rows.values():
+                factors = orthogonalizers([update for _, update in pairs])
+                for (matrix, update), factor in zip(pairs, factors, strict=True):
+                    length = 0.2 * math.sqrt(update.shape[1])
+                    matrix.addmm_(factor, update, beta=kept, alpha=-rate * length)
+
+    def _with_momentum(self, matrix: Tensor) -> Tensor:
+        memory, grad = self.state[matrix], cast(Tensor, matrix.grad)
+        if "momentum_buffer" not in memory:
+            memory["momentum_buffer"] = torch.zeros_like(grad)
+        momentum: Tensor = memory["momentum_buffer"].lerp_(grad, 1 - MOMENTUM)
+        return grad.lerp(momentum, MOMENTUM)
+
+
+def _wide(matrix: Tensor) -> Tensor:
+    """A view with at most as many rows as columns."""
+    return matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+
+
+def orthogonalizers(matrices: Sequence[Float[Tensor, "rows _"]]) -> Float[Tensor, "_ rows rows"]:
+    """Factors Q for which the singular values of each Q·matrix are near 1.
+
+    Newton-Schulz iterations: each matrix is divided by its Frobenius norm, then every singular
+    value s becomes a·s + b·s³ + c·s⁵, several times (Jordan et al. 2024,
+    https://kellerjordan.github.io/posts/muon/). All iterations are products of the Gram matrices
+    alone, which are small and of equal size. The matrices have at most as many rows as columns.
+    """
+    a, b, c = NEWTON_SCHULZ
+    gram = torch.stack([matrix @ matrix.mT for matrix in matrices])
+    diagonal = gram.diagonal(dim1=1, dim2=2)
+    norm = diagonal.sum(dim=1).sqrt().clamp(min=1e-7)[:, None, None]
+    gram /= norm * norm
+    factor = 1 / norm
+    for step in range(NEWTON_SCHULZ_STEPS):
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        polynomial.diagonal(dim1=1, dim2=2).add_(a)
+        factor = polynomial @ factor if step else polynomial * factor
+        if step < NEWTON_SCHULZ_STEPS - 1:
+            gram = polynomial @ (polynomial @ gram)
+    return factor

@@ -1,99 +1,39 @@
-"""A whole training: recipe, data, training, evaluation, and a folder with the results.
+"""Training: `train` makes a folder with a model and results; `fit` trains a model in memory.
 
 The folder gets `run.json` (the settings), `log.jsonl`, `checkpoints/`, and at the end the model
 (`model.safetensors`, `config.json`, `README.md`) and `metrics.json`. A run that was stopped, even
 by a kill, continues from its last checkpoint and ends with bitwise equal weights.
 """
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, overload
 
 import torch
 
-from clearhead._atomic import write_atomic
-from clearhead.data import DATASETS, DownloadProgress, ImageDataset, Source, split_dataset
-from clearhead.errors import ConfigError
-from clearhead.inference import (
-    Evaluation,
-    PronounScore,
-    check_dataset,
-    pronoun_scores,
-    save_evaluation_plot,
-)
+from clearhead.data import DownloadProgress, ImageDataset, Source
+from clearhead.errors import ConfigError, DivergenceError
+from clearhead.inference import check_dataset
 from clearhead.models import Model
-from clearhead.models.pretrained import RUN
+from clearhead.models.pretrained import ImageModel
+from clearhead.models.text import TextTransformer
 from clearhead.training._folder import CHECKPOINTS, TrainingFolder, fingerprint
-from clearhead.training.adaptation import adapt_to_images, open_splits
-from clearhead.training.calibration import calibrate
+from clearhead.training.adaptation import Images, adapt_to_images, open_splits
+from clearhead.training.batches import ImageBatches, with_generated_images
+from clearhead.training.checkpoint import load_checkpoint
 from clearhead.training.config import TextTrainConfig, TrainConfig
-from clearhead.training.distributed import choose_device, join_world
-from clearhead.training.loop import evaluate_together, fit
+from clearhead.training.distributed import ALONE, World, choose_device, join_world
+from clearhead.training.loop import run_steps
 from clearhead.training.recipes import configured
-from clearhead.training.step import TrainingState
-from clearhead.training.texts import TextData, config_with_vocabulary, generate_texts
-
-METRICS = "metrics.json"
-PICTURE = "predictions.png"
-MIN_HELD_OUT = 100  # images; of fewer, 1 % is less than one
-
-
-@dataclass(frozen=True, repr=False)
-class TrainingResult:
-    """The result of a training run.
-
-    Attributes:
-        model: The model, in evaluation mode.
-        config: The settings as they were used.
-        out: The folder.
-        step: Steps done.
-        total_steps: Steps of the whole training.
-        evaluation: Of an image model, on the test images; None if the training was stopped.
-        scores: Of a text model, on sentences that it was not trained on.
-    """
-
-    model: Model
-    config: TrainConfig | TextTrainConfig
-    out: Path
-    step: int
-    total_steps: int
-    evaluation: Evaluation | None = None
-    scores: tuple[PronounScore, ...] = ()
-
-    @property
-    def finished(self) -> bool:
-        """Whether all steps are done; False if the training was stopped."""
-        return self.step >= self.total_steps
-
-    @property
-    def accuracy(self) -> float | None:
-        """Of an image model, on the test images; of a text model, `main_score`; None if stopped."""
-        if self.evaluation is not None:
-            return self.evaluation.accuracy
-        return main_score(self.scores).accuracy if self.scores else None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Settings and measurements as plain data for JSON.
-
-        Returns:
-            A dictionary for `json.dumps`.
-        """
-        return {
-            "config": asdict(self.config),
-            "out": str(self.out),
-            "step": self.step,
-            "total_steps": self.total_steps,
-            "evaluation": self.evaluation.to_dict() if self.evaluation else None,
-            "scores": [score.to_dict() for score in self.scores],
-        }
-
-    def __repr__(self) -> str:
-        accuracy = "" if self.accuracy is None else f", accuracy {self.accuracy:.2%}"
-        return (
-            f"TrainingResult({str(self.out)!r}, step {self.step} of {self.total_steps}{accuracy})"
-        )
+from clearhead.training.results import TrainingResult, measured
+from clearhead.training.start import freeze, initial_model, initial_state, load_teachers
+from clearhead.training.state import Callback, TrainingState
+from clearhead.training.texts import (
+    TextBatches,
+    TextData,
+    config_with_vocabulary,
+    generate_texts,
+)
 
 
 def train(
@@ -151,105 +91,119 @@ def train(
     choose_device(device := str(device))
     config, given = configured(recipe, settings)
     run = TrainingFolder(Path(out), restart=restart, tensorboard=tensorboard, progress=progress)
+    images: Images | None = None
     if isinstance(config, TextTrainConfig):
         if data is not None or root is not None:
             raise ConfigError("text models generate their sentences; leave out data and root")
         config = config_with_vocabulary(config)
-        texts = generate_texts(config)
-        return _train(config, texts, run, device, stop)
-    with run.console.status("looking for the data set") as status:
-        report = report or (lambda what, count: status.update(f"{what}: {count / 1e6:.1f} MB"))
-        config, splits = open_splits(config, data, Path(out), root, report)
-        typed = settings if isinstance(recipe, str) else None
-        config, images = adapt_to_images(config, splits, given, typed, run.on_message)
-    train_set, test_set = images["train"], images["test"]
-    check_dataset(test_set, config.model)
-    validation = images.get("val")
-    if validation is None and config.validation:
-        train_set, validation = split_dataset(train_set, config.validation, seed=1)
-    held_out = None
-    if config.holdout:
-        train_set, held_out = split_dataset(train_set, config.holdout)
-    elif validation is not None and len(validation) >= MIN_HELD_OUT:
-        held_out = validation
-
-    return _train(config, train_set, run, device, stop, test_set, held_out, validation or held_out)
-
-
-def main_score(scores: tuple[PronounScore, ...]) -> PronounScore:
-    """The main score: on pairs of nouns that are not in the training texts, by position."""
-    return next(score for score in scores if score.pairs == "unseen" and score.question == "place")
-
-
-def _train(
-    config: TrainConfig | TextTrainConfig,
-    data: ImageDataset | TextData,
-    run: TrainingFolder,
-    device: str,
-    stop: Callable[[], bool] | None,
-    test_set: ImageDataset | None = None,
-    held_out: ImageDataset | None = None,
-    validation: ImageDataset | None = None,
-) -> TrainingResult:
-    """Train, evaluate and write; the last three are of a training run on images."""
-    tensors = [x for x in vars(data).values() if isinstance(x, torch.Tensor)]
-    kind = "images" if isinstance(data, ImageDataset) else "texts"
+        examples: Any = generate_texts(config)
+    else:
+        with run.console.status("looking for the data set") as status:
+            report = report or (lambda what, count: status.update(f"{what}: {count / 1e6:.1f} MB"))
+            config, splits = open_splits(config, data, Path(out), root, report)
+            typed = settings if isinstance(recipe, str) else None
+            config, images = adapt_to_images(config, splits, given, typed, run.on_message)
+        check_dataset(images.test, config.model)
+        examples = images.train
+    kind = "texts" if images is None else "images"
+    tensors = [x for x in vars(examples).values() if isinstance(x, torch.Tensor)]
     with join_world(device) as world:
         with run.open(config, {kind: fingerprint(*tensors)}, world):
             state: TrainingState[Any] = fit(
                 cast(Any, config),
-                cast(Any, data),
-                validation=validation,
+                examples,
+                validation=images.validation if images else None,
                 world=world,
                 checkpoints=run.folder / CHECKPOINTS,
                 stop=stop,
                 callback=run,
             )
-        model = state.result
-        trained = TrainingResult(model, config, run.folder, state.step, state.total_steps)
-        if not trained.finished:
-            return trained
-        calibration = {} if held_out is None else calibrate(model, held_out)
-        is_own = isinstance(config, TrainConfig) and config.data not in DATASETS
-        if is_own and len(held_out or ()) < MIN_HELD_OUT:
-            model.config = replace(model.config, doubtful_below=1.0)
-            run.on_message(
-                f"too few images are held out to calibrate the probabilities ({MIN_HELD_OUT} are "
-                "needed), so every prediction is doubtful; add images"
-            )
-        if world.is_first:
-            model.save_pretrained(run.folder)
-        if test_set is None:
-            trained = replace(trained, scores=pronoun_scores(model.cpu()))
-        else:
-            trained = replace(trained, evaluation=evaluate_together(model, test_set, world))
-        if world.is_first:
-            _write_results(trained, calibration, test_set)
-        return trained
+        result = TrainingResult(state.result, config, run.folder, state.step, state.total_steps)
+        return measured(result, images, world, run.on_message) if result.finished else result
 
 
-def _write_results(
-    trained: TrainingResult, calibration: dict[str, Any], test_set: ImageDataset | None
-) -> None:
-    """Write metrics.json, the model card, and of an image model the picture."""
-    if trained.evaluation is None or test_set is None:
-        main = main_score(trained.scores)
-        measured = {"test": main.to_dict(), "all": [score.to_dict() for score in trained.scores]}
-        summary = (
-            f"{main.accuracy:.2%}, {main.correct:,} of {main.total:,} pronouns: the referent among "
-            "two nouns that did not occur together in training, by position (chance: 50 %)"
-        )
+@overload
+def fit(
+    config: TrainConfig,
+    data: ImageDataset,
+    *,
+    validation: ImageDataset | None = ...,
+    model: ImageModel | None = ...,
+    world: World = ...,
+    checkpoints: Path | None = ...,
+    stop: Callable[[], bool] | None = ...,
+    callback: Callback | None = ...,
+) -> TrainingState[ImageModel]: ...
+@overload
+def fit(
+    config: TextTrainConfig,
+    data: TextData | None = ...,
+    *,
+    model: TextTransformer | None = ...,
+    world: World = ...,
+    checkpoints: Path | None = ...,
+    stop: Callable[[], bool] | None = ...,
+    callback: Callback | None = ...,
+) -> TrainingState[TextTransformer]: ...
+def fit(
+    config: TrainConfig | TextTrainConfig,
+    data: ImageDataset | TextData | None = None,
+    *,
+    validation: ImageDataset | None = None,
+    model: Model | None = None,
+    world: World = ALONE,
+    checkpoints: Path | None = None,
+    stop: Callable[[], bool] | None = None,
+    callback: Callback | None = None,
+) -> TrainingState[Any]:
+    """Train a model in memory.
+
+    Args:
+        config: The settings; of a text model without vocabulary, it becomes that of the sentences.
+        data: The training data, all of it used. For texts, None generates them from the settings.
+        validation: Images on which loss and accuracy are measured after each epoch; not for texts.
+        model: Initial weights, which are copied; None: `config.start`, or random weights.
+        world: The processes that take part, from `join_world`.
+        checkpoints: A folder for checkpoints. A training run continues from the newest one there.
+        stop: Called before each step; once it returns true in any process, training stops.
+        callback: Its methods are called while training.
+
+    Returns:
+        The state at the end; its `result` is the trained model, in evaluation mode.
+
+    Raises:
+        ConfigError: If data or initial weights do not fit the settings.
+        CheckpointError: If a checkpoint or the start model is damaged.
+        DivergenceError: If the loss or the gradient becomes NaN or infinite.
+    """
+    callback = callback or Callback()
+    batches: ImageBatches | TextBatches
+    if isinstance(config, TextTrainConfig):
+        config = config_with_vocabulary(config)
+        texts = data if isinstance(data, TextData) else generate_texts(config)
+        batches = TextBatches(texts.to(world.device), config, world)
+    elif isinstance(config, TrainConfig) and isinstance(data, ImageDataset):
+        for images in (data, validation or data):
+            check_dataset(images, config.model)
+        dataset, teachers = with_generated_images(data, config), load_teachers(config, world)
+        batches = ImageBatches(dataset.to(world.device), config, world, teachers)
     else:
-        evaluation, (low, high) = trained.evaluation, trained.evaluation.interval
-        save_evaluation_plot(evaluation, test_set, trained.out / PICTURE)
-        measured = {"test": evaluation.to_dict()}
-        summary = (
-            f"{evaluation.accuracy:.2%} (95 % interval {low:.2%} – {high:.2%}), "
-            f"{evaluation.correct:,} of {evaluation.total:,} test images of {test_set.name}"
+        raise ConfigError(
+            "fit needs a TrainConfig and an ImageDataset, or a TextTrainConfig, got "
+            f"{config!r:.80} and {data!r:.80}; for a recipe by name use clearhead.train"
         )
-    metrics = {"config": asdict(trained.config), **calibration, **measured}
-    write_atomic(trained.out / METRICS, (json.dumps(metrics, indent=2) + "\n").encode())
-    trained.model.write_card(
-        trained.out,
-        f"{summary}; `{METRICS}` has all measurements, `{RUN}` the settings of the training",
-    )
+    initial = initial_model(config, model, callback.on_message)
+    freeze(initial, config.freeze)
+    per_epoch = max(len(batches.data) // config.batch_size, 1)  # the rest varies between epochs
+    state = initial_state(config, initial, config.epochs * per_epoch, world)
+    if checkpoints is not None and (saved := load_checkpoint(checkpoints)) is not None:
+        state.restore(saved)
+    callback.on_start(state)
+    try:
+        if not state.finished:
+            run_steps(state, batches, validation, checkpoints, stop or (lambda: False), callback)
+    except DivergenceError as error:
+        kept = f"; the last good checkpoint is in {checkpoints}" if checkpoints else ""
+        raise DivergenceError(f"{error}{kept}") from error
+    state.result.eval().requires_grad_(True)
+    return state

@@ -1,7 +1,8 @@
-"""The initial model of a training run: random weights, or those of another model that fit."""
+"""The initial state of a training run: random weights, or those of another model; optimisers."""
 
 import re
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import asdict
 from fnmatch import fnmatchcase
 from typing import Any, cast
@@ -10,12 +11,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import AdamW, Optimizer
 
 from clearhead.errors import ConfigError
 from clearhead.models import Model, build, load
 from clearhead.models.pretrained import ImageModel
 from clearhead.models.text import TextTransformer
-from clearhead.training.config import TextTrainConfig, TrainConfig
+from clearhead.training.config import BaseTrainConfig, TextTrainConfig, TrainConfig
+from clearhead.training.distributed import ALONE, World
+from clearhead.training.loop import Muon
+from clearhead.training.state import ModelT, TrainingState
 
 NOT_IN_WEIGHTS = (
     "causal",
@@ -28,7 +33,62 @@ NOT_IN_WEIGHTS = (
 )
 """Model settings that no weight depends on: those of the recipe are used, not the start model's"""
 
+SHARED = ("image_size", "in_channels", "num_classes", "class_names", "mean", "std")
+"""Settings that a teacher has in common with the model that is trained"""
+
 MAX_SHOWN = 10  # new classes
+ADAM_BETAS = (0.9, 0.99)  # shorter averages than 0.999: these training runs have few steps
+
+
+def initial_state(
+    config: BaseTrainConfig, model: ModelT, total_steps: int, world: World = ALONE
+) -> TrainingState[ModelT]:
+    """The state before the first step; the model, on the device of `world`, is not copied."""
+    model.to(world.device)
+    average = deepcopy(model) if config.average > 0 else None
+    optimizers = make_optimizers(model, config)
+    return TrainingState(config, model, average, optimizers, total_steps, world)
+
+
+def make_optimizers(model: nn.Module, config: BaseTrainConfig) -> list[Optimizer]:
+    """AdamW for all weights, or Muon for the matrices inside the blocks and AdamW for the rest.
+
+    AdamW: Loshchilov and Hutter 2019, arXiv 1711.05101. Weight decay applies to matrices only: not
+    to biases, norms, positions and the class token.
+    """
+    matrices: list[Tensor] = []
+    decayed: list[Tensor] = []
+    others: list[Tensor] = []
+    for name, weight in model.named_parameters():
+        if not weight.requires_grad:
+            continue
+        if config.optimizer == "muon" and name.startswith("blocks.") and weight.dim() == 2:
+            matrices.append(weight)
+        elif weight.dim() >= 2 and not name.endswith(("_embed", "_token")):
+            decayed.append(weight)
+        else:
+            others.append(weight)
+    decay, optimizers = config.weight_decay, list[Optimizer]()
+    groups = [{"params": decayed, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+    if groups := [group for group in groups if group["params"]]:
+        optimizers.append(AdamW(groups, lr=config.learning_rate, betas=ADAM_BETAS, fused=True))
+    if matrices:
+        optimizers.append(Muon(matrices, lr=config.matrix_learning_rate, weight_decay=decay))
+    return optimizers
+
+
+def load_teachers(config: TrainConfig, world: World) -> tuple[ImageModel, ...]:
+    """The models that `config.teachers` names."""
+    models = tuple(load(name, ImageModel).to(world.device) for name in config.teachers)
+    for name, model in zip(config.teachers, models, strict=True):
+        for setting in SHARED:
+            own, other = (getattr(x, setting) for x in (config.model, model.config))
+            if own != other:
+                raise ConfigError(
+                    f"the teacher {name} has {setting} {other}, expected {own} as in the model "
+                    "that is trained; choose another teacher"
+                )
+    return models
 
 
 def initial_model(

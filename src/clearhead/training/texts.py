@@ -10,11 +10,9 @@ from torch import Tensor
 from clearhead.data import TrainingText, WordTokenizer, training_texts, vocabulary
 from clearhead.data.tokenizer import MASK
 from clearhead.errors import ConfigError
-from clearhead.training.batches import Batches, generator_for
+from clearhead.training.batches import NO_LABEL, Batch, generator_for
 from clearhead.training.config import TextTrainConfig
-
-NO_LABEL = -100
-"""A label that the loss ignores: the default `ignore_index` of torch's cross entropy"""
+from clearhead.training.distributed import World
 
 CUE_OFFSET = 2  # words from the pronoun to the cue: it was hungry
 
@@ -86,26 +84,26 @@ def config_with_vocabulary(config: TextTrainConfig) -> TextTrainConfig:
 
 
 @dataclass(frozen=True)
-class TextBatches(Batches):
-    """The batches of a training run on texts."""
+class TextBatches:
+    """The batches of a training run on texts, which the processes of `world` share."""
 
     data: TextData
     config: TextTrainConfig
+    world: World
 
-    def batch(
-        self, step: int, order: Int[Tensor, " texts"]
-    ) -> tuple[tuple[Tensor, Tensor], Int[Tensor, "batch tokens"]]:
-        """This process's part of the batch of `step`: (ids, padding mask), and labels."""
-        indices, size, part = self.part(step, order)
-        ids, padding_mask = self.data.ids[indices], self.data.padding_mask[indices]
+    def batch(self, step: int, rows: Int[Tensor, " texts"]) -> Batch:
+        """This process's part of a step on the texts at `rows`: ids and padding mask."""
+        part = self.world.part(len(rows))
+        mine = rows[part].to(self.world.device)
+        ids, padding_mask = self.data.ids[mine], self.data.padding_mask[mine]
         if self.config.model.causal:
-            return (ids, padding_mask), next_words(ids, padding_mask)
+            return Batch((ids, padding_mask), next_words(ids, padding_mask))
         # the generator's name is part of the seed: another one would change every training
         generator = generator_for("hidden words", self.config.seed, step)
         tokens = self.data.ids.shape[1]
-        random = torch.rand(3, size, tokens, generator=generator)[:, part]
-        inputs, labels = self._masked(indices, random.to(self.world.device))
-        return (inputs, padding_mask), labels
+        random = torch.rand(3, len(rows), tokens, generator=generator)[:, part]
+        inputs, labels = self._masked(mine, random.to(self.world.device))
+        return Batch((inputs, padding_mask), labels)
 
     def _masked(self, indices: Tensor, random: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs with masked words, and labels there: one word in texts with a cloze, else any."""

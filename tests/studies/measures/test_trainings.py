@@ -27,7 +27,7 @@ from clearhead.studies.measures.tasks import (
 from clearhead.studies.measures.trainings import Training, fan_in_weights, on_digits, trained
 from clearhead.studies.table import Trial
 from clearhead.training import TrainConfig, initial_model
-from clearhead.training.step import train_step
+from clearhead.training.loop import train_step
 
 TEXTS = Training(task="recall", model=RECALL_MODEL, examples=48, batch_size=16, rates=(0.01, 0.02))
 IMAGES = Training(
@@ -121,8 +121,8 @@ def test_recall_is_trained_on_the_answers_alone(
     assert len(seen) == 3
     assert states == {3}  # which the learning rate follows
     texts = recall_texts("train", 48, 0)
-    assert torch.equal(torch.cat([ids for ids, _ in seen]), texts.ids)
-    labels = torch.cat([x for _, x in seen])
+    assert torch.equal(torch.cat([batch.inputs[0] for batch in seen]), texts.ids)
+    labels = torch.cat([batch.labels for batch in seen])
     assert torch.equal(labels[:, FIRST_QUERY:], texts.answers)
     assert (labels[:, :FIRST_QUERY] == -100).all()
 

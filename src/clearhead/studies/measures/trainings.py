@@ -41,12 +41,10 @@ from clearhead.studies.measures.classifiers import (
     unseen_digits,
 )
 from clearhead.studies.measures.tasks import COMMON, RECALL
-from clearhead.training import TextTrainConfig, TrainingState, fit, initial_model
-from clearhead.training.batches import generator_for
-from clearhead.training.distributed import ALONE
-from clearhead.training.optim import make_optimizers
-from clearhead.training.step import train_step
-from clearhead.training.texts import NO_LABEL
+from clearhead.training import TextTrainConfig, fit, initial_model
+from clearhead.training.batches import NO_LABEL, Batch, generator_for
+from clearhead.training.loop import train_step
+from clearhead.training.start import initial_state
 
 CODE = ("attention", "data", "models", "training")
 FILES = ("classifiers", "tasks", "trainings")
@@ -264,11 +262,11 @@ def _train_recall(model: TextTransformer, config: TextTrainConfig, count: int) -
     texts = tasks.recall_texts("train", count, config.seed)
     labels = torch.full_like(texts.ids, NO_LABEL)
     labels[:, tasks.FIRST_QUERY :] = texts.answers
-    steps = count // config.batch_size
-    state = TrainingState(model, None, make_optimizers(model, config), steps)
-    model.train()
-    for batch in zip(*(x.split(config.batch_size) for x in (texts.ids, labels)), strict=True):
-        train_step(model, state, batch, config, ALONE, bfloat16=False)
+    state = initial_state(config, model.train(), count // config.batch_size)
+    for ids, answers in zip(
+        *(x.split(config.batch_size) for x in (texts.ids, labels)), strict=True
+    ):
+        train_step(model, state, Batch((ids,), answers))
     return model.eval()
 
 

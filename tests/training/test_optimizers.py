@@ -8,14 +8,10 @@ import torch
 from torch import nn
 
 from clearhead.models import ViTConfig, build
+from clearhead.training.batches import Batch
 from clearhead.training.checkpoint import optimizer_tensors, restore_optimizers
-from clearhead.training.optim import (
-    Muon,
-    make_optimizers,
-    orthogonalizers,
-    set_learning_rate,
-    warmup_cosine,
-)
+from clearhead.training.loop import Muon, orthogonalizers, train_step, warmup_cosine
+from clearhead.training.start import initial_state, make_optimizers
 
 from .small_run import MODEL, small_config
 
@@ -103,11 +99,12 @@ def test_muon_leaves_a_matrix_without_gradient() -> None:
 
 
 def test_each_optimiser_has_its_own_peak_learning_rate() -> None:
-    config = small_config(learning_rate=0.5, matrix_learning_rate=0.25)
-    optimizers = make_optimizers(build(ViTConfig(depth=1)), config)
-    set_learning_rate(optimizers, 0.5)
-    set_learning_rate(optimizers, 0.1)
-    assert [o.param_groups[0]["lr"] for o in optimizers] == [0.05, 0.025]
+    config = small_config(learning_rate=0.5, matrix_learning_rate=0.25, warmup=0.9)
+    state = initial_state(config, build(MODEL), total_steps=10)
+    for step in (1, 2):
+        train_step(state.model, state, Batch((torch.rand(5, 1, 6, 6),), torch.arange(5) % 3))
+        rates = [[group["lr"] for group in x.param_groups] for x in state.optimizers]
+        assert rates == [[0.05 * step] * 2, [0.025 * step]]
 
 
 def test_the_state_of_the_optimisers_is_restored_bit_for_bit() -> None:
