@@ -50,7 +50,8 @@ def test_a_folder_of_pictures_becomes_a_model_that_predicts(
     assert "accuracy 100.00 %, 95 % interval" in first.out
     assert "6 of 6 test images" in first.out
     assert "epoch   3/3" in first.err
-    assert "24 images to train on: --average 0.583 instead of 0.98; set it to" in first.err
+    line = "24 images to train on and 6 to test on: --average 0.583 instead of 0.98; set it to"
+    assert line in first.err
     config = json.loads((tmp_path / "out" / "run.json").read_bytes())["config"]
     assert (config["batch_size"], config["epochs"]) == (5, 3)
     light = str(pictures / "light" / "3.png")

@@ -7,12 +7,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from clearhead.errors import ConfigError
 from clearhead.models import build, load
+from clearhead.training import TrainingState, distributed, fit, loop
+from clearhead.training.batches import Batch
 from clearhead.training.distributed import (
     ALONE,
     World,
@@ -22,7 +25,7 @@ from clearhead.training.distributed import (
 )
 from tests.processes import children_of, die_with_parent, free_port, is_running
 
-from .small_run import MODEL, small_dataset, small_training, start_processes
+from .small_run import MODEL, small_config, small_dataset, small_training, start_processes
 
 ROOT = Path(__file__).parents[2]
 SMALL_RUN = "tests.training.small_run"
@@ -47,6 +50,65 @@ def test_three_processes_evaluate_like_one_to_the_last_bit(tmp_path: Path) -> No
     three = json.loads((tmp_path / "three").read_bytes())
     assert three["total"] == 2357
     assert three == evaluate_together(model.eval(), small_dataset(2357), ALONE).to_dict()
+
+
+class Alone(World):
+    """One of several processes; the others do not run."""
+
+    def any(self, flag: bool) -> bool:
+        return flag
+
+    def total(self, values: torch.Tensor) -> torch.Tensor:
+        return values
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_each_process_trains_on_its_own_part_of_every_batch(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+
+    def step(network: Any, state: TrainingState[Any], batch: Batch) -> float:
+        seen.append(torch.cat([batch.inputs[0].flatten(1), batch.labels[:, None]], dim=1))
+        return loop_step(network, state, batch)
+
+    def parts(world: World) -> list[torch.Tensor]:
+        seen.clear()
+        fit(small_config(2), small_dataset(), world=world)
+        return seen.copy()
+
+    loop_step = loop.train_step
+    monkeypatch.setattr(loop, "train_step", step)
+    monkeypatch.setattr(loop, "prepare_network", lambda network, *_, **__: network)
+    whole = parts(ALONE)
+    shared = [parts(Alone(rank, size, torch.device("cpu"))) for rank in range(size)]
+    for step_parts, batch in zip(zip(*shared, strict=True), whole, strict=True):
+        assert max(map(len, step_parts)) - min(map(len, step_parts)) <= 1
+        torch.testing.assert_close(torch.cat(step_parts), batch)
+
+
+@pytest.mark.parametrize("size", [2, 3, 7])
+def test_each_process_evaluates_its_own_batches(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    class GatheredError(Exception):
+        pass
+
+    parts: list[torch.Tensor] = []
+
+    class InTurn(World):
+        def gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:
+            parts.append(tensor)
+            if self.rank < self.size - 1:
+                raise GatheredError
+            return parts
+
+    monkeypatch.setattr(distributed, "EVALUATION_BATCH", 10)
+    model, data, cpu = build(MODEL).eval(), small_dataset(47), torch.device("cpu")
+    for rank in range(size - 1):
+        with pytest.raises(GatheredError):
+            evaluate_together(model, data, InTurn(rank, size, cpu))
+    shared = evaluate_together(model, data, InTurn(size - 1, size, cpu))
+    assert sum(map(len, parts)) == len(data)
+    assert shared.to_dict() == evaluate_together(model, data, ALONE).to_dict()
 
 
 @pytest.mark.slow

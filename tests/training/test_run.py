@@ -562,16 +562,17 @@ def test_the_average_of_the_weights_is_shorter_in_a_short_training_on_your_own_i
     data: str, average: float
 ) -> None:
     config = TrainConfig(epochs=400, average=0.999, data=data)
-    assert _with_sizes(config, 1, {}, lambda _: None).average == average
-    assert _with_sizes(config, 1, {"average": 0.999}, lambda _: None).average == 0.999
+    assert _with_sizes(config, 1, 2, {}, lambda _: None).average == average
+    assert _with_sizes(config, 1, 2, {"average": 0.999}, lambda _: None).average == 0.999
 
 
 def test_only_sizes_that_were_adapted_are_reported() -> None:
     messages: list[str] = []
-    _with_sizes(TrainConfig(epochs=400), 1, {}, messages.append)
+    _with_sizes(TrainConfig(epochs=400), 1, 2, {}, messages.append)
     with command_line_messages():
-        _with_sizes(TrainConfig(epochs=400), 24, {}, messages.append)
+        _with_sizes(TrainConfig(epochs=400), 24, 1, {}, messages.append)
     assert messages == [
-        "1 image to train on: batch_size=8 instead of 512; set it to change that",
-        "24 images to train on: --batch-size 8 instead of 512; set it to change that",
+        "1 image to train on and 2 to test on: batch_size=8 instead of 512; set it to change that",
+        "24 images to train on and 1 to test on: --batch-size 8 instead of 512; set it to change "
+        "that",
     ]

@@ -81,7 +81,8 @@ def adapt_to_images(
     if given is not None:
         config = _with_model(config, splits["train"], given, message)
     if settings is not None:
-        config = _with_sizes(config, len(splits["train"]), settings, message)
+        sizes = len(splits["train"]), len(splits["test"])
+        config = _with_sizes(config, *sizes, settings, message)
         if config.validation is None:
             config = _with_validation(config, splits, message)
     images = decode(splits, config.model.image_shape, config.model.in_channels)
@@ -126,7 +127,11 @@ def _with_model(
 
 
 def _with_sizes(
-    config: TrainConfig, images: int, settings: Mapping[str, Any], message: Callable[[str], None]
+    config: TrainConfig,
+    images: int,
+    test_images: int,
+    settings: Mapping[str, Any],
+    message: Callable[[str], None],
 ) -> TrainConfig:
     """Batch size, epochs and the weights' average for this number of training images."""
     batch_size, epochs = (
@@ -144,8 +149,8 @@ def _with_sizes(
             for name, new in changed.items()
         ]
         message(
-            f"{images} image{'s' * (images != 1)} to train on: {', '.join(changes)}; set "
-            f"{'them' if len(changes) > 1 else 'it'} to change that"
+            f"{images} image{'s' * (images != 1)} to train on and {test_images} to test on: "
+            f"{', '.join(changes)}; set {'them' if len(changes) > 1 else 'it'} to change that"
         )
     return replace(config, **changed)
 
