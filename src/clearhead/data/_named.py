@@ -1,9 +1,10 @@
-"""The named data sets, as `datasets.toml` lists them."""
+"""The named data sets, as `datasets.toml` lists them, and their files once fetched."""
 
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
+from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,6 +14,16 @@ class DataFile:
     name: str
     size: int
     sha256: str
+
+
+@dataclass(frozen=True)
+class FetchedFile:
+    """A file's verified bytes, its path, and where it came from."""
+
+    file: DataFile
+    content: bytes = field(repr=False)
+    path: Path
+    origin: str
 
 
 @dataclass(frozen=True, kw_only=True)

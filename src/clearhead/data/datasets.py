@@ -9,8 +9,8 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from clearhead.data._fetch import DownloadProgress, FetchedFile, cache_folder, fetch
-from clearhead.data._named import DATASETS
+from clearhead.data._fetch import DownloadProgress, cache_folder, fetch
+from clearhead.data._named import DATASETS, FetchedFile
 from clearhead.data._parquet import PARQUET_SUFFIXES
 from clearhead.data.folder import open_folder
 from clearhead.data.image_dataset import ImageDataset, Split

@@ -26,7 +26,7 @@ from clearhead.training.distributed import ALONE, World, choose_device, join_wor
 from clearhead.training.loop import run_steps
 from clearhead.training.recipes import configured
 from clearhead.training.results import TrainingResult, measured
-from clearhead.training.start import freeze, initial_model, initial_state, load_teachers
+from clearhead.training.start import initial_model, initial_state, load_teachers
 from clearhead.training.state import Callback, TrainingState
 from clearhead.training.texts import (
     TextBatches,
@@ -193,7 +193,6 @@ def fit(
             f"{config!r:.80} and {data!r:.80}; for a recipe by name use clearhead.train"
         )
     initial = initial_model(config, model, callback.on_message)
-    freeze(initial, config.freeze)
     per_epoch = max(len(batches.data) // config.batch_size, 1)  # the rest varies between epochs
     state = initial_state(config, initial, config.epochs * per_epoch, world)
     if checkpoints is not None and (saved := load_checkpoint(checkpoints)) is not None:

@@ -43,7 +43,8 @@ ADAM_BETAS = (0.9, 0.99)  # shorter averages than 0.999: these training runs hav
 def initial_state(
     config: BaseTrainConfig, model: ModelT, total_steps: int, world: World = ALONE
 ) -> TrainingState[ModelT]:
-    """The state before the first step; the model, on the device of `world`, is not copied."""
+    """The state before the first step; `model`, which is not copied, moves to the device."""
+    freeze(model, config.freeze)
     model.to(world.device)
     average = deepcopy(model) if config.average > 0 else None
     optimizers = make_optimizers(model, config)
@@ -60,20 +61,25 @@ def make_optimizers(model: nn.Module, config: BaseTrainConfig) -> list[Optimizer
     decayed: list[Tensor] = []
     others: list[Tensor] = []
     for name, weight in model.named_parameters():
-        if not weight.requires_grad:
-            continue
         if config.optimizer == "muon" and name.startswith("blocks.") and weight.dim() == 2:
-            matrices.append(weight)
+            group = matrices
         elif weight.dim() >= 2 and not name.endswith(("_embed", "_token")):
-            decayed.append(weight)
+            group = decayed
         else:
-            others.append(weight)
-    decay, optimizers = config.weight_decay, list[Optimizer]()
-    groups = [{"params": decayed, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
-    if groups := [group for group in groups if group["params"]]:
+            group = others
+        if weight.requires_grad:
+            group.append(weight)
+    groups = [
+        {"params": weights, "weight_decay": decay}
+        for weights, decay in ((decayed, config.weight_decay), (others, 0.0))
+        if weights
+    ]
+    optimizers: list[Optimizer] = []
+    if groups:
         optimizers.append(AdamW(groups, lr=config.learning_rate, betas=ADAM_BETAS, fused=True))
     if matrices:
-        optimizers.append(Muon(matrices, lr=config.matrix_learning_rate, weight_decay=decay))
+        rate, decay = config.matrix_learning_rate, config.weight_decay
+        optimizers.append(Muon(matrices, lr=rate, weight_decay=decay))
     return optimizers
 
 
