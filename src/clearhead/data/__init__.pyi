@@ -1,12 +1,12 @@
 from ._corruptions import CORRUPTIONS as CORRUPTIONS
 from ._corruptions import corrupt as corrupt
 from ._fetch import DownloadProgress as DownloadProgress
-from ._fetch import FetchedFile as FetchedFile
 from ._fetch import cache_folder as cache_folder
 from ._inputs import PictureReader as PictureReader
 from ._inputs import PictureRef as PictureRef
 from ._inputs import list_pictures as list_pictures
 from ._named import DATASETS as DATASETS
+from ._named import FetchedFile as FetchedFile
 from ._parquet import ParquetImages as ParquetImages
 from .augment import Normalization as Normalization
 from .augment import distort as distort
