@@ -15,8 +15,9 @@ from clearhead.errors import ConfigError
 from clearhead.insight.roles import NO_CLEAR_ROLE
 from clearhead.studies._panels import draw_panels
 from clearhead.studies.claims import ENTRIES, Entry, _words, find_source, load_study
-from clearhead.studies.published import part_to_dict
+from clearhead.studies.hypotheses import Hypothesis
 from clearhead.studies.registration import fingerprint, plan_study, registered
+from clearhead.studies.study import each_hypothesis
 from clearhead.studies.table import Outcome, Table, Trial, Values, measured
 from clearhead.studies.verdict import MIN_SEEDS
 from tests.frozen.test_frozen import assert_same
@@ -50,7 +51,7 @@ def test_a_design_is_the_registered_one_and_compares_what_was_published(entry: E
     assert fingerprint(study, "full") == design
     if design == data["fingerprint"]:
         table = Table(outcomes_of(entry.name))
-        found = [part_to_dict(part, table) for part in study.parts]
+        found = [each_hypothesis(vars(x.sample(table)), Hypothesis.to_dict) for x in study.parts]
         assert_same(found, data["parts"], rel=1e-9, abs=1e-12)  # slopes differ by rounding
 
 

@@ -51,9 +51,8 @@ from clearhead.studies._report_text import (
     smallest_text,
 )
 from clearhead.studies.claims import find_source
-from clearhead.studies.published import spreads
 from clearhead.studies.registration import fingerprint, history
-from clearhead.studies.store import study_trials
+from clearhead.studies.store import spreads, study_trials
 from clearhead.studies.verdict import Outcome as VerdictOutcome
 from tests.accessible import violations
 from tests.studies.toy_studies import forget_toys, write_toys

@@ -284,10 +284,10 @@ def test_a_worker_finds_studies_in_the_folders_of_the_driver(
     Path("toy.py").rename(folder / "toy.py")
     monkeypatch.setattr(sys, "path", [x for x in sys.path if x not in ("", str(Path.cwd()))])
     trial = Trial(study="toy", condition="with", seed=0)
-    assert "no module 'toy'" in measure(Task("toy:STUDY", trial)).error
+    assert "no module 'toy'" in measure(Task("toy:STUDY", trial)).facts["error"]
     found = measure(Task("toy:STUDY", trial), [str(folder)])
-    assert found.error == ""
-    assert found.trainings == ("training 0",)
+    assert found.values is not None
+    assert found.facts["trainings"] == ["training 0"]
 
 
 def test_only_the_warning_of_replaced_workers_is_silent() -> None:

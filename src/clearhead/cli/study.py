@@ -168,9 +168,8 @@ def report(
     json: Annotated[bool, arg(help="print everything as JSON")] = False,
 ) -> None:
     """Write an HTML page with verdicts, figures, methods and raw data."""
-    from clearhead.studies.published import read_published
     from clearhead.studies.report import report_studies, write_study_report
-    from clearhead.studies.store import default_folder, read_results
+    from clearhead.studies.store import default_folder, read_published, read_results
 
     full, quick = (default_folder(budget, 0) for budget in ("full", "quick"))
     found = (path for path in (full, quick, PUBLISHED) if path.exists())
@@ -204,7 +203,7 @@ def _load_studies(names: tuple[str, ...]) -> "list[Study]":
 
 def _published_spreads() -> dict[str, dict[str, float]]:
     """Those of the published run, in a clone."""
-    from clearhead.studies.published import spreads
+    from clearhead.studies.store import spreads
 
     return spreads(PUBLISHED) if PUBLISHED.is_file() else {}
 

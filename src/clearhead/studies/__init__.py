@@ -5,10 +5,10 @@
 - `claims/`: one claim a file, each with a `STUDY`; `measures/`: what their trials measure, and the
   panels and summaries that show it
 - `registration`: plans, designs fixed before a run, and the versions and machine of a run
-- `runner`: every trial measured once, here or on Ray; `store`: the folder of results
+- `runner`: every trial measured once, here or on Ray; `store`: the folder of results, and
+  published ones
 - `stats`, `verdict`: intervals and tests; the rule from measured values to a verdict
-- `report`: verdicts, figures and raw data as HTML, Markdown, JSON and CSV; `published`: a report's
-  trials read again
+- `report`: verdicts, figures and raw data as HTML, Markdown, JSON and CSV
 """
 
 import lazy_loader

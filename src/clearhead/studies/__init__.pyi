@@ -11,7 +11,6 @@ from .hypotheses import equivalence as equivalence
 from .hypotheses import estimate as estimate
 from .hypotheses import exact as exact
 from .hypotheses import non_inferiority as non_inferiority
-from .published import read_published as read_published
 from .registration import Planned as Planned
 from .registration import plan_study as plan_study
 from .report import StudyReport as StudyReport
@@ -20,6 +19,7 @@ from .report import write_study_report as write_study_report
 from .runner import run_studies as run_studies
 from .store import Results as Results
 from .store import StudyResult as StudyResult
+from .store import read_published as read_published
 from .store import read_results as read_results
 from .study import Grid as Grid
 from .study import Paper as Paper

@@ -13,10 +13,9 @@ from clearhead.studies import _report_text as text
 from clearhead.studies._panels import draw_findings, draw_panels
 from clearhead.studies.claims import CLAIMS
 from clearhead.studies.hypotheses import Hypothesis
-from clearhead.studies.published import part_to_dict
 from clearhead.studies.registration import Planned, history, plan_study, registered
 from clearhead.studies.store import Results, StudyResult, file_name
-from clearhead.studies.study import Study
+from clearhead.studies.study import WORDS, Part, Study, each_hypothesis
 from clearhead.studies.table import Budget, Table
 from clearhead.studies.verdict import NOT_DECIDING, Finding, Verdict, judge_study
 
@@ -73,19 +72,22 @@ class Section:
         return self.verdict.outcome if self.verdict else self.unjudged
 
     @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """Those of the study, with their values if there is a verdict: else they may not pair."""
+        table = Table(self.result.outcomes)
+        return tuple(x.sample(table) if self.verdict else x for x in self.study.parts)
+
+    @property
     def samples(self) -> tuple[Hypothesis, ...]:
         """Every hypothesis that was judged, with its values; each once."""
-        if self.verdict is None:
-            return ()
-        table = Table(self.result.outcomes)
-        samples = (x.sample(table) for x in self.study.hypotheses)
-        return tuple(x for x in samples if x.values is not None)
+        found = (x for part in self.parts for x in (*part.premises, *part.hypotheses))
+        return tuple({x.name: x for x in found if self.verdict and x.values is not None}.values())
 
     @cached_property
     def figures(self) -> Figures:
         """Figures and summaries; what cannot be made is named in `problems`."""
         made: dict[str, Any] = {}
-        study, published, outcomes = self.study, self.result.published, self.result.outcomes
+        study, result, outcomes = self.study, self.result, self.result.outcomes
         if self.verdict is None:
             return Figures()
         drawn = [x for x in self.verdict.findings if x.kind != "exact" and x.interval]
@@ -95,9 +97,9 @@ class Section:
             if study.panels:
                 figure = draw_panels(study, Table(outcomes))
                 made |= {"svg": figure_bytes(figure, "svg"), "alt": _in_words(figure)}
-            elif published:  # its design was changed since then
+            elif result.num_published:  # its design was changed since then
                 alt = f"Figure of {study.claim}, as it was published"
-                made |= {"svg": published.figure, "alt": alt, "lines": published.lines}
+                made |= {"svg": result.figure, "alt": alt, "lines": result.lines}
         except Exception as error:  # noqa: BLE001 - one study's defect must not hide the others
             reason = f"{type(error).__name__}: {error}"
             made["problem"] = f"text or figure cannot be made ({reason})"
@@ -140,8 +142,8 @@ class Section:
     def plan(self) -> tuple[Planned, ...]:
         """The plan, with the power that was computed before the run."""
         result = self.result
-        if result.published:
-            return result.published.plan
+        if result.plan:
+            return result.plan
         design = registered().get("studies", {}).get(self.study.name, {})
         if design.get("fingerprint") == result.fingerprint:
             return tuple(Planned(**x) for x in design["hypotheses"])
@@ -174,10 +176,8 @@ class Section:
             A dictionary for `json.dumps`.
         """
         study, result = self.study, self.result
-        table = Table(result.outcomes if self.verdict else ())  # else sides may not be paired
-        words = ("name", "claim", "statement", "question", "conditions", "measure")
         return {
-            **{key: getattr(study, key) for key in words},
+            **{key: getattr(study, key) for key in WORDS},
             "source": result.source,
             "fingerprint": result.fingerprint,
             "seeds": study.seeds[self.budget],
@@ -190,7 +190,7 @@ class Section:
             "text": list(self.figures.lines),
             "problems": list(self.problems),
             "plan": [asdict(x) for x in self.plan],
-            "parts": [part_to_dict(part, table) for part in study.parts],
+            "parts": [each_hypothesis(vars(x), Hypothesis.to_dict) for x in self.parts],
             "trials": [x.trial.to_dict() | {"values": x.values} for x in result.outcomes],
         }
 

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -31,16 +32,13 @@ class Task:
     exclusive: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Measured:
-    """The values of a trial, or the reason why there are none."""
+    """The values of a trial, if there are any, and facts for the log: `error`, or how long."""
 
     task: Task
-    values: Values | None = None
-    seconds: float = 0.0
-    trainings: tuple[str, ...] = ()
-    error: str = ""
-    trace: str = ""
+    values: Values | None
+    facts: dict[str, Any]
 
 
 def measure(task: Task, paths: Sequence[str] = ()) -> Measured:
@@ -57,15 +55,15 @@ def measure(task: Task, paths: Sequence[str] = ()) -> Measured:
         started = time.perf_counter()
         with redirect_stdout(sys.stderr):
             values = study.run(task.trial)
-        seconds = time.perf_counter() - started
+        facts: dict[str, Any] = {"seconds": round(time.perf_counter() - started, 3)}
         canonical(values)  # raises for NaN and for what is not JSON
         if not isinstance(values, dict):
             raise TypeError(f"a trial returns a dict of values, got {type(values).__name__}")
     except Exception as error:  # noqa: BLE001 - any failure of a study is reported as its own
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        return Measured(task=task, error=reason, trace=traceback.format_exc())
-    trainings = tuple(dict.fromkeys(_USED))
-    return Measured(task=task, values=values, seconds=seconds, trainings=trainings)
+        return Measured(task, None, {"error": reason, "trace": traceback.format_exc()})
+    used = list(dict.fromkeys(_USED))
+    return Measured(task, values, facts | ({"trainings": used} if used else {}))
 
 
 def _seed_everything(seed: int) -> None:

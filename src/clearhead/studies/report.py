@@ -1,7 +1,7 @@
 """Reports on studies: verdicts, evidence, figures and raw data; as HTML, Markdown, JSON and CSV.
 
 `report_studies` judges results and draws the figures; a `StudyReport` is plain data, whose JSON
-`clearhead.studies.published` reads.
+`clearhead.studies.read_published` reads.
 """
 
 from collections import Counter

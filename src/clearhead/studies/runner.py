@@ -152,16 +152,13 @@ def _measure_missing(
 def _keep(folder: Path, result: Measured, progress: "_Progress", elapsed: float) -> list[str]:
     """Record a trial; return its failure as a line, if it failed."""
     trial, failures = result.task.trial, []
-    event: dict[str, Any] = {"study": trial.study, "trial": trial.name}
-    event["elapsed"] = round(elapsed, 3)
+    facts = {"study": trial.study, "trial": trial.name, "elapsed": round(elapsed, 3)}
     if result.values is not None:
         write_record(folder, trial, result.values)
-        used = {"trainings": result.trainings} if result.trainings else {}
-        log(folder, "trial", **event, seconds=round(result.seconds, 3), **used)
     else:
-        failures = [f"study {trial.study}, trial {trial.name}: {result.error}"]
-        log(folder, "error", **event, error=result.error, trace=result.trace)
+        failures = [f"study {trial.study}, trial {trial.name}: {result.facts['error']}"]
         progress.print(failures[0])
+    log(folder, "error" if failures else "trial", **facts, **result.facts)
     progress.count(trial.study)
     return failures
 
@@ -235,7 +232,8 @@ def _run_alone(task: Task) -> Measured:
 
 def _died(task: Task, error: Exception) -> Measured:
     reason = " ".join(str(error).split()) or type(error).__name__
-    return Measured(task=task, error=f"its process died {MAX_ATTEMPTS} times: {reason}")
+    facts = {"error": f"its process died {MAX_ATTEMPTS} times: {reason}", "trace": ""}
+    return Measured(task, None, facts)
 
 
 def _submit(task: Task, workers: int) -> Future[Measured]:

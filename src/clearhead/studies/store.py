@@ -1,4 +1,4 @@
-"""A folder of results: one JSON file per trial, read back.
+"""Results: a folder with one JSON file per trial, and published ones; written and read back.
 
 ```
 settings.json        budget, first seed, versions and commit of the first run
@@ -6,54 +6,57 @@ STUDY/study.json     the claim, and where the study is found
 STUDY/TRIAL.json     the values of one trial, with a checksum
 log.jsonl            what was run when, on which machine, the seconds of each trial, failures
 ```
+
+Published trials are the JSON of a report, from which the report can be made again: it holds
+hypotheses and their values as they were declared, so that verdicts can be computed again after
+studies were changed.
 """
 
+import gzip
 import json
 import os
 import re
 import shutil
 import time
+import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from clearhead._atomic import locked, remove_temporaries, sha256, write_atomic
 from clearhead.errors import ConfigError, CorruptDataError
 from clearhead.studies.claims import load_study
+from clearhead.studies.hypotheses import Hypothesis
 from clearhead.studies.registration import Planned, check_registered, fingerprint, versions
-from clearhead.studies.study import Study
+from clearhead.studies.study import WORDS, Paper, Part, Study, each_hypothesis
 from clearhead.studies.table import Budget, Outcome, Trial, Values, canonical
 
 MAX_NAME = 120
-
-
-@dataclass(frozen=True)
-class Published:
-    """What follows from the code of a published study, as it was when it was published."""
-
-    num_trials: int
-    """Measured or not"""
-    lines: tuple[str, ...]
-    """Summaries"""
-    plan: tuple[Planned, ...]
-    figure: bytes = b""
-    """SVG, if there is a file of the study's name beside the trials"""
+TRIAL = ("condition", "seed", "settings")
+NOTES = ("limits", "literature", "references")
+NOT_DECLARED = ("panels", "title", "labels", "grid", "summaries", *NOTES)
+"""What does not affect verdicts: taken from today's study if its design is still the same"""
 
 
 @dataclass(frozen=True)
 class StudyResult:
     """A study, its trials for a budget and seeds, and the outcomes that are recorded.
 
+    The last four describe a published study, as its code was when it was published.
+
     Attributes:
         source: Where the study was found, MODULE:OBJECT.
         study: The study.
-        trials: Its trials.
+        trials: Its trials; of a published study those that were measured.
         outcomes: In the order of the trials, without those that are missing.
         damaged: A line for each record that was left out because it is damaged.
         fingerprint: Of the design when the run began.
-        published: What a published study was given, if it is one.
+        num_published: The number of trials, measured or not.
+        plan: The plan.
+        lines: The summaries.
+        figure: SVG, if there is a file of the study's name beside the trials.
     """
 
     source: str
@@ -62,12 +65,15 @@ class StudyResult:
     outcomes: tuple[Outcome, ...] = ()
     damaged: tuple[str, ...] = ()
     fingerprint: str = ""
-    published: Published | None = None
+    num_published: int = 0
+    plan: tuple[Planned, ...] = ()
+    lines: tuple[str, ...] = ()
+    figure: bytes = field(default=b"", repr=False)
 
     @property
     def num_planned(self) -> int:
         """The number of trials that the study has."""
-        return self.published.num_trials if self.published else len(self.trials)
+        return self.num_published or len(self.trials)
 
     @property
     def is_complete(self) -> bool:
@@ -205,6 +211,88 @@ def read_results(folder: str | Path) -> Results:
         studies.append(replace(planned, outcomes=outcomes, damaged=damaged, fingerprint=design))
     log = tuple(read_log(folder))
     return Results(folder=folder, studies=tuple(studies), log=log, **settings)
+
+
+def read_published(path: str | Path) -> Results:
+    """Read the trials of a report that was stored as JSON (`StudyReport.to_dict`).
+
+    Verdicts in the file are ignored: they follow from the hypotheses and values in it. So the
+    report can be made again after studies were changed; their figures are then those beside the
+    file.
+
+    Args:
+        path: A JSON file, or one compressed by gzip (.gz).
+
+    Returns:
+        The results.
+
+    Raises:
+        CorruptDataError: The file is not such a report.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+        data = json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
+        budget, first_seed = data["budget"], data["first_seed"]
+        return Results(
+            folder=path,
+            budget=budget,
+            first_seed=first_seed,
+            versions=data["versions"],
+            registration=data["registration"],
+            studies=tuple(_published(study, budget, path.parent) for study in data["studies"]),
+            log=tuple(data["log"]),
+        )
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
+        raise CorruptDataError(
+            f"{path} is not the JSON of a report; expected a folder of results, or what `clearhead "
+            "study report --json` printed, as .json or .json.gz"
+        ) from error
+
+
+def spreads(path: str | Path) -> dict[str, dict[str, float]]:
+    """Standard deviations of differences over three or more seeds, by study and hypothesis."""
+    return {
+        result.study.name: {
+            x.name: x.measured_spread
+            for x in result.study.hypotheses
+            if x.is_comparison and x.measured_spread is not None and len(x.values or ()) > 2
+        }
+        for result in read_published(path).studies
+    }
+
+
+def _published(data: dict[str, Any], budget: Budget, folder: Path) -> StudyResult:
+    """A study as it was published, with today's figure and notes if its design is the same."""
+    study = Study(
+        **{key: data[key] for key in WORDS},
+        seeds={budget: data["seeds"]},
+        parts=tuple(Part(**each_hypothesis(x, Hypothesis.from_dict)) for x in data["parts"]),
+        limits=tuple(data["limits"]),
+        literature=tuple(Paper(**paper) for paper in data["literature"]),
+        references=tuple(data["references"]),
+    )
+    with suppress(ConfigError):
+        today = load_study(data["source"])
+        if fingerprint(today, budget) == data["fingerprint"]:
+            study = replace(study, **{name: getattr(today, name) for name in NOT_DECLARED})
+    figure = folder / f"{file_name(study.name)}.svg"
+    outcomes = tuple(
+        Outcome(trial=Trial(study=study.name, **{key: x[key] for key in TRIAL}), values=x["values"])
+        for x in data["trials"]
+    )
+    return StudyResult(
+        data["source"],
+        study,
+        tuple(x.trial for x in outcomes),
+        outcomes,
+        damaged=() if study.panels else ("the design of this study was changed after this run",),
+        fingerprint=data["fingerprint"],
+        num_published=data["num_trials"],
+        plan=tuple(Planned(**x) for x in data["plan"]),
+        lines=tuple(data["text"]),
+        figure=figure.read_bytes() if figure.is_file() else b"",
+    )
 
 
 def _claim_number(claim: str) -> tuple[int, str]:

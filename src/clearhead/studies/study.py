@@ -23,6 +23,9 @@ from clearhead.studies.table import Budget, Measure, Outcome, Table, Trial, Valu
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+WORDS = ("name", "claim", "statement", "question", "conditions", "measure")
+"""Fields of a study that are texts and belong to its design"""
+
 
 @dataclass(frozen=True)
 class PerBudget:
@@ -118,6 +121,27 @@ class Part:
             *self.premises,
             *(x for variant in self.variants.values() for x in variant),
         )
+
+    def sample(self, table: Table) -> "Part":
+        """With the measured values of every hypothesis, see `Hypothesis.sample`.
+
+        Args:
+            table: The outcomes.
+
+        Returns:
+            A new part.
+        """
+        return Part(**each_hypothesis(vars(self), lambda x: x.sample(table)))
+
+
+def each_hypothesis(part: Mapping[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
+    """The fields of a part, with every hypothesis changed: to one with values, to JSON, or back."""
+    return {
+        "name": part["name"],
+        "hypotheses": tuple(map(change, part["hypotheses"])),
+        "premises": tuple(map(change, part["premises"])),
+        "variants": {name: tuple(map(change, x)) for name, x in part["variants"].items()},
+    }
 
 
 def parts(

@@ -16,7 +16,7 @@ import numpy as np
 
 from clearhead.studies.hypotheses import Declared, Hypothesis
 from clearhead.studies.stats import hedges_g, holm, inside_p, outside_p, paired_interval
-from clearhead.studies.study import Study
+from clearhead.studies.study import Part, Study
 from clearhead.studies.table import Table
 
 LEVEL = 0.025
@@ -141,32 +141,35 @@ def judge_study(study: Study, table: Table, *, report_family: int = 0) -> Verdic
     Raises:
         InputError: The sides of a comparison have different seeds.
     """
-    samples = [[x.sample(table) for x in part.hypotheses] for part in study.parts]
-    others = _sensitivity(study, samples, table, report_family)
-    variants = {name for part in study.parts for name in part.variants}
-    parts = []
-    for place, findings in enumerate(_judge_together(samples)):
-        part = study.parts[place]
-        premises = tuple(judge_samples([x.sample(table)])[0] for x in part.premises)
+    parts = [part.sample(table) for part in study.parts]
+    others = _sensitivity(parts, report_family)
+    variants = {name for part in parts for name in part.variants}
+    verdicts = []
+    findings = _judge_together([part.hypotheses for part in parts])
+    for place, (part, own) in enumerate(zip(parts, findings, strict=True)):
+        premises = tuple(judge_samples([x])[0] for x in part.premises)
         failed = tuple(x.name for x in premises if x.outcome not in ("supported", CONSTRUCTED))
         sensitivity = {
             name: _outcome(found[place], failed)
             for name, found in others.items()
-            if name not in variants - part.variants.keys()
+            if name not in variants - part.variants.keys() and any(x.is_claimed for x in own)
         }
-        verdict = PartVerdict(
-            name=part.name,
-            outcome=_outcome(findings, failed),
-            findings=findings,
-            premises=premises,
-            failed=failed,
-            sensitivity=sensitivity if any(x.is_claimed for x in findings) else {},
+        verdicts.append(
+            PartVerdict(
+                name=part.name,
+                outcome=_outcome(own, failed),
+                findings=own,
+                premises=premises,
+                failed=failed,
+                sensitivity=sensitivity,
+            )
         )
-        parts.append(verdict)
-    family = sum(x.is_claimed for part in parts for x in part.findings)
-    empirical = [part.outcome for part in parts if part.outcome != CONSTRUCTED]
-    outcome = _combined(empirical) if empirical else CONSTRUCTED
-    return Verdict(outcome=outcome, parts=tuple(parts), family=family)
+    empirical = [x.outcome for x in verdicts if x.outcome != CONSTRUCTED]
+    return Verdict(
+        outcome=_combined(empirical) if empirical else CONSTRUCTED,
+        parts=tuple(verdicts),
+        family=sum(x.is_claimed for own in findings for x in own),
+    )
 
 
 def judge_samples(samples: Iterable[Hypothesis], *, family: int = 0) -> tuple[Finding, ...]:
@@ -180,13 +183,9 @@ def judge_samples(samples: Iterable[Hypothesis], *, family: int = 0) -> tuple[Fi
         The findings, in the same order.
     """
     findings = [_described(x) for x in samples]
-    claimed = [place for place, x in enumerate(findings) if x.is_claimed]
-    for name in ("p", "p_against"):
-        raw = [getattr(findings[place], name) for place in claimed]
-        adjusted = [min(1.0, x * family) for x in raw] if family else holm(raw).tolist()
-        for place, p in zip(claimed, adjusted, strict=True):
-            findings[place] = replace(findings[place], **{name: p})
-    return tuple(_decided(x) if x.is_claimed else x for x in findings)
+    raw = np.array([(x.p, x.p_against) for x in findings if x.is_claimed]).reshape(-1, 2).T
+    adjusted = iter((np.minimum(1.0, raw * family) if family else holm(raw)).T.tolist())
+    return tuple(_decided(x, *next(adjusted)) if x.is_claimed else x for x in findings)
 
 
 def _judge_together(
@@ -197,23 +196,19 @@ def _judge_together(
     return [tuple(islice(findings, len(part))) for part in parts]
 
 
-def _sensitivity(
-    study: Study, samples: list[list[Hypothesis]], table: Table, report_family: int
-) -> dict[str, list[tuple[Finding, ...]]]:
+def _sensitivity(parts: Sequence[Part], report_family: int) -> dict[str, list[tuple[Finding, ...]]]:
     """The findings with other margins and cut-offs, and over all comparisons of a report."""
-    others = {
-        f"margins times {factor:g}": [[x.scaled(factor) for x in part] for part in samples]
+    own = [part.hypotheses for part in parts]
+    others: dict[str, list[Any]] = {
+        f"margins times {factor:g}": [[x.scaled(factor) for x in part] for part in own]
         for factor in (0.5, 2)
     }
-    for name in dict.fromkeys(name for part in study.parts for name in part.variants):
-        others[name] = [
-            [x.sample(table) for x in part.variants[name]] if name in part.variants else own
-            for part, own in zip(study.parts, samples, strict=True)
-        ]
+    for name in (name for part in parts for name in part.variants):
+        others[name] = [part.variants.get(name, part.hypotheses) for part in parts]
     judged = {name: _judge_together(other) for name, other in others.items()}
     if report_family:
         name = f"adjusted over all {report_family} comparisons of the report"
-        judged[name] = _judge_together(samples, family=report_family)
+        judged[name] = _judge_together(own, family=report_family)
     return judged
 
 
@@ -292,17 +287,17 @@ def _group_name(outcome: str, failed: Sequence[str]) -> str:
     return f"{name}, premise{plural} not supported ({'; '.join(failed)})" if failed else name
 
 
-def _decided(finding: Finding) -> Finding:
-    """With the outcome that follows from its adjusted p values."""
+def _decided(finding: Finding, p: float, p_against: float) -> Finding:
+    """With adjusted p values, and the outcome that follows from them."""
     outcome: Outcome = "undecided"
     note = finding.note
-    if finding.n < MIN_SEEDS or finding.p is None or finding.p_against is None:
-        return replace(finding, note=note or f"fewer than {MIN_SEEDS} seeds")
-    if finding.p < LEVEL:
+    if finding.n < MIN_SEEDS:
+        note = note or f"fewer than {MIN_SEEDS} seeds"
+    elif p < LEVEL:
         outcome = "supported"
-    elif finding.p_against < LEVEL:
+    elif p_against < LEVEL:
         outcome, note = "contradicted", note or _observed(finding)
-    return replace(finding, outcome=outcome, note=note)
+    return replace(finding, p=p, p_against=p_against, outcome=outcome, note=note)
 
 
 def _observed(finding: Finding) -> str:
