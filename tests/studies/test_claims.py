@@ -19,7 +19,7 @@ from clearhead.studies.hypotheses import Hypothesis
 from clearhead.studies.registration import fingerprint, plan_study, registered
 from clearhead.studies.study import each_hypothesis
 from clearhead.studies.table import Outcome, Table, Trial, Values, measured
-from clearhead.studies.verdict import MIN_SEEDS
+from clearhead.studies.verdict import MIN_SEEDS, judge_study
 from tests.frozen.test_frozen import assert_same
 from tests.marks import slow_after
 
@@ -107,6 +107,31 @@ def test_measures_that_are_functions_of_the_values(
     hypotheses = load_study(find_source(claim)).hypotheses
     cell = next(x.cells[0] for x in hypotheses if x.name.startswith(name))
     assert measured(values, cell.measure) == pytest.approx(expected, nan_ok=True)
+
+
+@pytest.mark.parametrize("known", [{"common digit"}, {"recall"}, {"common digit", "recall"}])
+def test_a_part_about_a_task_is_decided_where_attention_is_needed_for_it(known: set[str]) -> None:
+    study = load_study(find_source("C8"))
+    tasks = {"common digit", "recall"}
+    outcomes = [
+        Outcome(
+            trial=Trial(study=study.name, condition=task, seed=seed),
+            values={
+                "with_attention": 95 + seed / 9,
+                "one": 70,
+                "floor": 30 + 50 * (task not in known),
+            },
+        )
+        for task in tasks
+        for seed in range(12)
+    ]
+    parts = {x.name: x for x in judge_study(study, Table(outcomes)).parts}
+    for task in tasks:
+        part = parts[f"4 heads are better than 1 ({task})"]
+        premise = f"{task}: with attention, against the floor without"
+        expected = ("supported", ()) if task in known else ("undecided", (premise,))
+        assert (part.outcome, part.failed) == expected
+        assert [x.n for x in part.premises] == [12]
 
 
 def test_each_claim_has_a_file_and_words() -> None:

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -210,3 +211,41 @@ def test_the_least_change_of_what_must_change_and_the_largest_of_all_else() -> N
     found = changes._extremes(draws)
     assert {name for name, value in found.items() if value == 0.2} == {"own_row", "own_column"}
     assert set(found.values()) == {0.2, 0.7}
+
+
+def stages(weights: list[list[float]], scores: list[list[float]] | None = None) -> Any:
+    """Of one image; the numbers of the second head are twice those of the first."""
+    heads = [torch.tensor(x, dtype=torch.float64) for x in (weights, scores or weights)]
+    weights_of, scores_of = (torch.stack([x, 2 * x])[None] for x in heads)
+    return SimpleNamespace(weights=weights_of, scores=scores_of)
+
+
+def test_changes_are_those_of_their_own_rows_and_columns_and_of_others() -> None:
+    found = changes._changes(
+        stages([[0.0] * 3] * 3),
+        stages([[0.0, 0.0, 0.1], [0.0, -0.2, 0.0], [0.0] * 3]),
+        stages([[0.0, 0.01, 0.0], [0.3, -0.4, 0.2], [0.02, 0.0, 0.0]]),
+        stages([[0.0] * 3] * 3, [[0.03, 0.0, 0.5], [0.0, -0.04, -0.6], [0.0, 0.0, 0.7]]),
+        row=1,
+        column=2,
+    )
+    largest = {"values": 0.4, "other_rows": 0.04, "other_columns": 0.08}
+    assert found == pytest.approx(largest | {"own_row": 0.4, "own_column": 0.7})
+
+
+def test_weights_above_are_compared_in_the_layers_above_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Records(list[Any]):
+        @property
+        def records(self) -> list[Any]:
+            return list(self)
+
+    moved = (0.1, 0.2, 0.4)  # of the weight of each layer
+    before = Records(stages([[1.0, 0.0]] * 16) for _ in moved)
+    after = Records(stages([[1.0 - x, x]] * 16) for x in moved)  # by 1.5 x, mean of two heads
+    calls = iter([before, *(after, before, before) * 3])
+    monkeypatch.setattr(changes, "recorded", lambda *_: next(calls))
+    monkeypatch.setattr(changes, "_changes", lambda *_: dict.fromkeys(changes.CHANGES, 0.0))
+    found = changes.changes_in_model(model(3), torch.zeros(1, 1, 28, 28), seed=1)
+    assert found["weights_above"] == pytest.approx([1.5 * 0.3, 1.5 * 0.4])

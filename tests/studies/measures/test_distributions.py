@@ -75,15 +75,36 @@ def test_planted_faults_are_measured(monkeypatch: pytest.MonkeyPatch, fault: str
     assert not (sum_error(errors) <= ROUNDING and outside_or_forbidden(errors) == 0)
 
 
-def measured(monkeypatch: pytest.MonkeyPatch, *, uniform: bool) -> Values:
+@pytest.mark.parametrize("largest", [0, 1])
+def test_the_largest_error_of_a_sum_is_that_of_each_type(
+    monkeypatch: pytest.MonkeyPatch, largest: int
+) -> None:
+    levels = dict(zip(TYPES.values(), (3.0, 1.0, 4.0, 2.0), strict=True))
+    drawn: list[torch.dtype] = []
+
+    def errors(dtype: torch.dtype, *_: Any) -> dict[str, float]:
+        drawn.append(dtype)
+        error = levels[dtype] + 0.5 * (drawn.count(dtype) == 1 + largest)
+        return {"sum_error": error, "rows": 1.0}
+
+    monkeypatch.setattr(distributions, "errors_of_drawn_rows", errors)
+    found = errors_of_random_rows(trial(draws=2))
+    assert found["sum_error_by_type"] == {
+        name: levels[dtype] + 0.5 for name, dtype in TYPES.items()
+    }
+    assert found["sum_error"] == 4.5
+    assert found["rows"] == len(drawn)
+
+
+def measured(monkeypatch: pytest.MonkeyPatch, *uniform: int) -> Values:
+    """Of a model of two layers, in some of which attention is uniform."""
     torch.manual_seed(3)
     model = VisionTransformer(ViTConfig(embed_dim=16, num_heads=2, depth=2)).eval()
-    for layer in model.modules():
-        if isinstance(layer, MultiHeadAttention):
-            torch.nn.init.normal_(layer.qkv.weight, std=1.0)
-            torch.nn.init.normal_(layer.proj.weight, std=1.0)
-            if uniform:  # no queries and keys
-                torch.nn.init.zeros_(layer.qkv.weight[:32])
+    for place, layer in enumerate(x for x in model.modules() if isinstance(x, MultiHeadAttention)):
+        torch.nn.init.normal_(layer.qkv.weight, std=1.0)
+        torch.nn.init.normal_(layer.proj.weight, std=1.0)
+        if place in uniform:  # no queries and keys
+            torch.nn.init.zeros_(layer.qkv.weight[:32])
     torch.nn.init.normal_(model.head.weight, std=1.0)
     monkeypatch.setattr(distributions, "classifier_of", lambda *_: model)
     monkeypatch.setattr(distributions, "inputs_of", lambda *_: torch.randn(20, 1, 28, 28))
@@ -93,13 +114,30 @@ def measured(monkeypatch: pytest.MonkeyPatch, *, uniform: bool) -> Values:
 def test_permuted_weights_change_probabilities_and_unchanged_ones_do_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    found = measured(monkeypatch, uniform=False)
+    found = measured(monkeypatch)
     assert found["moved_none"] < 1e-6
     assert min(found["moved"], found["moved_all"]) > 0.01
     assert found["sum_error"] <= ROUNDING
     assert found["rows"] == 20 * 2 * 2 * 16  # images, layers, heads, queries
 
 
-def test_permuted_uniform_weights_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = measured(monkeypatch, uniform=True)
-    assert max(found["moved"], found["moved_all"]) < 1e-6
+@pytest.mark.parametrize(
+    ("uniform", "changing"),
+    [((0, 1), set()), ((0,), {"moved", "moved_all"}), ((1,), {"moved_all"})],
+)
+def test_permuted_weights_are_those_of_the_last_layer_or_of_all(
+    monkeypatch: pytest.MonkeyPatch, uniform: tuple[int, ...], changing: set[str]
+) -> None:
+    found = measured(monkeypatch, *uniform)
+    moved = {name: found[name] for name in ("moved", "moved_all", "moved_none")}
+    assert {name for name, change in moved.items() if change > 1e-3} == changing
+    assert {name for name, change in moved.items() if change < 1e-6} == moved.keys() - changing
+
+
+def test_a_move_is_the_mean_total_variation_of_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.25, 0.25]])
+    after = torch.tensor([[0.0, 1.0, 0.0], [0.25, 0.5, 0.25]])
+    monkeypatch.setattr(distributions, "probabilities", lambda *_, **__: after)
+    change = distributions.permute_weights(0)
+    found = distributions.moved(torch.nn.Identity(), torch.zeros(2), before, change, None)
+    assert found == pytest.approx((1.0 + 0.25) / 2)

@@ -1,16 +1,19 @@
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 import torch
 
 from clearhead.data import normalize
+from clearhead.insight import roles
 from clearhead.insight.measures import agreement_of
 from clearhead.insight.roles import NO_CLEAR_ROLE
 from clearhead.models import TextTransformer, build
 from clearhead.models.config import ViTConfig
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import Recording, capture, intervene
+from clearhead.studies.measures import heads
 from clearhead.studies.measures.classifiers import unseen_digits
 from clearhead.studies.measures.heads import (
     accuracies_with_other_weights,
@@ -158,3 +161,31 @@ def test_an_untrained_model_has_no_roles_and_the_distances_of_others(
     apart = distance_between_heads(agreement_of(recording[0].weights.double()))
     assert found["apart"] == pytest.approx(100 * apart, rel=1e-3)
     assert found["apart"] == pytest.approx(found["apart_fresh"], abs=1.0)
+
+
+def test_roles_of_trained_and_untrained_heads_have_the_same_baselines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Twenty models, as initialised and as sharp; one more is compared as the trained one is."""
+
+    def measures(name: str) -> Any:
+        return SimpleNamespace(name=name, agreement=torch.zeros(1, 2, 2))
+
+    def untrained(*_: Any, seeds: list[int], match_entropy: Any = None, **__: Any) -> list[Any]:
+        assert len(set(seeds)) == len(seeds)
+        kind = "fresh" if match_entropy is None else f"as sharp as {match_entropy.name}"
+        return [measures(f"{kind} {place}") for place in range(len(seeds))]
+
+    def describe(heads: Any, *baselines: list[Any]) -> list[Any]:
+        names = [heads.name, *(x.name for baseline in baselines for x in baseline)]
+        return [SimpleNamespace(label=name) for name in names]
+
+    monkeypatch.setattr(heads, "measure_heads", lambda *_, **__: measures("trained"))
+    monkeypatch.setattr(roles, "untrained_heads", untrained)
+    monkeypatch.setattr(roles, "describe_heads", describe)
+    images = torch.zeros(2, 1, 28, 28, dtype=torch.uint8)
+    found = compare_with_untrained(classifier(), images, seed=4)
+
+    baselines = [f"{kind} {x}" for kind in ("fresh", "as sharp as trained") for x in range(20)]
+    assert found["roles"] == ["trained", *baselines]
+    assert found["roles_untrained"] == ["as sharp as trained 20", *baselines]
