@@ -358,17 +358,26 @@ def test_later_captures_use_the_same_graph() -> None:
     assert "record" not in graphs[0].code
 
 
-def test_a_graph_returns_one_tensor_of_each_memory() -> None:
-    graphs = []
+@pytest.mark.parametrize("backend", slow_after(1, ["aot_eager", "inductor"]))
+def test_tensors_of_a_record_share_memory_as_in_the_model(backend: str) -> None:
+    recording, _ = recorded(torch.compile(Model(depth=1), backend=backend))
+    tensors = (recording[0].query, recording[0].key, recording[0].value)  # of one projection
+    assert len({x.untyped_storage().data_ptr() for x in tensors}) == 1
 
-    def backend(graph: fx.GraphModule, inputs: Any) -> Any:
-        graphs.append(graph)
-        return graph.forward
 
-    recorded(torch.compile(Model(), backend=backend))
-    (outputs,) = next(iter(graphs[0].graph.find_nodes(op="output"))).args
-    memory = [x.meta["example_value"].untyped_storage() for x in outputs]
-    assert len({x._cdata for x in memory}) == len(memory) == 2 * 2 + 2  # projections, output
+@pytest.mark.parametrize("backend", slow_after(1, ["eager", "aot_eager", "inductor"]))
+def test_tensors_that_a_graph_changes_later_are_copied(backend: str) -> None:
+    def run(x: Tensor) -> Tensor:
+        query, key = 2.0 * x, x + 1.0
+        context = F.scaled_dot_product_attention(query, key, key)
+        key[:, :1] = 0.0
+        return context + query.mul_(3.0) + key
+
+    expected = run(X)
+    recording, output = recorded(torch.compile(run, backend=backend))
+    torch.testing.assert_close(output, expected)
+    torch.testing.assert_close(recording[0].query.squeeze(1), 2.0 * X)
+    torch.testing.assert_close(recording[0].key.squeeze(1), X + 1.0)
 
 
 def test_nested_captures_record_all_calls() -> None:

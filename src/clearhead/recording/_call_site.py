@@ -160,8 +160,8 @@ class CallSites:
         path = next((x for x in known if x is not None), None)
         return CallSite(path or type(module).__name__, module, running)
 
-    def running(self, frame: FrameType | None, *, in_graph: bool = False) -> Running:
-        """What is running, without the modules of a compiled graph."""
+    def running(self, frame: FrameType | None) -> Running:
+        """What is running."""
         modules: dict[int, nn.Module] = {}
         segments: list[Any] = []
         call = repeated = None
@@ -175,7 +175,7 @@ class CallSites:
                 if functions is not None and modules:
                     sequence = self._sequence(functions)
                     modules[id(sequence)] = sequence
-            elif not (in_graph and _is_graph(owner)):
+            else:
                 modules[id(owner)] = owner
                 call = of_method if len(modules) == 1 else call
         return Running(list(modules.values()), call, Checkpoints(tuple(segments), repeated))
@@ -246,11 +246,6 @@ class CallSites:
             self.roots[id(root)] = root, True
             path = known.get(id(module))
         return path and f"{path}.".replace(COMPILED_PREFIX, "").removesuffix(".")
-
-
-def _is_graph(module: nn.Module) -> bool:
-    """Whether it is a compiled graph, or one that the compiler has wrapped."""
-    return isinstance(getattr(module, "_orig_mod", module), fx.GraphModule)
 
 
 def _submodule(module: nn.Module, path: str | None) -> nn.Module:

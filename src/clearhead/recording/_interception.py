@@ -1,7 +1,7 @@
 """Interception of torch function calls: which of them compute attention."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from threading import RLock
 from types import FrameType, FunctionType
@@ -19,14 +19,12 @@ from clearhead.recording._call_site import (
     NESTED,
     CallSite,
     CallSites,
-    Running,
-    reject_compiled,
     reject_opaque,
 )
-from clearhead.recording._compiled import ACTIVE, OUTPUTS, called_by_graph, traced_call
+from clearhead.recording._compiled import ACTIVE, traced_call
 from clearhead.recording._explicit import OperationTracker
 from clearhead.recording._kernel_calls import Reader, kernel_record
-from clearhead.recording._kernels import WRAPPERS, Kernel
+from clearhead.recording._kernels import WRAPPERS, Kernel, install_in_compiler
 from clearhead.recording._record import AttentionRecord, map_tensors, with_fields
 from clearhead.recording._record_of_call import (
     UNKNOWN_HEADS,
@@ -62,8 +60,8 @@ class InterceptionMode(TorchFunctionMode):
     Records are named by the paths of their modules, further calls of a module with "#2", "#3" ….
     A fused call is recorded from its arguments. Attention written as separate operations is
     tracked from product to softmax to product. Attention that a backward pass computes again
-    (gradient checkpointing) has its first name again. Compiled graphs contain an operator that
-    records, if `compiled` is set. The functions of torch and of `clearhead.attention` both dispatch
+    (gradient checkpointing) has its first name again. Compiled graphs are recorded if `compiled` is
+    set. The functions of torch and of `clearhead.attention` both dispatch
     through `torch.overrides`, so both are intercepted.
     """
 
@@ -76,7 +74,6 @@ class InterceptionMode(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self.records_compiled = compiled
-        self.level = 0
         self._on_attention = on_attention
         self.call_sites = CallSites(outside or sys._getframe(1))
         self.tracker = OperationTracker(self.call_sites.innermost)
@@ -97,12 +94,9 @@ class InterceptionMode(TorchFunctionMode):
     ) -> Any:
         """Make the call, and record it if it computes attention."""
         kwargs = kwargs or {}
-        if called_by_graph():
-            return func(*args, **kwargs)
         if torch.compiler.is_compiling():
-            if not self.records_compiled:
-                reject_compiled()
-            return traced_call(self, func, args, kwargs)
+            install_in_compiler()
+            return traced_call(func, args, kwargs)
         if not self._is_open or is_compiler_running():
             return func(*args, **kwargs)
         WRAPPERS.update(func)
@@ -129,7 +123,6 @@ class InterceptionMode(TorchFunctionMode):
         return result
 
     def __enter__(self) -> Self:
-        self.level = 1 + max((recorder.level for recorder in ACTIVE.recorders), default=-1)
         ACTIVE.recorders.append(self)
         if not self._is_of_thread:
             WRAPPERS.install()
@@ -139,7 +132,6 @@ class InterceptionMode(TorchFunctionMode):
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if self in ACTIVE.recorders:  # not where another thread ends the block
             ACTIVE.recorders.remove(self)
-        vars(OUTPUTS).clear()
         if not self._is_of_thread:  # a thread may outlive the block
             WRAPPERS.remove()
         set_modes([mode for mode in function_modes() if mode is not self])  # others may be newer
@@ -218,14 +210,14 @@ class InterceptionMode(TorchFunctionMode):
         in_threads = (x for mode in self._of_threads for x in mode.unrecorded())
         return tuple(dict.fromkeys((*composed, *joined, *followed, *missed, *in_threads)))
 
-    def running(self) -> Running:
-        """What is running, without the modules of the compiled graph that calls this."""
-        return self.call_sites.running(sys._getframe(1), in_graph=True)
-
-    def compiled_call(self, call: FusedCall, output: Tensor, path: str, running: Running) -> None:
-        """Record a call that a compiled graph made in a module at this path of the graph's root."""
-        site = self.call_sites.within(running, path)
-        self._emit(fused_record(call, output, site), output, site)
+    def compiled_calls(self, calls: Iterable[tuple[FusedCall, Tensor, str]]) -> None:
+        """Record calls of a compiled graph: arguments, output, and the path from its root."""
+        running = self.call_sites.running(sys._getframe(1))
+        for call, output, path in calls:
+            site = self.call_sites.within(running, path)
+            with DisableInterception():
+                record = fused_record(call, output, site)
+            self._emit(record, output, site)
 
     def scripted_call(
         self, called: Any, function: Callable[..., Any], *args: Any, **kwargs: Any

@@ -18,20 +18,21 @@ from torch.overrides import handle_torch_function, has_torch_function
 
 from clearhead.errors import CaptureError
 from clearhead.recording._call_site import is_opaque
-from clearhead.recording._compiled import ACTIVE
+from clearhead.recording._compiled import ACTIVE, recording_compiler, without_recorders
 from clearhead.recording._kernel_calls import IRRELEVANT, KERNELS, KernelCall, Reader
 from clearhead.recording._torch_internals import (
     CUSTOM_OPERATORS,
     OPERATORS,
     SCRIPT_METHOD,
     DisableInterception,
+    call_while_compiling,
+    copied,
     custom_operator_bodies,
-    function_modes,
     inductor_graph,
     is_compiler_running,
     is_run_by_inductor,
     packaged_call,
-    set_modes,
+    traced_output,
 )
 
 
@@ -39,13 +40,10 @@ class Kernel:
     """A function of another package, which modes intercept as they do torch's own functions."""
 
     def __init__(self, function: FunctionType, reader: Reader | None) -> None:
-        code, namespace = function.__code__, function.__globals__
-        parts = (function.__name__, function.__defaults__, function.__closure__)
-        self._original, self.function = function, FunctionType(code, namespace, *parts)
-        self.function.__kwdefaults__ = function.__kwdefaults__
+        self._original, self.function = function, copied(function)
         update_wrapper(self, self.function)
         vars(self.function).update(vars(function))
-        self.reader, self._entry = reader, _entry_with(code.co_freevars)
+        self.reader, self._entry = reader, _entry_with(function.__code__.co_freevars)
         self._call: Callable[..., Any] = self
         if hasattr(function, "_torchdynamo_disable"):
             self._call = torch.compiler.disable(self.__call__)
@@ -159,25 +157,6 @@ class _InterceptedBody:
             return self._body(*args, **kwargs)
 
 
-def _direct(original: Callable[..., Any]) -> Callable[..., Any]:
-    """The call of a compiled graph without interception, as the graph records its attention.
-
-    Other modes, such as a default device, are still active in its operators.
-    """
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        if not ACTIVE.recorders:
-            return original(*args, **kwargs)
-        modes = function_modes()
-        set_modes([mode for mode in modes if mode not in ACTIVE.recorders])
-        try:
-            return original(*args, **kwargs)
-        finally:
-            set_modes(modes)
-
-    return call
-
-
 def _inherited(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function that is called in another thread, with the modes that are active in this one."""
     recorders = () if is_compiler_running() else ACTIVE.recorders
@@ -200,6 +179,14 @@ def _start(thread: Thread) -> None:
 
 def _submit(executor: Any, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     return SUBMIT(executor, _inherited(function), *args, **kwargs)
+
+
+def compiler_functions() -> Iterator[tuple[type, str, Callable[..., Any]]]:
+    """The methods of the compiler's classes to be replaced, as far as it is loaded."""
+    if (traced := traced_output()) is not None:
+        yield traced, "call_user_compiler", recording_compiler
+    if (graph := inductor_graph()) is not None:  # also of the backward pass
+        yield graph, "__call__", without_recorders
 
 
 class _Wrappers:
@@ -227,8 +214,6 @@ class _Wrappers:
             mha.set_fastpath_enabled(False)
             for scripted, call in SCRIPTED_CALLS.items():
                 self._replace(scripted, "__call__", call, _noted(call))
-            if (graph := inductor_graph()) is not None:
-                self._replace(graph, "__call__", graph.__call__, _direct(graph.__call__))
             self._replace(Thread, "start", START, _start)
             self._replace(ThreadPoolExecutor, "submit", SUBMIT, _submit)
 
@@ -248,6 +233,10 @@ class _Wrappers:
 
     def _install_functions(self) -> None:
         self._num_modules, self._operators = len(sys.modules), CUSTOM_OPERATORS.valuerefs()
+        for owner, name, wrapper in compiler_functions():
+            original = getattr(owner, name)
+            if original.__module__ != wrapper.__module__:
+                self._replace(owner, name, original, wrapper(original))
         for kernel in _loaded_kernels():
             kernel.install()
             self._removals.callback(kernel.remove)
@@ -264,3 +253,9 @@ class _Wrappers:
 SCRIPTED_CALLS = {scripted: scripted.__call__ for scripted in (jit.ScriptFunction, SCRIPT_METHOD)}
 START, SUBMIT = Thread.start, ThreadPoolExecutor.submit
 WRAPPERS = _Wrappers()
+
+
+@call_while_compiling
+def install_in_compiler() -> None:
+    """Find the compiler if it was loaded inside the block."""
+    WRAPPERS.update(install_in_compiler)

@@ -7,7 +7,7 @@ from types import FrameType, FunctionType
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 from torch.utils import checkpoint
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -61,17 +61,12 @@ def function_modes() -> list[Any]:
     return modes
 
 
-# Traced by the compiler, too.
-push_mode = torch._C._push_on_torch_function_stack
-pop_mode = torch._C._pop_torch_function_stack
-
-
 def set_modes(modes: Sequence[Any]) -> None:
     """Let these modes, and no others, intercept the calls of this thread."""
     for _ in function_modes():
-        pop_mode()
+        torch._C._pop_torch_function_stack()
     for mode in modes:
-        push_mode(mode)
+        torch._C._push_on_torch_function_stack(mode)
 
 
 CUSTOM_OPERATORS = torch._library.custom_ops.OPDEFS  # those made by torch.library.custom_op
@@ -134,15 +129,6 @@ def sequence_of(frame: FrameType) -> list[Any] | None:
     return functions
 
 
-INTERPRETED = frozenset(["call_function", "call_method", "call_module", "run_node"])
-
-
-def running_interpreter(frame: FrameType) -> fx.Interpreter | None:
-    """The interpreter of a graph whose method runs in this frame; None for other functions."""
-    runner = frame.f_locals.get("self") if frame.f_code.co_name in INTERPRETED else None
-    return runner if isinstance(runner, fx.Interpreter) else None
-
-
 def is_batched(x: Tensor) -> bool:
     """Whether a tensor is one entry of a batch of `torch.vmap`."""
     functorch = torch._C._functorch
@@ -174,33 +160,14 @@ def skip_while_compiling(function: Function) -> Function:
     return function
 
 
-def _tracing() -> Any:
-    from torch._dynamo.symbolic_convert import InstructionTranslator
-
-    return InstructionTranslator.current_tx().output
-
-
-def compiled_module_path() -> str:
-    """The expression of the module whose code the compiler traces now, such as "L['self'].attn"."""
-    modules = list(_tracing().current_tx.nn_module_stack.values())
-    return str(modules[-1][0]) if modules else ""
-
-
-def traced_graph() -> fx.Graph:
-    """The graph that the compiler makes now."""
-    graph: fx.Graph = _tracing().graph
-    return graph
-
-
-def traced_body(node: fx.Node) -> fx.GraphModule | None:
-    """The graph that a node of the traced graph refers to, such as a checkpointed layer."""
-    body = _tracing().nn_modules.get(node.target) if node.op == "get_attr" else None
-    return body if isinstance(body, fx.GraphModule) else None
-
-
 def is_compiler_running() -> bool:
     """Whether the compiler is at work in this thread, and calls the model without data."""
     return torch._guards.TracingContext.try_get() is not None
+
+
+def traced_output() -> type | None:
+    """The class of what the compiler has traced; None while the compiler is not loaded."""
+    return getattr(sys.modules.get("torch._dynamo.output_graph"), "OutputGraph", None)
 
 
 def inductor_graph() -> type | None:
@@ -230,8 +197,13 @@ def without_override_check(function: FunctionType) -> Callable[..., Any]:
     checks = [name for name in function.__globals__ if name.startswith("has_torch_function")]
     namespace = {**function.__globals__, **dict.fromkeys(checks, lambda *_: False)}
     del namespace["__name__"]  # else the compiler would use the functions of that module
-    copy = FunctionType(
-        function.__code__, namespace, function.__name__, function.__defaults__, function.__closure__
-    )
+    return copied(function, namespace)
+
+
+def copied(function: Any, namespace: dict[str, Any] | None = None) -> FunctionType:
+    """A copy of a Python function, by default with the same global variables."""
+    known = function.__globals__ if namespace is None else namespace
+    parts = (function.__name__, function.__defaults__, function.__closure__)
+    copy = FunctionType(function.__code__, known, *parts)
     copy.__kwdefaults__ = function.__kwdefaults__
     return copy
