@@ -36,14 +36,15 @@ if TYPE_CHECKING:
 class _Active(local):
     def __init__(self) -> None:
         self.recorders: list[InterceptionMode] = []
+        self.in_graph = False
 
 
 ACTIVE = _Active()
-"""The active modes of each thread."""
+"""The active modes of each thread, and whether a compiled graph is running in it."""
 
 
 def without_recorders(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function whose calls of torch are not intercepted, as a graph records its attention itself.
+    """A function that runs a graph, whose calls are not intercepted, as it is recorded as a whole.
 
     Other modes, such as a default device, are still active in it.
     """
@@ -51,11 +52,12 @@ def without_recorders(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
         if not ACTIVE.recorders:
             return function(*args, **kwargs)
-        modes = function_modes()
+        modes, before, ACTIVE.in_graph = function_modes(), ACTIVE.in_graph, True
         set_modes([mode for mode in modes if mode not in ACTIVE.recorders])
         try:
             return function(*args, **kwargs)
         finally:
+            ACTIVE.in_graph = before
             set_modes(modes)
 
     return call

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from threading import RLock
 from types import FrameType, FunctionType
 from typing import Any, Self
@@ -80,7 +80,7 @@ class InterceptionMode(TorchFunctionMode):
         self._numbers = CallNumbers()
         self._parts = PartsOfCalls()
         self._lock = RLock()
-        self._is_open, self._in_kernel, self._copies = True, False, False
+        self._is_open, self._in_kernel = True, False
         self._is_of_thread = False
         self._of_threads: list[InterceptionMode] = []
 
@@ -142,8 +142,8 @@ class InterceptionMode(TorchFunctionMode):
 
     @contextmanager
     def resumed(self) -> Iterator[None]:
-        """Intercept the calls inside a function that this mode was called with."""
-        if self._in_kernel:
+        """Intercept the calls inside a function that this mode was called with, or in a graph."""
+        if self._in_kernel or self in function_modes():
             yield
             return
         super().__enter__()  # type: ignore[no-untyped-call]
@@ -151,16 +151,6 @@ class InterceptionMode(TorchFunctionMode):
             yield
         finally:
             super().__exit__(None, None, None)  # type: ignore[no-untyped-call]
-
-    @contextmanager
-    def in_operator(self, in_graph: bool) -> Iterator[None]:
-        """Intercept the calls inside a custom operator, and copy what a graph will overwrite."""
-        before, self._copies = self._copies, in_graph or self._copies
-        try:
-            with nullcontext() if self in function_modes() else self.resumed():
-                yield
-        finally:
-            self._copies = before
 
     def for_thread(self) -> "InterceptionMode":
         """A mode for a thread that is started inside the block, with the same records."""
@@ -275,7 +265,7 @@ class InterceptionMode(TorchFunctionMode):
         record, *others = (with_fields(record, name=name) for name in names)
         noted = self._parts.add(site.running.call, site.module, record)
         with DisableInterception():
-            if self._copies:
+            if ACTIVE.in_graph:  # which uses the memory again
                 record, *others = (map_tensors(x, Tensor.clone) for x in (record, *others))
             replacement = self._on_attention(record)
             if not all(_same(self._on_attention(other), replacement) for other in others):

@@ -30,7 +30,6 @@ from clearhead.recording._torch_internals import (
     custom_operator_bodies,
     inductor_graph,
     is_compiler_running,
-    is_run_by_inductor,
     packaged_call,
     traced_output,
 )
@@ -150,10 +149,9 @@ class _InterceptedBody:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not ACTIVE.recorders:
             return self._body(*args, **kwargs)
-        in_graph = is_run_by_inductor(sys._getframe(1))
         with ExitStack() as stack:
             for recorder in ACTIVE.recorders:
-                stack.enter_context(recorder.in_operator(in_graph))
+                stack.enter_context(recorder.resumed())
             return self._body(*args, **kwargs)
 
 

@@ -181,13 +181,6 @@ def is_of_inductor(frame: FrameType) -> bool:
     return name.startswith("torch._inductor.runtime.compile_tasks")
 
 
-def is_run_by_inductor(frame: FrameType | None) -> bool:
-    """Whether a graph of the default compiler, which reuses its memory, is running."""
-    while frame is not None and not is_of_inductor(frame):
-        frame = frame.f_back
-    return frame is not None
-
-
 @lru_cache
 def without_override_check(function: FunctionType) -> Callable[..., Any]:
     """The same Python function without its check for overrides.
