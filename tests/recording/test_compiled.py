@@ -458,6 +458,38 @@ def test_what_a_compiled_graph_cannot_record_is_rejected(options: Any, capture: 
         compiled(X)
 
 
+def test_a_graph_that_was_recorded_is_rejected_where_it_cannot_be_recorded() -> None:
+    compiled = torch.compile(Model(depth=1), backend="eager")
+    recorded(compiled)
+    with pytest.raises(CaptureError, match="compile"), ch.capture(gradients=True):
+        compiled(X)
+    recorded(compiled)
+
+
+def test_a_graph_without_attention_runs_where_others_are_rejected() -> None:
+    compiled = torch.compile(lambda x: x.sin() @ x.mT @ x, backend="eager")
+    with ch.capture(gradients=True) as recording:
+        Model(depth=1)(compiled(X))
+    assert recording.names == ("blocks.0",)
+
+
+@pytest.mark.parametrize("dropout_p", [0.0, 0.5])
+def test_options_of_a_call_may_be_variables_of_a_graph(dropout_p: float) -> None:
+    options: Any = {"backend": "aot_eager", "fullgraph": True, "dynamic": True}
+    compiled = torch.compile(ch.scaled_dot_product_attention, **options)
+    for tokens in (5, 3):
+        x = X[:, :tokens]
+        if dropout_p:
+            with pytest.raises(CaptureError, match="compile"), ch.capture():
+                compiled(x, x, x, dropout_p=dropout_p)
+        else:
+            with torch.no_grad(), ch.capture() as recording:
+                output = compiled(x, x, x, scale=0.3)
+            recording.verify()
+            expected = F.scaled_dot_product_attention(x, x, x, scale=0.3)
+            torch.testing.assert_close(output, expected)
+
+
 def checkpointed(q: Tensor) -> Tensor:
     context: Tensor = checkpoint(
         lambda x: F.scaled_dot_product_attention(x, x, x), q, use_reentrant=False

@@ -129,12 +129,13 @@ def recording_compiler(original: Callable[..., Any]) -> Callable[..., Any]:
         compiled = without_recorders(original(self, graph, *args))
 
         def run(*inputs: Any) -> Any:
-            _check_recorders()
             results = compiled(*inputs)
             with DisableInterception():
                 added = zip(nodes.items(), results[num_results:], strict=True)
                 values = {node: x.clone() if is_copied else x for (node, is_copied), x in added}
                 made: Any = fx.node.map_arg(calls, values.__getitem__)
+            if any(made_call[0].dropout_p for made_call in made):  # its random numbers are unknown
+                reject_compiled()
             for recorder in ACTIVE.recorders:
                 recorder.compiled_calls(made)
             return results[:num_results]
@@ -144,27 +145,16 @@ def recording_compiler(original: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _check_recorders() -> None:
-    if not all(recorder.records_compiled for recorder in ACTIVE.recorders):
-        reject_compiled()
-
-
 def _fused_calls(graph: fx.GraphModule) -> list[GraphCall]:
     """The fused calls of a graph; raises `CaptureError` if it has attention that is not recorded.
 
-    That is attention in the graphs of checkpointed layers and branches, or with dropout, whose
-    random numbers cannot be repeated.
+    That is attention in separate operations, or in the graphs of checkpointed layers and branches.
     """
     graphs = [x.graph for x in graph.modules() if isinstance(x, fx.GraphModule)]
     own, *others = [[node for node in x.nodes if _name(node) == FUSED] for x in graphs]
-    calls = [GraphCall(FusedCall(*x.args, **x.kwargs), x, _path(x)) for x in own]
-    if any(others) or any(call.arguments.dropout_p for call in calls):
+    if any(others) or any(map(_has_other_attention, graphs)):
         reject_compiled()
-    if any(map(_has_other_attention, graphs)):
-        reject_compiled()
-    if calls:
-        _check_recorders()
-    return calls
+    return [GraphCall(FusedCall(*x.args, **x.kwargs), x, _path(x)) for x in own]
 
 
 def _return_tensors(graph: fx.Graph, calls: Sequence[GraphCall]) -> tuple[int, dict[fx.Node, bool]]:

@@ -19,6 +19,7 @@ from clearhead.recording._call_site import (
     NESTED,
     CallSite,
     CallSites,
+    reject_compiled,
     reject_opaque,
 )
 from clearhead.recording._compiled import ACTIVE, traced_call
@@ -202,6 +203,8 @@ class InterceptionMode(TorchFunctionMode):
 
     def compiled_calls(self, calls: Iterable[tuple[FusedCall, Tensor, str]]) -> None:
         """Record calls of a compiled graph: arguments, output, and the path from its root."""
+        if not self.records_compiled:
+            reject_compiled()
         running = self.call_sites.running(sys._getframe(1))
         for call, output, path in calls:
             site = self.call_sites.within(running, path)
