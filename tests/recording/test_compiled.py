@@ -367,17 +367,23 @@ def test_tensors_of_a_record_share_memory_as_in_the_model(backend: str) -> None:
 
 @pytest.mark.parametrize("backend", slow_after(1, ["eager", "aot_eager", "inductor"]))
 def test_tensors_that_a_graph_changes_later_are_copied(backend: str) -> None:
-    def run(x: Tensor) -> Tensor:
-        query, key = 2.0 * x, x + 1.0
-        context = F.scaled_dot_product_attention(query, key, key)
-        key[:, :1] = 0.0
-        return context + query.mul_(3.0) + key
+    def run(x: Tensor, cache: Tensor) -> Tensor:
+        query = 2.0 * x
+        context = F.scaled_dot_product_attention(query, cache, cache)
+        cache[:, :1] = 0.0
+        context = context + F.scaled_dot_product_attention(query.mul_(3.0), cache, cache)
+        return context + query
 
-    expected = run(X)
-    recording, output = recorded(torch.compile(run, backend=backend))
+    cache, changed = X + 1.0, X + 1.0
+    changed[:, :1] = 0.0
+    expected = run(X, cache.clone())
+    compiled = torch.compile(run, backend=backend)
+    recording, output = recorded(lambda x: compiled(x, cache))
     torch.testing.assert_close(output, expected)
     torch.testing.assert_close(recording[0].query.squeeze(1), 2.0 * X)
     torch.testing.assert_close(recording[0].key.squeeze(1), X + 1.0)
+    torch.testing.assert_close(recording[1].query.squeeze(1), 6.0 * X)
+    torch.testing.assert_close(recording[1].value.squeeze(1), changed)
 
 
 def test_nested_captures_record_all_calls() -> None:

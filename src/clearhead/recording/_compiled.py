@@ -2,7 +2,7 @@
 
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from threading import local
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -124,17 +124,17 @@ def recording_compiler(original: Callable[..., Any]) -> Callable[..., Any]:
         calls = _fused_calls(graph) if is_recorded else []
         if not calls:
             return original(self, graph, *args)
-        num_results, nodes = _return_tensors(graph.graph, calls)
+        num_results, returned = _return_tensors(graph.graph, calls)
         graph.recompile()
         compiled = without_recorders(original(self, graph, *args))
 
         def run(*inputs: Any) -> Any:
             results = compiled(*inputs)
             with DisableInterception():
-                added = zip(nodes.items(), results[num_results:], strict=True)
-                values = {node: x.clone() if is_copied else x for (node, is_copied), x in added}
+                added = zip(returned, results[num_results:], strict=True)
+                values = {x.node: y.clone() if x.is_copied else y for x, y in added}
                 made: Any = fx.node.map_arg(calls, values.__getitem__)
-            if any(made_call[0].dropout_p for made_call in made):  # its random numbers are unknown
+            if any(call.arguments.dropout_p for call in made):  # its random numbers are unknown
                 reject_compiled()
             for recorder in ACTIVE.recorders:
                 recorder.compiled_calls(made)
@@ -157,33 +157,42 @@ def _fused_calls(graph: fx.GraphModule) -> list[GraphCall]:
     return [GraphCall(FusedCall(*x.args, **x.kwargs), x, _path(x)) for x in own]
 
 
-def _return_tensors(graph: fx.Graph, calls: Sequence[GraphCall]) -> tuple[int, dict[fx.Node, bool]]:
-    """Let a graph return the nodes of calls, too.
+class Returned(NamedTuple):
+    """A value that a graph returns, and whether it is copied after each run."""
 
-    Tensors that it changes after the call are copied there. Returns the number of the graph's own
-    results, and for each node whether to copy it after each run: those that share memory with
-    inputs of the graph, such as caches, and all on CUDA, where graphs use their memory again.
+    node: fx.Node
+    is_copied: bool
+
+
+def _return_tensors(graph: fx.Graph, calls: list[GraphCall]) -> tuple[int, list[Returned]]:
+    """Let a graph return the values of calls, in which nodes are replaced by the returned ones.
+
+    Tensors that it changes after the call are copied there; after each run, those that share memory
+    with inputs of the graph, such as caches, and all on CUDA, where graphs use their memory again.
+    Returns the number of the graph's own results, and the values after these.
     """
     nodes = list(graph.nodes)
     inputs = {_memory(x) for x in nodes if x.op in ("placeholder", "get_attr")}
-    returned: dict[fx.Node, fx.Node] = {}
-    copied: dict[fx.Node, bool] = {}
-    for call in calls:
+    returned: list[Returned] = []
+    for i, call in enumerate(calls):
         place, later = call.output, nodes[nodes.index(call.output) :]
         changed = {_memory(x.args[0]) for x in later if x.args and is_in_place(_name(x))}
+        values: dict[fx.Node, fx.Node] = {}
         for node in (*call.arguments, call.output):
-            if not isinstance(node, fx.Node) or node in returned:
+            if not isinstance(node, fx.Node) or node in values:
                 continue
-            returned[node], memory, x = node, _memory(node), node.meta.get("example_value")
-            copied[node] = isinstance(x, Tensor) and (x.is_cuda or memory in inputs)
+            values[node], memory, x = node, _memory(node), node.meta.get("example_value")
             methods = ("detach", "clone") if memory in changed else ("detach",)
             for method in methods if isinstance(x, Tensor) else ():
                 with graph.inserting_after(place):
-                    place = returned[node] = graph.call_method(method, (returned[node],))
+                    place = values[node] = graph.call_method(method, (values[node],))
+            is_copied = isinstance(x, Tensor) and (x.is_cuda or memory in inputs)
+            returned.append(Returned(values[node], is_copied))
+        calls[i] = fx.node.map_arg(call, values.__getitem__)
     output = next(iter(graph.find_nodes(op="output")))
     (results,) = output.args
-    output.args = ((*results, *returned.values()),)
-    return len(results), copied
+    output.args = ((*results, *(x.node for x in returned)),)
+    return len(results), returned
 
 
 def _has_other_attention(graph: fx.Graph) -> bool:
