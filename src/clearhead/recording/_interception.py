@@ -62,8 +62,8 @@ class InterceptionMode(TorchFunctionMode):
     A fused call is recorded from its arguments. Attention written as separate operations is
     tracked from product to softmax to product. Attention that a backward pass computes again
     (gradient checkpointing) has its first name again. Compiled graphs are recorded if `compiled` is
-    set. The functions of torch and of `clearhead.attention` both dispatch
-    through `torch.overrides`, so both are intercepted.
+    set. The functions of torch and of `clearhead.attention` both dispatch through
+    `torch.overrides`, so both are intercepted.
     """
 
     def __init__(
