@@ -17,6 +17,7 @@ from typing import Literal
 
 from filelock import FileLock, Timeout
 
+from clearhead._paths import exists, is_folder
 from clearhead.errors import ConfigError, StorageError
 
 TEMPORARY_PREFIX = ".clearhead-tmp-"
@@ -94,7 +95,7 @@ def locked(folder: Path) -> Iterator[None]:
         raise ConfigError(
             f"another process works in {folder}; wait for it, or choose another folder"
         ) from error
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
         raise StorageError(f"cannot write {folder}: {_reason(error, folder / LOCK)}") from error
     try:
         yield
@@ -114,8 +115,19 @@ def remove_temporaries(folder: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
+def check_path(path: Path) -> None:
+    """Raise `StorageError` if no file can be at a path, as if it is too long or within a file."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:  # ValueError: it has a null character
+        raise StorageError(f"cannot write {path}: {_reason(error, path)}") from error
+
+
 def _target(path: Path) -> Path:
     """`path` with links resolved; raises `StorageError` if it is anything but a regular file."""
+    check_path(path)
     target = Path(os.path.realpath(path))
     try:
         kind = stat.S_IFMT(target.stat().st_mode)
@@ -128,13 +140,13 @@ def _target(path: Path) -> Path:
     return target
 
 
-def _reason(error: OSError, path: Path) -> str:
+def _reason(error: OSError | ValueError, path: Path) -> str:
     """The system's reason, and what to do; names a file that the path uses as a folder."""
     for parent in path.parents:
-        if parent.exists() and not parent.is_dir():
+        if exists(parent) and not is_folder(parent):
             return f"{parent} is a file, not a folder; choose another folder"
-    advice = ADVICE.get(error.errno or 0, "choose another folder")
-    return f"{error.strerror or error}; {advice}"
+    advice = ADVICE.get(getattr(error, "errno", None) or 0, "choose another folder")
+    return f"{getattr(error, 'strerror', None) or error}; {advice}"
 
 
 def _write_to_disk(path: Path, content: bytes, mode: Literal["wb", "ab"] = "wb") -> None:

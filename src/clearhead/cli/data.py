@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
+from clearhead._paths import exists, expanded
 from clearhead.cli.options import DATA_HELP, AsJson, DataRoot, warn_if_unused
 from clearhead.cli.output import fetching, print_facts, print_json, print_line, print_table
 
@@ -46,8 +47,8 @@ def describe_data(source: str, root: Path | None = None) -> dict[str, Any]:
             ]
         }
     else:
-        path = Path(source).expanduser()
-        place = {"folder": str(path.absolute()) if path.exists() else source}
+        path = expanded(source)
+        place = {"folder": str(path.absolute()) if exists(path) else source}
     train, test = (load_dataset(source, split, root=root) for split in ("train", "test"))
     counts = zip(train.class_names, train.class_counts, test.class_counts, strict=True)
     channels, height, width = train.images.shape[1:]

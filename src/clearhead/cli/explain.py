@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
+from clearhead._paths import exists, is_folder
 from clearhead.cli.options import ClassifierSource, ImageColumn, Images, check_given
 from clearhead.cli.output import (
     percent,
@@ -204,7 +205,7 @@ def _explain_pictures(
         except ImageError as error:
             failed = True
             row["error"] = str(error).removeprefix(f"{name}: ")
-            if not Path(name).exists() and not re.search(r"[/\\]|\.\w+$", name):
+            if not exists(name) and not re.search(r"[/\\]|\.\w+$", name):
                 row["error"] += "; for a text use `clearhead attend`, or give --model sentences"
             print_remark(f"{name}: {row['error']}")
         if options.json:
@@ -223,7 +224,7 @@ def _is_written(name: str, images: tuple[str, ...]) -> bool:
 def _pages(names: Sequence[str], out: Path | None, formats: list[str]) -> list[Path]:
     """A page for each picture, no two the same, none of them (or their figures) a picture."""
     stems = list(_stems(names))
-    if out is None or out.is_dir() or not out.suffix:
+    if out is None or is_folder(out) or not out.suffix:
         pages = [(out or Path()) / f"{stem}-explained.html" for stem in stems]
     elif out.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"--out names an HTML file or a folder, got {str(out)!r}")

@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from clearhead._paths import is_folder
 from clearhead.cli.main import INTERRUPTED
 from clearhead.cli.options import ModelSource
 from clearhead.cli.output import print_remark
@@ -66,5 +67,5 @@ def name_of(model: str) -> str:
     from pathlib import Path
 
     path = Path(model)
-    name = path.resolve().name if path.is_dir() else model.rpartition("/")[2]
+    name = path.resolve().name if is_folder(path) else model.rpartition("/")[2]
     return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII) or "model"

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from clearhead._paths import exists, expanded, is_file, is_folder
 from clearhead.data._fetch import DownloadProgress, cache_folder, fetch
 from clearhead.data._named import DATASETS, FetchedFile
 from clearhead.data._parquet import PARQUET_SUFFIXES
@@ -100,7 +101,7 @@ def open_dataset(
         case str() if source.startswith(HUB):
             splits = open_hub(source.removeprefix(HUB))
         case str() | Path():
-            splits = _open_path(Path(source).expanduser())
+            splits = _open_path(expanded(source))
         case _:
             raise DataError(
                 f"expected the name of a data set ({', '.join(DATASETS)}), a file or folder, an "
@@ -119,23 +120,23 @@ def check_split(splits: dict[Split, LabelledImages], split: Split) -> None:
 
 
 def _open_path(path: Path) -> dict[Split, LabelledImages]:
-    if path.is_file():
+    if is_file(path):
         if (suffix := path.suffix.lower()) in (".csv", *PARQUET_SUFFIXES):
             return open_tables(path, suffix)
         raise DataError(f"{path}: expected a folder, or a file .csv or .parquet; unpack archives")
-    if not path.is_dir():
+    if not is_folder(path):
         near = did_you_mean(str(path), DATASETS) or similar_folder(str(path))
         raise DataError(
             f"there is no data set {str(path)!r}, and no file or folder of that name; expected one "
             f"of {', '.join(DATASETS)}, {HUB}OWNER/NAME, a .csv or .parquet file, or a folder that "
             f"holds a folder of images for each class{near}"
         )
-    if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
+    if exists(path / "dataset_dict.json") or exists(path / "state.json"):
         return open_saved(path)
     if any(path.rglob("*.parquet")):
         return open_tables(path, ".parquet")
     tables = [file.stem.lower() for file in path.glob("*.csv")]
-    folders = sum(part.is_dir() for part in path.iterdir())
+    folders = sum(map(is_folder, path.glob("*")))
     if any("train" in name for name in tables) or (tables and folders < 2):
         return open_tables(path, ".csv")
     return open_folder(path)

@@ -13,6 +13,7 @@ import numpy as np
 from huggingface_hub import constants
 
 from clearhead._hub import hub_is_reachable
+from clearhead._paths import exists
 from clearhead.data._parquet import IMAGE_COLUMNS, ParquetImages, image_in
 from clearhead.data.folder import SPLIT_NAMES
 from clearhead.data.image_dataset import Split

@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
+from clearhead._paths import is_folder
 from clearhead.data import ImageSource, load_image, normalize, resize_and_crop
 from clearhead.errors import CheckpointError, InputError
 from clearhead.explanation.classifiers import (
@@ -65,7 +66,7 @@ def open_transformers(name: str) -> ImageClassifier | TextModel:
     """
     source = f"hf:{name}"
     transformers: Any = import_library("transformers", source)
-    is_local = Path(name).is_dir()
+    is_local = is_folder(name)
     if is_local:
         check_folder(Path(name), "transformers")
     elif is_path(name):

@@ -4,6 +4,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
+from clearhead._paths import exists
 from clearhead.errors import CheckpointError, ConfigError, did_you_mean
 from clearhead.models._timm import PREFIX, from_timm
 from clearhead.models.baselines import ConvNet, PatchMLP
@@ -75,7 +76,7 @@ def load(
         raise ConfigError(
             f"load needs the name or folder of a model, such as {shipped[0]!r}, got {source!r}"
         )
-    is_name = source not in shipped and "/" not in str(source) and not Path(source).exists()
+    is_name = source not in shipped and "/" not in str(source) and not exists(source)
     if is_name and (nearest := did_you_mean(str(source), shipped)):
         raise CheckpointError(f"no model at {str(source)!r}{nearest}")
     folder = str(shipped_folder(str(source)) if source in shipped else source)

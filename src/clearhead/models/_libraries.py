@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from clearhead._hub import hub_is_reachable
+from clearhead._paths import is_folder
 from clearhead.errors import CheckpointError, ClearheadError, ConfigError
 from clearhead.models.pretrained import (
     SOURCE_FORMATS,
@@ -36,7 +37,7 @@ def load_timm(name: str) -> Any:
     """A model that timm knows by name, with its trained weights, or a folder in timm's layout."""
     source = f"timm:{name}"
     timm: Any = import_library("timm", source)
-    is_local = Path(name).is_dir()
+    is_local = is_folder(name)
     if is_local:
         check_folder(Path(name), "timm")
     elif not name.startswith("hf-hub:") and not timm.is_model(name.split(".")[0]):
@@ -48,7 +49,7 @@ def load_timm(name: str) -> Any:
 
 
 def _create(timm: Any, name: str, source: str, *, reachable: bool) -> Any:
-    if Path(name).is_dir():
+    if is_folder(name):
         return timm.create_model(f"local-dir:{name}", pretrained=True)
     if name.startswith("hf-hub:"):
         file = _weights_file(name.removeprefix("hf-hub:"), source, reachable=reachable)

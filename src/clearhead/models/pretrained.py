@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from clearhead._atomic import remove_temporaries, sha256, write_all_atomic, write_atomic
 from clearhead._hub import hub_is_reachable
+from clearhead._paths import exists, is_folder
 from clearhead.errors import CheckpointError, ConfigError, InputError, similar_folder
 from clearhead.models._card import CARD, MARK, UNMEASURED, model_card
 from clearhead.models.config import ImageModelConfig, ModelConfig
@@ -249,7 +250,7 @@ def load_tensors(model: nn.Module, tensors: Mapping[str, Tensor], source: str | 
 
 def saved_file(source: str, name: str, **download: Any) -> Path:
     """The path of one file of a saved model, downloaded unless `source` is a folder."""
-    if Path(source).is_dir():
+    if is_folder(source):
         path = Path(source) / name
         if not path.is_file() and (Path(source) / RUN).is_file():
             raise CheckpointError(
@@ -314,7 +315,7 @@ def is_path(source: str) -> bool:
 def missing_folder(source: str) -> str:
     """The message for a path that is not a folder, on one line, with special characters escaped."""
     text = source if source.isprintable() else repr(source)
-    if Path(source).exists():
+    if exists(source):
         return f"{text} is a file; a model is a folder"
     return f"there is no folder {text}{similar_folder(source)}"
 
@@ -327,7 +328,7 @@ def _check_hub_name(source: str) -> None:
             f"{source}: only `clearhead explain` (pictures) and `clearhead attend` (text) load "
             f"models of timm and transformers; {wanted}"
         )
-    if is_path(source) or Path(source).exists():
+    if is_path(source) or exists(source):
         raise CheckpointError(f"{missing_folder(source)}; {wanted}")
     similar = similar_folder(source)
     if similar or source.count("/") != 1:

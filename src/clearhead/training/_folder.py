@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from torch import Tensor
 
 from clearhead._atomic import locked, write_atomic
+from clearhead._paths import exists
 from clearhead.errors import CheckpointError, ConfigError, require, setting
 from clearhead.models.pretrained import CONFIG, RUN
 from clearhead.training.checkpoint import LATEST
@@ -67,7 +68,7 @@ class TrainingFolder(Callback):
     def open(self, config: BaseTrainConfig, data: dict[str, str], world: World) -> Iterator[None]:
         """Work in the folder if it is empty or holds a run with these settings and data."""
         ancestors = (self.folder, *self.folder.parents)
-        self._new_folders = [folder for folder in ancestors if not folder.exists()]
+        self._new_folders = [folder for folder in ancestors if not exists(folder)]
         self._description = json.loads(json.dumps({"config": asdict(config), **data}))
         with locked(self.folder) if world.is_first else nullcontext():
             try:

@@ -6,6 +6,7 @@ from math import ceil, prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from clearhead._paths import is_folder
 from clearhead._validate import check
 from clearhead.data import DATASETS, DownloadProgress, ImageDataset, Split, split_dataset
 from clearhead.data.datasets import check_split, open_dataset
@@ -46,7 +47,7 @@ def open_splits(
 ) -> tuple[TrainConfig, dict[Split, LabelledImages]]:
     """The settings with the name of `data`, and its splits, not decoded yet."""
     if isinstance(data, str | Path):
-        if Path(data).is_dir() and out.resolve().is_relative_to(Path(data).resolve()):
+        if is_folder(data) and out.resolve().is_relative_to(Path(data).resolve()):
             raise ConfigError(f"out is in the folder of the images, {data}; choose another folder")
         config, data = replace(config, data=str(data)), None
     if isinstance(data, tuple) and all(isinstance(part, ImageDataset) for part in data):
