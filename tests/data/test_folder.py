@@ -1,4 +1,8 @@
+import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -8,6 +12,8 @@ from clearhead.data import ImageDataset, Split
 from clearhead.data.datasets import load_dataset, open_dataset
 from clearhead.data.labelled import decode
 from clearhead.errors import ConfigError, DataError
+
+NOBODY = 65_534
 
 
 def load_folder(
@@ -171,6 +177,59 @@ def test_a_warning_names_every_file_that_is_left_out_except_hidden_ones(
     for warning in caught:
         names = str(warning.message).removeprefix(f"{tmp_path}: ").partition(": ")[2]
         assert set(names.split(", ")) == others
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[Path]:
+    """A folder of a user who may not read everything, as root may."""
+    with TemporaryDirectory() as folder:
+        user = os.geteuid()
+        if not user:
+            os.chown(folder, NOBODY, NOBODY)
+            os.seteuid(NOBODY)
+        try:
+            yield Path(folder)
+        finally:
+            os.seteuid(user)
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o444])
+def test_an_unreadable_folder_beside_the_classes_is_left_out_with_a_warning(
+    mode: int, unprivileged: Path
+) -> None:
+    animals(unprivileged / "train", count=2)
+    closed = [unprivileged / "notes", unprivileged / "train" / "ant" / "more"]
+    for folder in closed:
+        folder.mkdir()
+        paint(folder / "1.png")
+        folder.chmod(mode)
+    with pytest.warns(UserWarning, match=r"left out.*: .*notes") as caught:
+        assert len(load_folder(unprivileged, "train")) > 0
+    assert all("train/ant/more" in str(warning.message) for warning in caught)
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o444])
+@pytest.mark.parametrize("place", ["", "train", "train/ant", "test"])
+def test_an_unreadable_folder_of_a_class_or_split_is_an_error_that_names_it(
+    place: str, mode: int, unprivileged: Path
+) -> None:
+    animals(unprivileged / "train", count=2)
+    animals(unprivileged / "test", count=1)
+    (unprivileged / place).chmod(mode)
+    try:
+        with pytest.raises(DataError, match=re.escape(str(unprivileged / place))):
+            _ = load_folder(unprivileged, "test"), load_folder(unprivileged, "train")
+    finally:
+        (unprivileged / place).chmod(0o755)
+
+
+def test_an_unreadable_table_is_an_error_that_names_it(unprivileged: Path) -> None:
+    table = unprivileged / "train.csv"
+    table.write_text("label,file\n1,1.png\n")
+    table.chmod(0)
+    for source in (table, unprivileged):
+        with pytest.raises(DataError, match=r"train\.csv cannot be read \(Permission denied\)"):
+            load_dataset(source)
 
 
 def test_errors_are_one_line_and_name_the_folder(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ that is the train split, and the folders `val` and `test` are the others.
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
 
+from clearhead._paths import is_folder
 from clearhead.data.image_dataset import Split
 from clearhead.data.labelled import LabelledImages
 from clearhead.data.preprocessing.image import SUFFIXES
@@ -39,33 +40,26 @@ def open_folder(folder: Path) -> dict[Split, LabelledImages]:
     Raises:
         DataError: If a folder cannot be used; the message names it.
     """
-    train = folder / "train"
-    if not _subfolders(train):
-        class_names = _class_names(folder)
-        splits: dict[Split, LabelledImages] = {"train": _images(folder, folder, class_names)}
-    else:
-        class_names = _class_names(train)
-        splits = {"train": _images(folder, train, class_names)}
-        for name, split in SPLIT_NAMES.items():
-            part = folder / name
-            if split == "train" or not (found := _subfolders(part)):
-                continue
-            if unknown := set(found) - set(class_names):
-                raise DataError(
-                    f"{part} has classes that {train} lacks: {', '.join(sorted(unknown))}"
-                )
-            splits[split] = _images(folder, part, class_names, absent=True)
+    train = folder / "train" if _subfolders(folder / "train") else folder
+    class_names = _class_names(train)
+    splits: dict[Split, LabelledImages] = {}
+    splits["train"] = _images(folder, train, class_names, class_names)
+    for name, split in SPLIT_NAMES.items() if train != folder else ():
+        part = folder / name
+        if split == "train" or not (found := _subfolders(part)):
+            continue
+        if unknown := set(found) - set(class_names):
+            raise DataError(f"{part} has classes that {train} lacks: {', '.join(sorted(unknown))}")
+        splits[split] = _images(folder, part, class_names, found)
     _warn_of_others(folder, (images.keys for images in splits.values()))
     return splits
 
 
-def find_files(
-    folder: str | Path, on_error: Callable[[OSError], None] | None = None
-) -> Iterator[str]:
+def find_files(folder: str | Path, on_error: Callable[[OSError], None]) -> Iterator[str]:
     """All files in a folder and its subfolders, in natural order, without hidden ones.
 
     Links to folders are not followed; they count as files. `on_error` is called for a folder that
-    cannot be read; by default its error is raised.
+    cannot be read.
     """
     try:
         with os.scandir(folder) as entries:
@@ -75,8 +69,6 @@ def find_files(
                 if not entry.name.startswith(".")
             }
     except OSError as error:
-        if on_error is None:
-            raise
         on_error(error)
         return
     for name in sorted(found, key=natural_order):
@@ -95,7 +87,9 @@ def natural_order(name: str) -> tuple[list[str | int], str]:
 
 def _warn_of_others(folder: Path, keys: Iterable[Iterable[str]]) -> None:
     used = {key for part in keys for key in part}
-    found = (Path(path).relative_to(folder).as_posix() for path in find_files(folder))
+    unreadable: list[OSError] = []
+    paths = [*find_files(folder, unreadable.append), *(error.filename for error in unreadable)]
+    found = (Path(path).relative_to(folder).as_posix() for path in paths)
     if others := [name for name in found if name not in used]:
         warnings.warn(
             f"{folder}: left out, as these are not images in the folder of a class: "
@@ -105,19 +99,15 @@ def _warn_of_others(folder: Path, keys: Iterable[Iterable[str]]) -> None:
 
 
 def _images(
-    folder: Path, part: Path, class_names: tuple[str, ...], *, absent: bool = False
+    folder: Path, part: Path, class_names: tuple[str, ...], present: Container[str]
 ) -> LabelledImages:
-    """The images of all classes; with `absent`, a class may have no folder."""
+    """The images of the classes that have a folder in this part."""
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(class_names):
-        if absent and not (part / name).is_dir():
+        if name not in present:
             continue
-        found = sorted(
-            path
-            for path in (part / name).iterdir()
-            if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
-        )
+        found = [path for path in _entries(part / name) if path.suffix.lower() in SUFFIXES]
         if not found:
             raise DataError(
                 f"{part / name} has no images; put some there ({' '.join(SUFFIXES)}) "
@@ -140,8 +130,16 @@ def _class_names(folder: Path) -> tuple[str, ...]:
 
 
 def _subfolders(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        return []
-    return sorted(
-        path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
-    )
+    return [path.name for path in _entries(folder, folders=True)] if is_folder(folder) else []
+
+
+def _entries(folder: Path, *, folders: bool = False) -> list[Path]:
+    """The files in a folder, or the folders, by name and without hidden ones."""
+    try:
+        with os.scandir(folder) as entries:
+            found = [entry for entry in entries if not entry.name.startswith(".")]
+            return sorted(Path(x) for x in found if (x.is_dir() if folders else x.is_file()))
+    except OSError as error:
+        raise DataError(
+            f"{folder} cannot be read ({error.strerror}); change its permissions, or remove it"
+        ) from error

@@ -94,7 +94,7 @@ def open_hub(name: str) -> dict[Split, LabelledImages]:
     path, _, configuration = name.partition(":")
     if not path:
         raise DataError(f"{HUB}{name} names no data set; give {HUB}OWNER/NAME or {HUB}FOLDER")
-    if not (Path(path).exists() or constants.HF_HUB_OFFLINE or hub_is_reachable()):
+    if not (exists(path) or constants.HF_HUB_OFFLINE or hub_is_reachable()):
         raise DataError(
             f"{HUB}{name}: the Hugging Face hub cannot be reached, and there is no such folder; "
             "with HF_HUB_OFFLINE=1 a copy in the cache is used"
@@ -200,6 +200,8 @@ def _read_csv(path: Path) -> Table:
             return Table([file for file, _ in named], [label for _, label in named])
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not text in UTF-8 ({error.reason}); save it so") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})") from error
     except csv.Error as error:
         raise DataError(f"{path}: line {rows.line_num} is not CSV ({error})") from error
     except IndexError:
