@@ -9,6 +9,7 @@ from torch import Tensor
 from clearhead.data import ImageDataset, normalize
 from clearhead.errors import ConfigError, InputError
 from clearhead.inference import (
+    EngineModel,
     Evaluation,
     evaluate,
     expected_calibration_error,
@@ -120,6 +121,27 @@ def test_a_model_on_an_accelerator_gives_the_same_probabilities() -> None:
     moved = predict_probabilities(model, dataset.images)
     assert moved.device.type == "cpu"
     torch.testing.assert_close(moved, expected, atol=1e-3, rtol=0)
+
+
+def test_an_engine_is_not_moved_and_an_unusable_device_is_refused() -> None:
+    model, dataset = new_model(), random_set()
+    ready = EngineModel(model=model, name="onnxruntime", run=model)
+    assert evaluate(ready, dataset, device="cpu") == evaluate(model, dataset, device="cpu")
+    with pytest.raises(ConfigError, match=r"'onnxruntime' has a copy .* on cpu, .* 'meta'"):
+        evaluate(ready, dataset, device="meta")
+    for device in ("abacus", torch.device("cuda", 99), 1.5):
+        for either in (model, ready):
+            with pytest.raises(ConfigError, match=r"device '.*' cannot be used \(.*\)$"):
+                evaluate(either, dataset, device=device)  # type: ignore[arg-type]
+
+
+def test_an_engine_that_cannot_be_used_is_found_before_a_data_set_is_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("clearhead.errors.find_spec", lambda name: None)
+    monkeypatch.setattr("clearhead.inference._evaluate.load_dataset", pytest.fail)
+    with pytest.raises(ConfigError, match="pip install openvino"):
+        evaluate(new_model(), "mnist", engine="openvino")
 
 
 def test_an_evaluation_has_the_measures_of_its_probabilities() -> None:

@@ -66,13 +66,13 @@ def evaluate(
     classifier = load(model, ImageModel)
     data = data or trained_on(Path(model))
     warn_if_unused(root, data)
+    if device is not None:
+        classifier.to(device)
+    ready = with_engine(classifier, engine, batch_size=1000)
     with fetching() as report:
         dataset = inference.load_dataset_for(
             classifier.config, data, split, root=root, report=report
         )
-    if device is not None:
-        classifier.to(device)
-    ready = with_engine(classifier, engine, batch_size=1000)
     evaluation = inference.evaluate(ready, dataset)
     if json:
         heading = {"model": model, "data": dataset.name, "split": split}

@@ -8,11 +8,11 @@ from typing import Any, Self
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from clearhead.data import DownloadProgress, ImageDataset, Split, load_dataset
 from clearhead.errors import ConfigError, InputError
-from clearhead.inference._model import ModelLike
+from clearhead.inference._model import ModelLike, move
 from clearhead.inference._names import EngineChoice
 from clearhead.inference._predict import check_image_model, predict_probabilities, with_engine
 from clearhead.inference.metrics import (
@@ -173,30 +173,33 @@ def evaluate(
         dataset: Images in the model's input size, with the model's classes; or the name or folder
             of a data set (see `load_dataset`), whose test images are used.
         batch_size: Images in a forward pass; the result does not depend on it.
-        device: Where the model is moved to first; None leaves it where it is.
+        device: Where the model is moved to first; None leaves it where it is. An `EngineModel`
+            is not moved: its device is the only one that can be given.
         engine: What computes the forward pass, as in `load_engine`.
 
     Returns:
         Accuracy with its interval, per-class measures, calibration, examples and mistakes.
 
     Raises:
-        ConfigError: Image size or classes of the data set are not the model's, or the engine cannot
-            be used.
+        ConfigError: Image size or classes of the data set are not the model's, or the engine or the
+            device cannot be used.
         InputError: The data set is empty, or the model is not an image model or returns NaN.
         DataError: The named data set cannot be loaded.
     """
     check_image_model(model, "evaluate")
-    if isinstance(dataset, str | Path):
-        dataset = load_dataset_for(model.config, dataset, "test")
-    if not isinstance(dataset, ImageDataset):
+    if not isinstance(dataset, ImageDataset | str | Path):
         raise InputError(
             "evaluate needs an ImageDataset, or the name or folder of a data set, got "
             f"{type(dataset).__name__}; make one: clearhead.ImageDataset(images=..., ...)"
         )
-    check_dataset(dataset, model.config)
-    if device is not None and isinstance(model, nn.Module):
-        model.to(device)
-    model = with_engine(model, engine, batch_size=batch_size)
+    if isinstance(dataset, ImageDataset):
+        check_dataset(dataset, model.config)
+    if device is not None:
+        move(model, device)
+    model = with_engine(model, engine, batch_size=batch_size)  # before a data set is downloaded
+    if not isinstance(dataset, ImageDataset):
+        dataset = load_dataset_for(model.config, dataset, "test")
+        check_dataset(dataset, model.config)
     probabilities = predict_probabilities(model, dataset.images, batch_size)
     return Evaluation.from_probabilities(probabilities, dataset.labels, dataset.class_names)
 

@@ -5,11 +5,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import torch
 from jaxtyping import Float
 from safetensors.torch import save as write_tensors
 from torch import Tensor, nn
 
 from clearhead._atomic import sha256
+from clearhead.errors import ConfigError
 from clearhead.inference._names import EngineName
 from clearhead.models.config import ImageModelConfig
 from clearhead.models.pretrained import ImageModel
@@ -101,6 +103,22 @@ def evaluation_mode(model: object) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+def move(model: ModelLike, device: torch.device | str) -> None:
+    """Move a model to a device; `ConfigError` if that is impossible, as for an engine's copy."""
+    try:
+        wanted = torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"device {str(device)!r} cannot be used ({reason})") from error
+    if isinstance(model, nn.Module):
+        model.to(wanted)
+    elif wanted != (own := next(model.parameters()).device):
+        raise ConfigError(
+            f"engine {model.name!r} has a copy of the model on {own}, got device {str(device)!r}; "
+            "move its model and load the engine again, or leave the device out"
+        )
 
 
 def weights_of(model: ImageModel) -> bytes:
