@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Iterator
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -274,14 +275,31 @@ def test_options_that_do_not_fit_are_errors(
 
 
 @pytest.mark.parametrize(
-    ("to", "packages"), [("onnx", "onnx onnxruntime onnxscript"), ("openvino", "openvino")]
+    ("to", "precision", "packages"),
+    [
+        ("onnx", "float32", "onnx onnxruntime onnxscript"),
+        ("openvino", "float32", "onnx onnxscript openvino"),
+        ("openvino", "int8", "onnx onnxruntime onnxscript openvino"),
+    ],
 )
-def test_missing_packages_are_named(
-    tmp_path: Path, to: Any, packages: str, monkeypatch: pytest.MonkeyPatch
+def test_missing_packages_are_named_before_any_work(
+    tmp_path: Path, to: Any, precision: Any, packages: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clearhead.errors.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=f": pip install {packages}$"):
-        export(random_model(), tmp_path / "model.xml", to)
+    monkeypatch.setattr(_export, "trace", pytest.fail)
+    for missing in (packages, *packages.split()):
+        found = {name: None if name in missing.split() else name for name in packages.split()}
+        monkeypatch.setattr("clearhead.errors.find_spec", found.get)
+        with pytest.raises(ConfigError, match=f": pip install {missing}$"):
+            export(random_model(), tmp_path / "model.xml", to, precision=precision)
+
+
+def test_an_export_as_json_has_its_files_and_evaluations(tmp_path: Path) -> None:
+    result = export(random_model(), tmp_path / "m.safetensors", "safetensors", dataset=noise(5))
+    data = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert data == result.to_dict()
+    assert data["paths"] == [str(tmp_path / "m.safetensors")]
+    assert data["evaluation"]["total"] == data["reference"]["total"] == 5
+    assert replace(result, evaluation=None, reference=None).to_dict()["reference"] is None
 
 
 def test_onnx_without_torchvision_logs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,6 +80,7 @@ def test_every_input_has_one_row_in_every_format(model: ImageModel, tmp_path: Pa
     inputs = [folder, tmp_path / "shard.tar", tmp_path / "table.parquet", "missing.png", "none*"]
     summary = run(model, inputs, tmp_path / "out.jsonl")
     assert summary == JobSummary(rows=14, errors=5, resumed=0, left_out={".txt": 1})
+    assert summary.to_dict() == {"rows": 14, "errors": 5, "resumed": 0, "left_out": {".txt": 1}}
     rows = rows_of(tmp_path / "out.jsonl")
     expected = {f"{folder}/{n:04}.png": png(n) for n in range(7)}
     expected |= {f"{tmp_path}/shard.tar/k.png": png(3), f"{tmp_path}/table.parquet#0": png(20)}
@@ -203,6 +204,20 @@ def test_a_job_that_cannot_start_leaves_no_folder(model: ImageModel, tmp_path: P
     with pytest.raises(InputError, match="needs a model"):
         predict_to_file("digits", [], tmp_path / "out.csv")  # type: ignore[arg-type]
     assert [path.name for path in tmp_path.iterdir()] == ["two.parquet"]
+
+
+def test_options_and_packages_are_checked_before_pictures_are_listed(
+    model: ImageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_jobs, "list_pictures", pytest.fail)
+    monkeypatch.setattr("clearhead.errors.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="pip install pyarrow"):
+        run(model, [tmp_path], tmp_path / "out.parquet")
+    with pytest.raises(ConfigError, match="install the extra `ray`"):
+        run(model, [tmp_path], tmp_path / "out.csv", runner="ray")
+    with pytest.raises(ConfigError, match=r"runner must be one of local, ray, got 'spark'"):
+        run(model, [tmp_path], tmp_path / "out.csv", runner="spark")
+    assert not [*tmp_path.iterdir()]
 
 
 def test_two_processes_cannot_work_on_one_job(model: ImageModel, tmp_path: Path) -> None:
@@ -366,6 +381,8 @@ def test_a_job_killed_three_times_has_the_rows_of_an_undisturbed_one(
 
 class LosingRay:
     """In place of Ray and Ray Data: units whose actor ended twice have no result."""
+
+    __spec__ = "ray is installed"
 
     def __init__(self, lost: set[int]) -> None:
         self.lost = lost

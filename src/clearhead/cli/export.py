@@ -41,7 +41,7 @@ def export(
     printed too.
     """
     from clearhead import inference
-    from clearhead.inference._export import SUFFIXES
+    from clearhead.inference._export import SUFFIXES, check_export
     from clearhead.models import load
     from clearhead.models.pretrained import ImageModel
 
@@ -50,6 +50,7 @@ def export(
     classifier = load(model, ImageModel)
     kind = "" if precision == "float32" else f"-{precision}"
     path = out or Path(f"{Path(model).name or 'model'}{kind}{SUFFIXES[to]}")
+    check_export(classifier, path, to, precision=precision, attention=attention)
     dataset = calibration = None
     if precision != "float32":
         data = data or trained_on(Path(model))

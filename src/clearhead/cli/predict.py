@@ -74,7 +74,9 @@ def predict(
     if workers is not None:
         check("--workers", workers, integer(1))
     from clearhead.inference import predict_to_file
+    from clearhead.inference._jobs import writer_for
 
+    writer_for(out)  # its errors, before a model is downloaded
     # Without it, loky prints a warning about its semaphores once a job has been killed.
     os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
     with job_progress() as on_progress:

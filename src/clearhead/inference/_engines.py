@@ -181,9 +181,9 @@ def run_package(file: Path) -> Engine:
 
 def _by_onnx(model: ImageModel, name: str, make: Callable[[bytes], Run]) -> Engine:
     """An engine that runs the model as ONNX, whose bytes are kept in the cache."""
-    require(f"engine {name!r}", name)
-    _check_float32(model, name)
     path = _cached(model, ".onnx")
+    require(f"engine {name!r}", name, *(() if path.exists() else ("onnx", "onnxscript")))
+    _check_float32(model, name)
     if path.exists():
         content = path.read_bytes()
     else:

@@ -8,7 +8,7 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, cast, get_args
 
 import torch
 from jaxtyping import UInt8
@@ -17,7 +17,7 @@ from safetensors.torch import save as write_tensors
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from clearhead._atomic import write_all_atomic
+from clearhead._atomic import check_path, write_all_atomic
 from clearhead.data import ImageDataset, normalize
 from clearhead.errors import ConfigError, check_one_of, require
 from clearhead.inference._engines import Run, run_onnx, run_openvino
@@ -42,6 +42,10 @@ CHECKED_SIZES = (1, 2, 7, 64)
 TOLERANCE = 1e-5  # of an output, or of its largest value if that is above 1
 WITH_ATTENTION = ("onnx", "openvino", "torch-export")
 WITH_INT8 = ("onnx", "openvino")
+PACKAGES: Mapping[ExportFormat, tuple[str, ...]] = {
+    "onnx": ("onnx", "onnxruntime", "onnxscript"),
+    "openvino": ("onnx", "onnxscript", "openvino"),
+}
 SUFFIXES: Mapping[ExportFormat, str] = {
     "onnx": ".onnx",
     "openvino": ".xml",
@@ -77,6 +81,20 @@ class Export:
     difference: float
     evaluation: Evaluation | None = None
     reference: Evaluation | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON types.
+
+        Returns:
+            All fields by name.
+        """
+        return {
+            "paths": [str(path) for path in self.paths],
+            "size": self.size,
+            "difference": self.difference,
+            "evaluation": self.evaluation and self.evaluation.to_dict(),
+            "reference": self.reference and self.reference.to_dict(),
+        }
 
 
 def export(
@@ -121,9 +139,8 @@ def export(
         InputError: The model is not one of Clearhead's image models.
         StorageError: A file cannot be written.
     """
-    check_image_model(model, "export")
-    _check_options(model, to, precision, attention)
     path = Path(path)
+    check_export(model, path, to, precision=precision, attention=attention)
     like = next(model.parameters())
     if like.device.type != "cpu" or like.dtype != torch.float32:
         raise ConfigError(
@@ -155,9 +172,11 @@ def export(
     )
 
 
-def _check_options(
-    model: ImageModel, to: ExportFormat, precision: Precision, attention: bool
+def check_export(
+    model: ImageModel, path: Path, to: ExportFormat, *, precision: Precision, attention: bool
 ) -> None:
+    """Raise `export`'s errors about packages, options and the path, before any work is done."""
+    check_image_model(model, "export")
     check_one_of("to", to, get_args(ExportFormat))
     check_one_of("precision", precision, get_args(Precision))
     if precision == "int8" and to not in WITH_INT8:
@@ -169,6 +188,13 @@ def _check_options(
         )
     if attention and not isinstance(model, VisionTransformer):
         raise ConfigError(f"a {type(model).__name__} has no attention; expected a Transformer")
+    if to == "timm" and not isinstance(model, VisionTransformer):
+        raise ConfigError(f"timm has no {type(model).__name__}; expected a VisionTransformer")
+    if to == "openvino" and path.suffix != ".xml":
+        raise ConfigError(f"an OpenVINO model is an .xml file, got {path.name}")
+    packages = {*PACKAGES.get(to, ()), *(("onnxruntime",) if precision == "int8" else ())}
+    require(f"{to} in {precision}", *sorted(packages))
+    check_path(path)
 
 
 def _compare(run: Run, model: ImageModel, attention: bool, tolerance: float | None) -> float:
@@ -199,7 +225,6 @@ def _traced(model: ImageModel, options: Options) -> ExportedProgram:
 
 
 def _write_onnx(model: ImageModel, file: Path, options: Options) -> Run:
-    require("ONNX", "onnx", "onnxruntime", "onnxscript")
     import onnx
 
     proto = to_onnx(_traced(model, options))
@@ -213,11 +238,8 @@ def _write_onnx(model: ImageModel, file: Path, options: Options) -> Run:
 
 
 def _write_openvino(model: ImageModel, file: Path, options: Options) -> Run:
-    require("OpenVINO", "openvino")
     import openvino
 
-    if file.suffix != ".xml":
-        raise ConfigError(f"an OpenVINO model is an .xml file, got {file.name}")
     proto = to_onnx(trace(model, attention=options.attention))
     if options.precision == "int8":
         proto = _quantized(proto, model, options.calibration, static=True)
@@ -230,7 +252,6 @@ def _write_openvino(model: ImageModel, file: Path, options: Options) -> Run:
 
 def _quantized(proto: Any, model: ImageModel, calibration: Tensor | None, *, static: bool) -> Any:
     """Integer matrix products; the ranges of activations are those of each batch, or fixed."""
-    require("int8", "onnx", "onnxruntime")
     import onnx
     from onnxruntime import quantization
 
@@ -284,8 +305,7 @@ def _write_safetensors(model: ImageModel, file: Path, options: Options) -> Run:
 
 
 def _write_timm(model: ImageModel, folder: Path, options: Options) -> Run:
-    if not isinstance(model, VisionTransformer):
-        raise ConfigError(f"timm has no {type(model).__name__}; expected a VisionTransformer")
+    model = cast(VisionTransformer, model)
     folder.mkdir()
     state = _stored(to_timm_state_dict(model), options)
     (folder / WEIGHTS).write_bytes(write_tensors(state, {"format": "pt"}))

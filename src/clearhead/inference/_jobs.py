@@ -16,9 +16,10 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any, get_args
 
 from clearhead._atomic import (
     append_to_disk,
@@ -27,9 +28,10 @@ from clearhead._atomic import (
     replaced_atomic,
     write_atomic,
 )
+from clearhead._paths import exists
 from clearhead._validate import check
 from clearhead.data import PictureRef, list_pictures
-from clearhead.errors import ConfigError, StorageError, require, setting
+from clearhead.errors import ConfigError, StorageError, check_one_of, require, setting
 from clearhead.inference._names import EngineChoice
 from clearhead.inference._predict import check_image_model
 from clearhead.inference._prepare import NUM_WORKERS_RULE
@@ -71,6 +73,14 @@ class JobSummary:
     errors: int
     resumed: int
     left_out: dict[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON types.
+
+        Returns:
+            All fields by name.
+        """
+        return asdict(self)
 
 
 def predict_to_file(
@@ -117,6 +127,9 @@ def predict_to_file(
     """
     check_image_model(model, "predict_to_file")
     check("num_workers", num_workers, NUM_WORKERS_RULE)
+    check_one_of("runner", runner, get_args(RunnerName))
+    if runner == "ray":
+        require("a Ray cluster", "ray", extra="ray")
     out = Path(out)
     write = writer_for(out)
     if engine != "torch":
@@ -136,7 +149,7 @@ def predict_to_file(
     with job.locked():
         if restart:
             job.remove_files()
-        elif out.exists() and not job.settings.exists():
+        elif exists(out) and not job.settings.exists():
             raise ConfigError(
                 f"{out} exists; name another file, or {setting('restart', True)} to replace it"
             )
@@ -196,7 +209,7 @@ class _Job:
                     if not self.settings.exists():
                         self.remove_files()
         finally:
-            with suppress(OSError):  # unless it is empty
+            with suppress(OSError, ValueError):  # unless it is empty
                 self.folder.rmdir()
 
     def prepare(self, settings: dict[str, object], refs: Iterator[PictureRef]) -> None:
