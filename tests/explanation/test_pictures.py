@@ -295,6 +295,33 @@ def test_windows_with_as_many_tokens_as_the_grid_are_not_on_it() -> None:
     assert "attends inside windows" in explanation.masking.reason
 
 
+@pytest.mark.parametrize("has_grid_layer", [False, True])
+def test_a_grid_is_left_out_if_no_layer_attends_over_its_tokens(has_grid_layer: bool) -> None:
+    class Reduced(nn.Module):
+        """Six patches, which are reduced to two tokens before the first or the second layer."""
+
+        grid, num_prefix_tokens = (2, 3), 0
+        config = SimpleNamespace(image_shape=(2, 3))
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = nn.MultiheadAttention(10, 1, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            tokens = x.reshape(1, 6, 1).expand(-1, -1, 10)
+            if has_grid_layer:
+                tokens = self.attention(tokens, tokens, tokens)[0]
+            tokens = tokens[:, :2]
+            logits: Tensor = self.attention(tokens, tokens, tokens)[0].mean((0, 1))[None]
+            return logits
+
+    explanation = explain(classifier(Reduced(), 1, 2, 3), np.zeros((3, 3), dtype=np.uint8))
+    assert explanation.grid == (Grid(2, 3) if has_grid_layer else None)
+    shapes = [layer.weights.shape[-2:] for layer in explanation.layers]
+    assert shapes == [(6, 6)] * has_grid_layer + [(2, 2)]
+    assert [layer.on_grid for layer in explanation.layers] == [True] * has_grid_layer + [False]
+
+
 def test_a_broken_picture_and_an_unknown_model_are_errors(tmp_path: Path) -> None:
     (tmp_path / "notes.png").write_text("no picture")
     with pytest.raises(ImageError, match=r"notes\.png: .*not an image"):

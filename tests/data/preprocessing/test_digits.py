@@ -340,6 +340,23 @@ def test_a_straight_stroke_that_touches_a_digit_is_a_slash_if_it_is_slanted(
     assert any(SLASH in part.warnings for part in strokes) is warned
 
 
+def test_specks_between_strokes_do_not_change_how_digits_that_touch_are_cut() -> None:
+    page = Image.new("L", (300, 300), 255)
+    draw = ImageDraw.Draw(page)
+    draw.rectangle((60, 90, 140, 210), outline=0, width=14)
+    draw.line([(147, 90), (147, 203), (220, 203)], 0, 14)
+    (clean,) = find_digits(to_grey(page))
+    for x, y in ((98, 120), (100, 150), (190, 100), (200, 140)):
+        draw.rectangle((x, y, x + 3, y + 3), fill=0)
+    (found,) = find_digits(to_grey(page))
+    segments = [
+        [(first, stop, part.box, part.pixels.tolist()) for first, stop, part in digit.segments]
+        for digit in (clean, found)
+    ]
+    assert segments[0]
+    assert segments[0] == segments[1]
+
+
 @pytest.mark.parametrize("turned", [-8, 5])
 def test_a_long_sheet_on_a_desk_is_not_a_one(turned: int) -> None:
     picture = Image.new("L", (300, 300), 60)
