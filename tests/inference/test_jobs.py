@@ -14,7 +14,7 @@ from concurrent.futures import BrokenExecutor, Future
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import psutil
@@ -25,7 +25,7 @@ from PIL import Image
 
 from clearhead._atomic import TEMPORARY_PREFIX
 from clearhead.errors import ConfigError, InputError, StorageError
-from clearhead.inference import JobSummary, _jobs, _runners, predict, predict_to_file
+from clearhead.inference import JobSummary, _jobs, _parallel, _runners, predict, predict_to_file
 from clearhead.models import ConvNet, build
 from clearhead.models.config import CNNConfig
 from clearhead.models.pretrained import ImageModel
@@ -283,8 +283,8 @@ def test_a_picture_that_the_model_fails_on_has_an_error_and_the_others_predictio
 @pytest.fixture
 def light_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes that do not import torch: they have the same two functions, by value."""
-    monkeypatch.setattr(_runners, "_start", lambda classifier: setattr(sys, "_own", classifier))
-    monkeypatch.setattr(_runners, "_classify", lambda lines: sys._own(lines))  # type: ignore[attr-defined]
+    monkeypatch.setattr(_parallel, "_start", lambda function: setattr(sys, "_own", function))
+    monkeypatch.setattr(_parallel, "_run", lambda unit: sys._own(unit))  # type: ignore[attr-defined]
 
 
 @pytest.mark.usefixtures("light_processes")
@@ -293,21 +293,20 @@ def test_results_have_the_order_of_the_units_and_the_end_of_a_job_ends_its_proce
 ) -> None:
     folder = str(tmp_path)
 
-    def classify(unit: bytes) -> bytes:  # sent to the processes by value
-        noted = Path(folder, unit.decode())
-        if unit == b"first":  # it has its result after the second
+    def classify(unit: list[bytes]) -> list[bytes]:  # sent to the processes by value
+        noted = Path(folder, unit[0].decode())
+        if unit == [b"first"]:  # it has its result after the second
             while not Path(folder, "second").exists():
                 time.sleep(0.01)
         noted.write_text(str(os.getpid()))
-        if unit == b"long":
+        if unit == [b"long"]:
             time.sleep(900)
             noted.with_suffix(".complete").touch()
         return unit
 
-    rows = _runners.run_in_processes(
-        iter([b"first", b"second", b"long"]), cast(_runners.Classifier, classify), 2
-    )
-    assert [next(rows), next(rows)] == [b"first", b"second"]
+    units = [[b"first"], [b"second"], [b"long"]]
+    rows = _runners.run_in_processes(iter(units), cast(_runners.Classifier, classify), 2)
+    assert [next(rows), next(rows)] == [[b"first"], [b"second"]]
     while not (tmp_path / "long").exists() or not (tmp_path / "long").read_text():
         time.sleep(0.01)
     rows.close()  # type: ignore[attr-defined]
@@ -333,13 +332,12 @@ def test_a_new_process_has_one_thread_and_ends_with_its_parent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls: list[object] = []
-    monkeypatch.setattr(_runners, "_classifiers", [])
-    monkeypatch.setattr(_runners, "exit_with_parent", lambda: calls.append("parent"))
+    monkeypatch.setattr(_parallel, "_functions", [])
+    monkeypatch.setattr(_parallel, "exit_with_parent", lambda: calls.append("parent"))
     monkeypatch.setattr(torch, "set_num_threads", calls.append)
     for name in (b"first", b"second"):
-        classifier = cast(_runners.Classifier, lambda lines, name=name: name + lines)
-        _runners._start(classifier)
-        assert _runners._classify(b"!") == name + b"!"
+        _parallel._start(lambda unit, name=name: [name + item for item in unit])  # type: ignore[misc]
+        assert _parallel._run([b"!", b"?"]) == [name + b"!", name + b"?"]
     assert calls == ["parent", 1] * 2
 
 
@@ -411,29 +409,26 @@ class LosingRay:
         return (self.actor(item) for item in self.items if item["number"] not in self.lost)
 
 
-class OneProcess:
+class OneProcess(_parallel.Pool[bytes, bytes]):
     """In place of the pool of processes: picture 8 ends it."""
 
-    calls: list[str]
+    calls: ClassVar[list[str]] = []
 
-    def __init__(self, classifier: _runners.Classifier, workers: int) -> None:
-        self.classifier = classifier
-        type(self).calls = []
+    def __exit__(self, *_: object) -> None:
+        self.calls.append("shutdown")
 
-    def submit(self, line: bytes) -> Future[bytes]:
-        future: Future[bytes] = Future()
+    def start(self) -> None:
+        self.calls.append("start")
+
+    def submit(self, unit: list[bytes]) -> Future[list[bytes]]:
+        future: Future[list[bytes]] = Future()
+        (line,) = unit
         self.calls.append(Path(json.loads(line)[0]).stem)
         if self.calls[-1] == "0008":
             future.set_exception(BrokenExecutor())
         else:
-            future.set_result(self.classifier(line))
+            future.set_result(self.function(unit))
         return future
-
-    def restart(self) -> None:
-        self.calls.append("restart")
-
-    def shutdown(self) -> None:
-        self.calls.append("shutdown")
 
 
 @pytest.mark.parametrize("lost", [set(), {0}, {1, 3, 4}, {0, 1, 2, 3, 4}], ids=str)
@@ -444,21 +439,22 @@ def test_units_whose_actor_ended_twice_are_classified_locally_one_by_one(
     monkeypatch.setitem(sys.modules, "ray", cast(Any, ray))
     monkeypatch.setitem(sys.modules, "ray.data", cast(Any, ray))
     monkeypatch.setattr(_runners, "ray_cluster", lambda workers: nullcontext())
-    monkeypatch.setattr(_runners, "_Pool", OneProcess)
+    monkeypatch.setattr(_runners, "Pool", OneProcess)
+    OneProcess.calls.clear()
     folder = write_folder(tmp_path / "folder", 23)
     run(model, [folder], tmp_path / "local.jsonl")
     summary = run(model, [folder], tmp_path / "ray.jsonl", runner="ray", num_workers=2)
     expected = rows_of(tmp_path / "local.jsonl")
     here = [f"{n:04}" for n in range(23) if n // 5 in lost]
     if 1 in lost:
-        expected[8] = {"image": expected[8]["image"], "error": _runners.PROCESS_ENDED}
-        here.insert(here.index("0008") + 1, "restart")
+        expected[8] = {"image": expected[8]["image"], "error": _parallel.PROCESS_ENDED}
+        here.insert(here.index("0008") + 1, "start")
     found = rows_of(tmp_path / "ray.jsonl")
     assert [row["image"] for row in found] == [row["image"] for row in expected]
     assert [row.get("error") for row in found] == [row.get("error") for row in expected]
     assert [row.get("label") for row in found] == [row.get("label") for row in expected]
     assert (summary.rows, summary.errors) == (23, 1 in lost)
-    assert OneProcess.calls == [*here, "shutdown"]
+    assert OneProcess.calls == ["start", *here, "shutdown"]
     assert run(model, [], tmp_path / "none.csv", runner="ray", num_workers=2).rows == 0
 
 
@@ -477,7 +473,7 @@ def test_a_picture_that_ends_its_actor_of_ray_twice_has_an_error(
     assert (summary.rows, summary.errors) == (23, 1)
     rows = rows_of(tmp_path / "out.jsonl")
     assert [row["image"][-8:] for row in rows] == [f"{number:04}.png" for number in range(23)]
-    assert rows[8]["error"] == _runners.PROCESS_ENDED
+    assert rows[8]["error"] == _parallel.PROCESS_ENDED
 
 
 @pytest.mark.slow

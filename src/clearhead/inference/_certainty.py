@@ -3,7 +3,6 @@
 import torch
 from jaxtyping import Float, UInt8
 from numpy import ndarray
-from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -78,6 +77,8 @@ def fit_certainty(features: Features, is_right: Float[Tensor, " n"]) -> tuple[fl
     Returns:
         The intercept, then a weight for each feature.
     """
+    from scipy.optimize import minimize  # takes long, and no prediction needs it
+
     mean, deviation = features.mean(dim=0), features.std(dim=0).clamp_min(1e-9)
     inputs = F.pad((features - mean) / deviation, (1, 0), value=1.0)
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from clearhead.data import DownloadProgress, ImageDataset, Split, load_dataset
 from clearhead.errors import ConfigError, InputError
-from clearhead.inference._model import ModelLike, move
+from clearhead.inference._model import ModelLike, check_image_model, move, with_engine
 from clearhead.inference._names import EngineChoice
-from clearhead.inference._predict import check_image_model, predict_probabilities, with_engine
+from clearhead.inference._predict import predict_probabilities
 from clearhead.inference.metrics import (
     ClassScores,
     ReliabilityBin,

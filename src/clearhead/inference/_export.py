@@ -30,9 +30,8 @@ from clearhead.inference._graph import (
     to_onnx,
     trace,
 )
-from clearhead.inference._model import EngineModel, evaluation_mode
+from clearhead.inference._model import EngineModel, check_image_model, evaluation_mode
 from clearhead.inference._names import ExportFormat, Precision
-from clearhead.inference._predict import check_image_model
 from clearhead.models import VisionTransformer, build, timm_config, to_timm_state_dict
 from clearhead.models._libraries import load_timm
 from clearhead.models.pretrained import CONFIG, WEIGHTS, ImageModel

@@ -32,12 +32,13 @@ from clearhead._paths import exists
 from clearhead._validate import check
 from clearhead.data import PictureRef, list_pictures
 from clearhead.errors import ConfigError, StorageError, check_one_of, require, setting
+from clearhead.inference._model import check_image_model
 from clearhead.inference._names import EngineChoice
-from clearhead.inference._predict import check_image_model
-from clearhead.inference._prepare import NUM_WORKERS_RULE
+from clearhead.inference._parallel import NUM_WORKERS_RULE
 from clearhead.inference._runners import (
     Classifier,
     RunnerName,
+    Units,
     printable,
     run_in_processes,
     run_on_ray,
@@ -165,8 +166,8 @@ def predict_to_file(
         done = resumed = job.resume()
         on_progress(done, job.count)
         for rows in _results(job.pending(), classifier, runner, num_workers):
-            append_to_disk(job.rows, rows)
-            done += rows.count(b"\n")
+            append_to_disk(job.rows, b"".join(rows))
+            done += len(rows)
             on_progress(done, job.count)
         with replaced_atomic(out) as temporary:
             write(job.checked_rows(), temporary)
@@ -177,8 +178,11 @@ def predict_to_file(
 
 
 def _results(
-    units: Iterator[bytes], classifier: Classifier, runner: RunnerName, num_workers: int | None
-) -> Iterator[bytes]:
+    units: Iterator[list[bytes]],
+    classifier: Classifier,
+    runner: RunnerName,
+    num_workers: int | None,
+) -> Iterator[list[bytes]]:
     from joblib import cpu_count
 
     if num_workers == 0:
@@ -237,11 +241,11 @@ class _Job:
         os.truncate(self.rows, size)
         return self.done
 
-    def pending(self) -> Iterator[bytes]:
+    def pending(self) -> Units:
         """The lines of the pictures without a row, `UNIT` at a time."""
         with self.inputs.open("rb") as file:
             lines = islice(file, self.done, None)
-            while unit := b"".join(islice(lines, UNIT)):
+            while unit := list(islice(lines, UNIT)):
                 yield unit
 
     def checked_rows(self) -> Iterator[bytes]:

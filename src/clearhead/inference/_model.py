@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -11,9 +12,9 @@ from safetensors.torch import save as write_tensors
 from torch import Tensor, nn
 
 from clearhead._atomic import sha256
-from clearhead.errors import ConfigError
-from clearhead.inference._names import EngineName
-from clearhead.models.config import ImageModelConfig
+from clearhead.errors import ConfigError, InputError
+from clearhead.inference._names import EngineChoice, EngineName
+from clearhead.models.config import ImageModelConfig, TextConfig
 from clearhead.models.pretrained import ImageModel
 
 
@@ -82,6 +83,44 @@ class EngineModel:
 
 
 ModelLike = ImageModel | EngineModel
+
+
+def check_image_model(model: object, function: str) -> None:
+    """Check that a model is one of Clearhead's image models.
+
+    Args:
+        model: The model.
+        function: Name of the function that needs the model, for the message.
+
+    Raises:
+        InputError: It is a name, a text model, or a model of another library.
+    """
+    config = getattr(model, "config", None)
+    if isinstance(config, ImageModelConfig):
+        return
+    if isinstance(model, str | Path):
+        advice = f"load it first: clearhead.load({str(model)!r})"
+        raise InputError(f"{function} needs a model, got the name {str(model)!r}; {advice}")
+    kind = f"{type(model).__module__}.{type(model).__name__}"
+    if isinstance(config, TextConfig):
+        raise InputError(
+            f"{function} needs an image model, got the text model {kind}; for a text use "
+            'clearhead.explain(model, "The cat sat.")'
+        )
+    raise InputError(
+        f"{function} needs one of Clearhead's image models, got {kind}; for models of other "
+        'libraries use clearhead.explain("timm:NAME", picture), or "hf:OWNER/NAME", or wrap the '
+        "model in clearhead.explanation.ImageClassifier and explain that"
+    )
+
+
+def with_engine(model: ModelLike, engine: EngineChoice, batch_size: int = 32) -> ModelLike:
+    """The model with an engine; unchanged with "torch", or if it has one already."""
+    if engine == "torch":
+        return model
+    from clearhead.inference._engines import load_engine  # imports torch.export, which takes long
+
+    return load_engine(model, engine, batch_size=batch_size)
 
 
 @contextmanager

@@ -1,32 +1,49 @@
-"""From a picture to a prediction: preprocessing, forward pass, softmax."""
+"""From a picture to a prediction.
+
+`predict` does it in two steps, which the server, jobs and explanations use, too:
+
+- `prepare` loads a picture and makes model inputs of it. For the digit classifier,
+  `digit_and_parts` (in `data.preprocessing.digits`) groups the ink that `find_ink` finds into
+  digits, and its `_digit` scales and centres each of them as in MNIST.
+- `predict_inputs` runs the model, compares the certainties with the thresholds, and decides
+  whether a picture shows one digit or several.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from io import IOBase
 from itertools import chain, islice, repeat
-from pathlib import Path
+from math import ceil, floor
 from typing import cast, overload
 
 import torch
 from jaxtyping import Float, UInt8
+from PIL import Image
 from torch import Tensor
 
 from clearhead._validate import check, integer
-from clearhead.data import ImageSource, normalize
+from clearhead.data import Digit, ImageSource, load_image, normalize, resize_and_crop, to_grey
+from clearhead.data.preprocessing.digits import TOO_SMALL, digit_and_parts
+from clearhead.data.preprocessing.image import REDUCED_BY
+from clearhead.data.preprocessing.scaling import SIDE
 from clearhead.errors import ImageError, InputError
 from clearhead.inference._certainty import certainty_of
-from clearhead.inference._model import ModelLike, evaluation_mode
+from clearhead.inference._model import ModelLike, check_image_model, evaluation_mode, with_engine
 from clearhead.inference._names import EngineChoice
+from clearhead.inference._parallel import map_files
 from clearhead.inference._prediction import (
+    Box,
+    ModelInput,
     Prediction,
     one_or_several,
     one_or_touching,
     prediction_of,
 )
-from clearhead.inference._prepare import ModelInput, prepare, prepare_each
-from clearhead.models.config import ImageModelConfig, TextConfig
+from clearhead.models.config import ImageModelConfig
 
 BATCH_SIZE = 128
 STREAMED = (1, 2, 4, 8, 16)  # pictures in the first batches, so that predictions come at once
+MAX_COARSE = 10  # pixels on the longer side of the ink
 
 
 @overload
@@ -95,67 +112,50 @@ def predict(
     return predictions
 
 
-def predict_each(
-    model: ModelLike,
-    images: Iterable[ImageSource | ImageError],
-    *,
-    single: bool = False,
-    num_workers: int | None = None,
-) -> Iterator[Prediction | ImageError]:
-    """Classify pictures one after another, as `predict` does.
+def prepare(image: ImageSource, config: ImageModelConfig, *, single: bool = False) -> ModelInput:
+    """Preprocess a picture for a model with this configuration.
 
     Args:
-        model: As in `predict`.
-        images: Pictures, of which only few are taken in advance; an error in place of a picture
-            comes out again.
-        single: As in `predict`.
-        num_workers: As in `predict`.
+        image: Anything that `predict` accepts as one picture.
+        config: The model's configuration.
+        single: Whether to take the picture as one digit, and to ignore the rest of its ink.
 
-    Yields:
-        The prediction for each picture as soon as it is made, or the error if it cannot be read.
-
-    Raises:
-        InputError: The model is not one of Clearhead's, or returns NaN.
-    """
-    check_image_model(model, "predict_each")
-    prepared = prepare_each(images, model.config, single=single, num_workers=num_workers)
-    for size in chain(STREAMED, repeat(2 * STREAMED[-1])):
-        batch = list(islice(prepared, size))
-        if not batch:
-            return
-        inputs = [result for result in batch if not isinstance(result, ImageError)]
-        predictions = iter(predict_inputs(model, inputs))
-        for result in batch:
-            yield result if isinstance(result, ImageError) else next(predictions)
-
-
-def check_image_model(model: object, function: str) -> None:
-    """Check that a model is one of Clearhead's image models.
-
-    Args:
-        model: The model.
-        function: Name of the function that needs the model, for the message.
+    Returns:
+        For the digit classifier, the digit that was found, as in MNIST, or several as its `parts`;
+        for other models, the whole picture in the model's input size.
 
     Raises:
-        InputError: It is a name, a text model, or a model of another library.
+        ImageError: The picture cannot be read.
     """
-    config = getattr(model, "config", None)
-    if isinstance(config, ImageModelConfig):
-        return
-    if isinstance(model, str | Path):
-        advice = f"load it first: clearhead.load({str(model)!r})"
-        raise InputError(f"{function} needs a model, got the name {str(model)!r}; {advice}")
-    kind = f"{type(model).__module__}.{type(model).__name__}"
-    if isinstance(config, TextConfig):
-        raise InputError(
-            f"{function} needs an image model, got the text model {kind}; for a text use "
-            'clearhead.explain(model, "The cat sat.")'
+    picture = load_image(image)
+    if not uses_digit_preprocessing(config):
+        return ModelInput(resize_and_crop(picture, config.image_shape, config.in_channels))
+    grey = to_grey(picture)
+
+    def model_input(digit: Digit) -> ModelInput:
+        left, top, right, bottom = digit.box
+        is_small = digit.found and max(right - left, bottom - top) <= MAX_COARSE
+        return ModelInput(
+            torch.from_numpy(digit.pixels)[None],
+            digit.warnings,
+            digit.found,
+            _box_in(picture, digit, grey.shape) if digit.found else None,
+            tuple(map(model_input, digit.parts)),
+            tuple((first, stop, model_input(part)) for first, stop, part in digit.segments),
+            is_small and TOO_SMALL not in digit.warnings,
         )
-    raise InputError(
-        f"{function} needs one of Clearhead's image models, got {kind}; for models of other "
-        'libraries use clearhead.explain("timm:NAME", picture), or "hf:OWNER/NAME", or wrap the '
-        "model in clearhead.explanation.ImageClassifier and explain that"
+
+    return model_input(digit_and_parts(grey, single=single))
+
+
+def _box_in(picture: Image.Image, digit: Digit, shape: tuple[int, ...]) -> Box:
+    """The digit's box in pixels of the picture before it was reduced."""
+    reduced_by = picture.info.get(REDUCED_BY, 1)
+    across, down = (
+        side * reduced_by / small for side, small in zip(picture.size, shape[::-1], strict=True)
     )
+    left, top, right, bottom = digit.box
+    return floor(left * across), floor(top * down), ceil(right * across), ceil(bottom * down)
 
 
 def predict_inputs(model: ModelLike, inputs: Sequence[ModelInput]) -> list[Prediction]:
@@ -174,7 +174,7 @@ def predict_inputs(model: ModelLike, inputs: Sequence[ModelInput]) -> list[Predi
     if not inputs:
         return []
     config = model.config
-    flat = [item for picture in inputs for item in _all_inputs(picture)]
+    flat = [item for picture in inputs for item in picture.flat()]
     images = torch.stack([item.pixels for item in flat])
     rows = predict_probabilities(model, images, BATCH_SIZE)
     temperature = config.threshold_temperature
@@ -192,23 +192,14 @@ def predict_inputs(model: ModelLike, inputs: Sequence[ModelInput]) -> list[Predi
         )
         for row, certainty, item in zip(rows.tolist(), certainties.tolist(), flat, strict=True)
     )
-    return [_prediction_for(picture, predictions, temperature) for picture in inputs]
 
+    def prediction_for(picture: ModelInput) -> Prediction:
+        whole = next(predictions)
+        parts = [prediction_for(part) for part in picture.parts]
+        segments = [(first, stop, next(predictions)) for first, stop, _ in picture.segments]
+        return one_or_several(one_or_touching(whole, segments, temperature), parts)
 
-def _all_inputs(picture: ModelInput) -> Iterator[ModelInput]:
-    yield picture
-    for item in (*picture.parts, *(part for _, _, part in picture.segments)):
-        yield from _all_inputs(item)
-
-
-def _prediction_for(
-    picture: ModelInput, predictions: Iterator[Prediction], temperature: float
-) -> Prediction:
-    """The prediction for a picture from those for itself, its parts and its segments, in turn."""
-    whole = next(predictions)
-    parts = [_prediction_for(part, predictions, temperature) for part in picture.parts]
-    segments = [(first, stop, next(predictions)) for first, stop, _ in picture.segments]
-    return one_or_several(one_or_touching(whole, segments, temperature), parts)
+    return [prediction_for(picture) for picture in inputs]
 
 
 def predict_probabilities(
@@ -247,12 +238,64 @@ def predict_probabilities(
     return logits.softmax(dim=1)
 
 
-def with_engine(
-    model: ModelLike, engine: EngineChoice, batch_size: int = 2 * STREAMED[-1]
-) -> ModelLike:
-    """The model with an engine; unchanged with "torch", or if it has one already."""
-    if engine == "torch":
-        return model
-    from clearhead.inference._engines import load_engine  # imports torch.export, which takes long
+def predict_each(
+    model: ModelLike,
+    images: Iterable[ImageSource | ImageError],
+    *,
+    single: bool = False,
+    num_workers: int | None = None,
+) -> Iterator[Prediction | ImageError]:
+    """Classify pictures one after another, as `predict` does.
 
-    return load_engine(model, engine, batch_size=batch_size)
+    Args:
+        model: As in `predict`.
+        images: Pictures, of which only few are taken in advance; an error in place of a picture
+            comes out again.
+        single: As in `predict`.
+        num_workers: As in `predict`.
+
+    Yields:
+        The prediction for each picture as soon as it is made, or the error if it cannot be read.
+
+    Raises:
+        InputError: The model is not one of Clearhead's, or returns NaN.
+    """
+    check_image_model(model, "predict_each")
+    prepare_one = partial(_prepared, config=model.config, single=single)
+    prepared = map_files(prepare_one, images, num_workers)
+    for size in chain(STREAMED, repeat(2 * STREAMED[-1])):
+        batch = list(islice(prepared, size))
+        if not batch:
+            return
+        inputs = [result for result in batch if not isinstance(result, ImageError)]
+        predictions = iter(predict_inputs(model, inputs))
+        for result in batch:
+            yield result if isinstance(result, ImageError) else next(predictions)
+
+
+def _prepared(
+    image: ImageSource | ImageError, config: ImageModelConfig, *, single: bool
+) -> ModelInput | ImageError:
+    if isinstance(image, ImageError):
+        return image
+    try:
+        return prepare(image, config, single=single)
+    except ImageError as error:
+        return error
+
+
+def uses_digit_preprocessing(config: ImageModelConfig) -> bool:
+    """Whether `prepare` looks for a digit and redraws it as in MNIST.
+
+    True for models of MNIST itself: one channel, 28 × 28 pixels, ten classes without names. A
+    model trained on a folder has named classes, even if these are digits; its input is the whole
+    picture, as in its training.
+
+    Args:
+        config: The model's configuration.
+
+    Returns:
+        True if it does; False if the whole picture becomes the input.
+    """
+    shape = (config.in_channels, config.image_shape, config.num_classes)
+    return shape == (1, (SIDE, SIDE), 10) and not config.class_names

@@ -1,21 +1,21 @@
 """The prediction for a picture: a class with its probability, or the text of several digits."""
 
 from base64 import b64encode
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
 from html import escape
 from io import BytesIO
 from itertools import pairwise
 from math import ceil, prod
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
 from clearhead.data.preprocessing.digits import SEVERAL, SLASH
-from clearhead.inference._prepare import Box
 from clearhead.inference.metrics import soften
 
 LOW_CONFIDENCE = "low confidence"
@@ -27,6 +27,53 @@ THUMBNAIL_SIZE = 64
 MAX_TABLE_ROWS = 10
 
 Status = Literal["confident", "doubtful", "rejected"]
+
+
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom in pixels; the last two are exclusive."""
+
+
+@dataclass(frozen=True, eq=False)
+class ModelInput:
+    """A preprocessed picture.
+
+    Attributes:
+        pixels: What the model takes, from 0 to 255.
+        warnings: Reasons to doubt a prediction.
+        found: Whether the picture shows anything.
+        box: Where the digit is, in pixels of the upright picture; None if it was not searched for.
+        parts: The digits in reading order if the picture seems to show several; `pixels` then have
+            all of them as one, in case that they are pieces of one.
+        segments: What is between two cuts, with their numbers, if the digit may be several.
+        is_coarse: Whether a digit has too few pixels to estimate its certainty, but is not a dot.
+    """
+
+    pixels: UInt8[Tensor, "channels height width"] = field(repr=False)
+    warnings: tuple[str, ...] = ()
+    found: bool = True
+    box: Box | None = None
+    parts: tuple["ModelInput", ...] = ()
+    segments: tuple[tuple[int, int, "ModelInput"], ...] = ()
+    is_coarse: bool = False
+
+    def flat(self) -> Iterator["ModelInput"]:
+        """The input, then those of all parts and segments, each with its own.
+
+        Returns:
+            An iterator over them.
+        """
+        yield self
+        for item in (*self.parts, *(part for _, _, part in self.segments)):
+            yield from item.flat()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # torch would send a tensor to another process through shared memory, in a file for each.
+        pixels, *others = (getattr(self, field.name) for field in fields(self))
+        return _from_numpy, (pixels.numpy(), *others)
+
+
+def _from_numpy(pixels: np.ndarray, *others: Any) -> ModelInput:
+    return ModelInput(torch.from_numpy(pixels), *others)
 
 
 @dataclass(frozen=True, kw_only=True)

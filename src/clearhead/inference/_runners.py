@@ -1,6 +1,6 @@
 """Where the pictures of a job are classified: in processes of this machine, or on Ray.
 
-A unit of work is some consecutive pictures, each a line of `PictureRef.to_line`; its result is one
+A unit of work is some consecutive pictures, each a line of `PictureRef.to_line`; its result is a
 line of JSON for each, with an error if the picture cannot be read, or crashes the process that
 reads it. Results have the order of the units. The model is sent there as a `ModelCopy`.
 """
@@ -8,9 +8,7 @@ reads it. Results have the order of the units. The model is sent there as a `Mod
 import json
 import logging
 import zlib
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, Future, wait
 from itertools import chain
 from multiprocessing import current_process
 from typing import Any, Literal
@@ -18,19 +16,21 @@ from typing import Any, Literal
 import torch
 from safetensors.torch import load as read_tensors
 
-from clearhead._processes import ctrl_c_deferred, exit_with_parent, ray_cluster
+from clearhead._processes import ray_cluster
 from clearhead.data import ImageSource, PictureReader, PictureRef
 from clearhead.errors import ClearheadError, ImageError
-from clearhead.inference._model import ModelLike, digest_of, weights_of
+from clearhead.inference._model import ModelLike, digest_of, weights_of, with_engine
 from clearhead.inference._names import EngineChoice
-from clearhead.inference._predict import predict_each, with_engine
+from clearhead.inference._parallel import PROCESS_ENDED, Pool
+from clearhead.inference._predict import predict_each
 from clearhead.inference._prediction import Prediction
 from clearhead.models.pretrained import ImageModel
 
 RunnerName = Literal["local", "ray"]
-UNITS_AHEAD = 4  # per process
+Units = Iterator[list[bytes]]
+"""Lines of pictures, or of their rows"""
+
 RAY_BLOCKS = 1000  # at most; a block is repeated if its actor ends
-PROCESS_ENDED = "the process that read this picture ended; is the picture damaged, or memory full?"
 
 
 class ModelCopy:
@@ -114,18 +114,18 @@ class Classifier:
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"model": None, "reader": PictureReader(self.image_column)}
 
-    def __call__(self, lines: bytes) -> bytes:
+    def __call__(self, lines: list[bytes]) -> list[bytes]:
         """The rows for some pictures, in their order; of one that fails, with the error."""
         if self.model is None:
             self.model = self.copy.load()
-        refs = [PictureRef.from_line(line) for line in lines.splitlines()]
+        refs = [PictureRef.from_line(line) for line in lines]
         results = predict_listed(self.model, refs, self.reader, single=self.single, num_workers=0)
         try:
-            return b"".join(row_of(ref, x) for ref, x in zip(refs, results, strict=True))
+            return [row_of(ref, x) for ref, x in zip(refs, results, strict=True)]
         except Exception as error:  # noqa: BLE001 - whichever picture it was has it as its row's error
-            if len(refs) == 1:
-                return row_of(refs[0], error)
-            return b"".join(self(ref.to_line()) for ref in refs)
+            if len(lines) == 1:
+                return [row_of(refs[0], error)]
+            return [row for line in lines for row in self([line])]
 
 
 def row_of(ref: PictureRef, result: Prediction | Exception) -> bytes:
@@ -145,100 +145,22 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def run_in_processes(
-    units: Iterator[bytes], classifier: Classifier, workers: int
-) -> Iterator[bytes]:
-    """Units in parallel.
-
-    If a process dies, the pictures of the first unit without a result are read one by one, and the
-    units after it again: only the picture that caused it has no prediction.
-    """
+def run_in_processes(units: Units, classifier: Classifier, workers: int) -> Units:
+    """Units in parallel; a picture that ends its process has an error."""
     if current_process().daemon:  # it may not have processes of its own
         yield from map(classifier, units)
         return
-    pool = _Pool(classifier, workers)
-    waiting: deque[tuple[bytes, Future[bytes]]] = deque()
-    try:
-        while True:
-            while len(waiting) < UNITS_AHEAD * workers and (unit := next(units, b"")):
-                waiting.append((unit, pool.submit(unit)))
-            if not waiting:
-                return
-            unit, first = waiting.popleft()
-            try:
-                yield first.result()
-            except BrokenExecutor:
-                wait([future for _, future in waiting])
-                pool.restart()
-                yield _one_by_one(unit, pool)
-                waiting = deque(
-                    (unit, pool.submit(unit) if future.exception() else future)
-                    for unit, future in waiting
-                )
-    finally:
-        pool.shutdown()
+    with Pool(classifier, workers) as pool:
+        yield from pool.map(units, _ended)
 
 
-def _one_by_one(unit: bytes, pool: "_Pool") -> bytes:
-    """The rows of a unit that may have crashed a process."""
-    rows = []
-    for line in unit.splitlines(keepends=True):
-        try:
-            rows.append(pool.submit(line).result())
-        except BrokenExecutor:
-            pool.restart()
-            rows.append(row_of(PictureRef.from_line(line), ImageError(PROCESS_ENDED)))
-    return b"".join(rows)
-
-
-class _Pool:
-    """Processes that each have the model and one thread."""
-
-    def __init__(self, classifier: Classifier, workers: int) -> None:
-        self.classifier = classifier
-        self.workers = workers
-        self.restart()
-
-    def restart(self) -> None:
-        # Unlike those of the standard library, these processes do not import the script that is
-        # running, which may lack a guard.
-        from joblib.externals.loky import ProcessPoolExecutor
-
-        self.executor = ProcessPoolExecutor(
-            self.workers, initializer=_start, initargs=(self.classifier,)
-        )
-
-    def submit(self, lines: bytes) -> Future[bytes]:
-        future: Future[bytes]
-        try:
-            with ctrl_c_deferred():
-                future = self.executor.submit(_classify, lines)
-        except BrokenExecutor as error:  # a process has ended since the last result
-            future = Future()
-            future.set_exception(error)
-        return future
-
-    def shutdown(self) -> None:
-        self.executor.shutdown(kill_workers=True)
-
-
-_classifiers: list[Classifier] = []
-
-
-def _start(classifier: Classifier) -> None:
-    """In a new process."""
-    exit_with_parent()
-    torch.set_num_threads(1)
-    _classifiers[:] = [classifier]
-
-
-def _classify(lines: bytes) -> bytes:
-    return _classifiers[0](lines)
+def _ended(line: bytes) -> bytes:
+    return row_of(PictureRef.from_line(line), ImageError(PROCESS_ENDED))
 
 
 def run_on_ray(
-    units: Iterator[bytes], classifier: Classifier, workers: int | None, local_workers: int
-) -> Iterator[bytes]:
+    units: Units, classifier: Classifier, workers: int | None, local_workers: int
+) -> Units:
     """Units on a Ray cluster, by Ray Data; those whose actor ended twice, here one by one."""
     with ray_cluster(local_workers):
         import ray
@@ -250,7 +172,8 @@ def run_on_ray(
         context.enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         items: list[dict[str, Any]] = [
-            {"number": number, "lines": zlib.compress(unit)} for number, unit in enumerate(units)
+            {"number": number, "lines": zlib.compress(b"".join(unit))}
+            for number, unit in enumerate(units)
         ]
         if not items:
             return
@@ -262,15 +185,17 @@ def run_on_ray(
             max_task_retries=1,
         )
         end = {"number": len(items), "rows": b""}
-        pool, done = _Pool(classifier, 1), 0
-        try:
+        done = 0
+        with Pool(classifier, 1) as pool:
             for row in chain(rows.iter_rows(), [end]):
                 for item in items[done : row["number"]]:  # its actor ended twice
-                    yield _one_by_one(zlib.decompress(item["lines"]), pool)
-                yield row["rows"]
+                    yield pool.one_by_one(_lines_of(item), _ended)
+                yield row["rows"].splitlines(keepends=True)
                 done = row["number"] + 1
-        finally:
-            pool.shutdown()
+
+
+def _lines_of(item: dict[str, Any]) -> list[bytes]:
+    return zlib.decompress(item["lines"]).splitlines(keepends=True)
 
 
 class _RayClassifier:
@@ -281,4 +206,4 @@ class _RayClassifier:
         self.classifier = classifier
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
-        return {"number": item["number"], "rows": self.classifier(zlib.decompress(item["lines"]))}
+        return {"number": item["number"], "rows": b"".join(self.classifier(_lines_of(item)))}

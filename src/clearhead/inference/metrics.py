@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from scipy.optimize import minimize_scalar
-from scipy.stats import binomtest
 from torch import Tensor
 
 from clearhead.errors import InputError
@@ -78,6 +76,8 @@ def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple
         )
     if not 0 < confidence < 1:
         raise InputError(f"confidence must be between 0 and 1, got {confidence}")
+    from scipy.stats import binomtest  # takes long, and no prediction needs it
+
     interval = binomtest(correct, total).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
 
@@ -271,6 +271,8 @@ def fit_temperature(probabilities: Float[Tensor, "n classes"], labels: Int[Tenso
     Raises:
         InputError: As in `negative_log_likelihood`.
     """
+    from scipy.optimize import minimize_scalar
+
     _check_probabilities(probabilities, labels)
     logits = probabilities.double().clamp_min(torch.finfo(torch.float64).tiny).log()
 

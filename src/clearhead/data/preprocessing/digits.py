@@ -95,8 +95,7 @@ def extract_digit(grey: Grey) -> Digit:
         The digit, with a warning where there is none, where there seem to be several, or where it
         is very small.
     """
-    found = _search(grey)
-    return BLANK if found is None else _main_digit(grey, *found)
+    return digit_and_parts(grey, single=True)
 
 
 def find_digits(grey: Grey) -> list[Digit]:
@@ -113,52 +112,128 @@ def find_digits(grey: Grey) -> list[Digit]:
     return list(whole.parts) or [whole] * whole.found
 
 
-def digit_and_parts(grey: Grey) -> Digit:
+def digit_and_parts(grey: Grey, *, single: bool = False) -> Digit:
     """All that an image may show: one digit, and several.
 
     Args:
         grey: As in `find_digits`.
+        single: Whether the largest digit is all that is wanted.
 
     Returns:
         What `extract_digit` finds, perhaps with `segments`. But if there seem to be several digits,
         all of them together as one, blank if they are too many or too wide for one, and `parts`.
     """
-    found = _search(grey)
-    if found is None:
+    ink = find_ink(downsample(grey, WORK_SIDE))
+    if ink is None:
         return BLANK
-    ink, groups = found
-    if len(groups) == 1:
-        return _with_segments(grey, ink, groups[0], _main_digit(grey, ink, groups))
-    parts = [
-        _with_segments(grey, ink, group, _cut_out(grey, ink, group, alone=False))
-        for group in groups
-    ]
+    groups = grouped(ink)
+    is_scan = max(grey.shape) <= SMALL_SIDE
+    if single or len(groups) == 1:
+        if is_scan and not are_side_by_side(groups):
+            groups = [ink.parts > 0]  # one digit, perhaps with broken strokes
+        digit = _digit(grey, ink, groups[0], segmented=not single)
+        if len(groups) > 1 and SEVERAL not in digit.warnings:
+            return replace(digit, warnings=(*digit.warnings, SEVERAL))
+        return digit
+    parts = [_digit(grey, ink, group, alone=False, segmented=True) for group in groups]
     parts = [parts[n] for n in reading_order([part.box for part in parts])]
-    if max(grey.shape) > SMALL_SIDE:
+    if not is_scan:
         parts = [_compared_with_line(part, parts) for part in parts]
     together = np.any(groups, axis=0)
     rows, columns = box_of(together)
     is_one = len(groups) <= MAX_PIECES and not _is_wide(
         (columns.start, rows.start, columns.stop, rows.stop)
     )
-    return replace(_cut_out(grey, ink, together) if is_one else BLANK, parts=tuple(parts))
+    return replace(_digit(grey, ink, together) if is_one else BLANK, parts=tuple(parts))
 
 
-def _main_digit(grey: Grey, ink: Ink, groups: list[Mask]) -> Digit:
-    """The largest digit; in a small image with none beside it, all ink."""
-    if max(grey.shape) <= SMALL_SIDE and not are_side_by_side(groups):
-        groups = [ink.parts > 0]  # a scan of one digit, perhaps with broken strokes
-    digit = _cut_out(grey, ink, groups[0])
-    if len(groups) > 1 and SEVERAL not in digit.warnings:
-        return replace(digit, warnings=(*digit.warnings, SEVERAL))
-    return digit
+def _digit(
+    grey: Grey, ink: Ink, group: Mask, *, alone: bool = True, segmented: bool = False
+) -> Digit:
+    """The digit with these components; unless `alone`, `_compared_with_line` looks for slashes.
+
+    With `segmented`, it has the segments between cuts, in case that it is several.
+    """
+    values, core, corner, scale = _closer(grey, ink, group)
+    rows, columns = box = box_of(core)
+    reach = max(3, round(max(map(side_length, box)) / 12))
+    around = tuple(slice(max(0, side.start - reach), side.stop + reach) for side in box)
+    strokes = _strokes(values[around], core[around], reach)
+    inside = cropped(np.where(strokes, values[around], 0))
+    pixels = np.rint(as_in_mnist(inside) * 255).astype(np.uint8)
+    ends = (columns.start, rows.start, columns.stop, rows.stop)
+    left, top, right, bottom = (
+        int(scale * end + start) for end, start in zip(ends, 2 * corner, strict=True)
+    )
+    place = (left, top, right, bottom)
+    is_scan = max(grey.shape) <= SMALL_SIDE  # too coarse for some checks, and for cuts
+    checks = {
+        TOO_SMALL: max(inside.shape) < MIN_SIDE,
+        SEVERAL: _is_wide(place),
+        MANY_LOOPS: num_loops(core[box]) > MAX_LOOPS,
+        DOTTED: not is_scan and has_dot(ink, group),
+        SLASH: not is_scan and alone and is_slash(pixels),
+        POLYGON: not is_scan and is_polygon(cropped(group)),
+    }
+    warnings = tuple(warning for warning, is_true in checks.items() if is_true)
+    digit = Digit(pixels, place, warnings)
+    if is_scan or not segmented:
+        return digit
+    factor = reduction(grey.shape, WORK_SIDE)
+    return replace(digit, segments=tuple(_segments(ink.values, group, factor)))
 
 
-def _with_segments(grey: Grey, ink: Ink, group: Mask, digit: Digit) -> Digit:
-    if max(grey.shape) <= SMALL_SIDE:
-        return digit  # a scan of one digit
-    scale = reduction(grey.shape, WORK_SIDE)
-    return replace(digit, segments=tuple(_segments(ink.values, group, scale)))
+def _closer(grey: Grey, ink: Ink, group: Mask) -> tuple[Grey, Mask, tuple[int, int], int]:
+    """The ink around a digit, and what is the digit; if that is small, in a crop of the image.
+
+    Then left and top of the crop, and the pixels of the image in one pixel of the ink.
+    """
+    factor = reduction(grey.shape, WORK_SIDE)
+    box = box_of(group)
+    reach = max(map(side_length, box))
+    if factor > 1 and reach <= MIN_SEEN:
+        margin = 0.4 * reach
+        window = rows, columns = tuple(
+            slice(
+                max(0, round((side.start - margin) * factor)), round((side.stop + margin) * factor)
+            )
+            for side in box
+        )
+        closer = find_ink(downsample(grey[window], WORK_SIDE // 2), ink.dark)
+        if closer is not None:
+            # What was found nearby belongs to the digit only if it was found in the whole image.
+            scale = reduction(grey[window].shape, WORK_SIDE // 2)
+            at = (
+                (np.arange(length) * scale + side.start) // factor
+                for length, side in zip(closer.parts.shape, window, strict=True)
+            )
+            core = near(group, 1)[np.ix_(*at)] & (closer.parts > 0)
+            if core.any():
+                return closer.values, core, (columns.start, rows.start), scale
+    return ink.values, group, (0, 0), factor
+
+
+def _strokes(ink: Grey, core: Mask, reach: int) -> Mask:
+    """The strokes with their soft edges: connected ink at most a twelfth of the digit away."""
+    labels, count = ndimage.label(ink > 0, structure=EIGHT)
+    touched = np.zeros(count + 1, dtype=bool)
+    touched[labels[core]] = True
+    touched[0] = False
+    return np.asarray(touched[labels] & near(core, reach))
+
+
+def _compared_with_line(part: Digit, parts: list[Digit]) -> Digit:
+    """A part; with a warning if it is a slash or a bar, compared with the digits of its line."""
+    line = [other for other in parts if other is not part and are_in_line(other.box, part.box)]
+    comparison: tuple[float, ...] = ()
+    if line:
+        high, *heights = (one.box[3] - one.box[1] for one in (part, *line))
+        comparison = (
+            median(np.array([slant(one.pixels) for one in line])),
+            high / median(np.array(heights)),
+        )
+    is_one = not is_slash(part.pixels, *comparison)
+    return part if is_one else replace(part, warnings=(*part.warnings, SLASH))
 
 
 def _segments(ink: Grey, core: Mask, scale: int) -> Iterator[tuple[int, int, Digit]]:
@@ -187,93 +262,6 @@ def _segments(ink: Grey, core: Mask, scale: int) -> Iterator[tuple[int, int, Dig
             place = left + scale * x[0], top + scale * y[0], left + scale * x[1], top + scale * y[1]
             pixels = np.rint(as_in_mnist(cropped(part)) * 255).astype(np.uint8)
             yield first, stop, Digit(pixels, place, (SLASH,) * is_slash(pixels))
-
-
-def _search(grey: Grey) -> tuple[Ink, list[Mask]] | None:
-    """The ink of the downsampled image, and the components of each digit, the largest first."""
-    ink = find_ink(downsample(grey, WORK_SIDE))
-    return None if ink is None else (ink, grouped(ink))
-
-
-def _compared_with_line(part: Digit, parts: list[Digit]) -> Digit:
-    """A part; with a warning if it is a slash or a bar, compared with the digits of its line."""
-    line = [other for other in parts if other is not part and are_in_line(other.box, part.box)]
-    comparison: tuple[float, ...] = ()
-    if line:
-        high, *heights = (one.box[3] - one.box[1] for one in (part, *line))
-        comparison = (
-            median(np.array([slant(one.pixels) for one in line])),
-            high / median(np.array(heights)),
-        )
-    is_one = not is_slash(part.pixels, *comparison)
-    return part if is_one else replace(part, warnings=(*part.warnings, SLASH))
-
-
-def _cut_out(grey: Grey, ink: Ink, group: Mask, *, alone: bool = True) -> Digit:
-    """One digit with its warnings; `_compared_with_line` adds that for slashes unless `alone`."""
-    digit = _measured(grey, ink, group)
-    if max(grey.shape) <= SMALL_SIDE:
-        return digit  # too coarse for the following
-    checks = {
-        DOTTED: has_dot(ink, group),
-        SLASH: alone and is_slash(digit.pixels),
-        POLYGON: is_polygon(cropped(group)),
-    }
-    warnings = (warning for warning, is_true in checks.items() if is_true)
-    return replace(digit, warnings=(*digit.warnings, *warnings))
-
-
-def _measured(grey: Grey, ink: Ink, group: Mask) -> Digit:
-    """The ink of a digit; if it is small, from a crop of the image around it."""
-    factor = reduction(grey.shape, WORK_SIDE)
-    box = box_of(group)
-    reach = max(map(side_length, box))
-    if factor == 1 or reach > MIN_SEEN:
-        return _digit(ink.values, group, (0, 0), factor)
-    margin = 0.4 * reach
-    window = tuple(
-        slice(max(0, round((side.start - margin) * factor)), round((side.stop + margin) * factor))
-        for side in box
-    )
-    crop = grey[window]
-    closer = find_ink(downsample(crop, WORK_SIDE // 2), ink.dark)
-    if closer is not None:
-        # What was found nearby belongs to the digit only if it was found in the whole image, too.
-        scale = reduction(crop.shape, WORK_SIDE // 2)
-        at = (
-            (np.arange(length) * scale + side.start) // factor
-            for length, side in zip(closer.parts.shape, window, strict=True)
-        )
-        core = near(group, 1)[np.ix_(*at)] & (closer.parts > 0)
-        if core.any():
-            return _digit(closer.values, core, (window[1].start, window[0].start), scale)
-    return _digit(ink.values, group, (0, 0), factor)
-
-
-def _digit(ink: Grey, core: Mask, corner: tuple[int, int], scale: int) -> Digit:
-    """The digit with these components; `corner` (left, top) and `scale` give its place."""
-    rows, columns = box_of(core)
-    reach = max(3, round(max(side_length(rows), side_length(columns)) / 12))
-    around = tuple(slice(max(0, side.start - reach), side.stop + reach) for side in (rows, columns))
-    inside = cropped(np.where(_strokes(ink[around], core[around], reach), ink[around], 0))
-    warnings = [TOO_SMALL] * (max(inside.shape) < MIN_SIDE)
-    left, top = corner
-    box = (columns.start, rows.start, columns.stop, rows.stop)
-    x0, y0, x1, y1 = (scale * v + start for v, start in zip(box, 2 * (left, top), strict=True))
-    pixels = as_in_mnist(inside)
-    place = (int(x0), int(y0), int(x1), int(y1))
-    warnings += [SEVERAL] * _is_wide(place)
-    warnings += [MANY_LOOPS] * (num_loops(core[rows, columns]) > MAX_LOOPS)
-    return Digit(np.rint(pixels * 255).astype(np.uint8), place, tuple(warnings))
-
-
-def _strokes(ink: Grey, core: Mask, reach: int) -> Mask:
-    """The strokes with their soft edges: connected ink at most a twelfth of the digit away."""
-    labels, count = ndimage.label(ink > 0, structure=EIGHT)
-    touched = np.zeros(count + 1, dtype=bool)
-    touched[labels[core]] = True
-    touched[0] = False
-    return np.asarray(touched[labels] & near(core, reach))
 
 
 def _is_wide(box: Box) -> bool:
