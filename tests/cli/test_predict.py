@@ -233,7 +233,7 @@ def test_out_writes_a_row_for_each_picture_and_the_summary(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(_jobs, "run_in_processes", lambda units, rows_of, _: map(rows_of, units))
+    monkeypatch.setattr(_jobs, "run", lambda units, rows_of, *_: map(rows_of, units))
     out = tmp_path / "answers.jsonl"
     assert call(model, pictures, "--out", out) == 0
     output = capsys.readouterr()

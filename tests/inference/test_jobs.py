@@ -305,7 +305,7 @@ def test_results_have_the_order_of_the_units_and_the_end_of_a_job_ends_its_proce
         return unit
 
     units = [[b"first"], [b"second"], [b"long"]]
-    rows = _runners.run_in_processes(iter(units), cast(_runners.Classifier, classify), 2)
+    rows = _runners.run(iter(units), cast(_runners.Classifier, classify), "local", 2)
     assert [next(rows), next(rows)] == [[b"first"], [b"second"]]
     while not (tmp_path / "long").exists() or not (tmp_path / "long").read_text():
         time.sleep(0.01)

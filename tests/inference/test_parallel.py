@@ -1,6 +1,7 @@
 """Many items in processes: results have their order, whatever ends a process."""
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, Future
@@ -66,8 +67,13 @@ def test_few_units_are_taken_in_advance() -> None:
     assert len(taken) == 2 * _parallel.UNITS_AHEAD
 
 
-@pytest.mark.slow
-def test_a_file_that_ends_its_process_has_an_error_and_the_others_results(tmp_path: Path) -> None:
+def test_a_file_that_ends_its_process_has_an_error_and_the_others_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The processes get the functions by value, and need not import torch.
+    monkeypatch.setattr(_parallel, "_all", lambda function, unit: list(map(function, unit)))
+    monkeypatch.setattr(_parallel, "_start", lambda function: setattr(sys, "_own", function))
+    monkeypatch.setattr(_parallel, "_run", lambda unit: sys._own(unit))  # type: ignore[attr-defined]
     parent, started = os.getpid(), tmp_path / "started"
     given: list[Path] = []
 

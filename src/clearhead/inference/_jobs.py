@@ -40,8 +40,7 @@ from clearhead.inference._runners import (
     RunnerName,
     Units,
     printable,
-    run_in_processes,
-    run_on_ray,
+    run,
 )
 from clearhead.models.pretrained import ImageModel
 
@@ -165,7 +164,7 @@ def predict_to_file(
         )
         done = resumed = job.resume()
         on_progress(done, job.count)
-        for rows in _results(job.pending(), classifier, runner, num_workers):
+        for rows in run(job.pending(), classifier, runner, num_workers):
             append_to_disk(job.rows, b"".join(rows))
             done += len(rows)
             on_progress(done, job.count)
@@ -175,21 +174,6 @@ def predict_to_file(
                 raise job.changed()
         job.remove_files()
     return JobSummary(rows=job.count, errors=job.errors, resumed=resumed, left_out=dict(left_out))
-
-
-def _results(
-    units: Iterator[list[bytes]],
-    classifier: Classifier,
-    runner: RunnerName,
-    num_workers: int | None,
-) -> Iterator[list[bytes]]:
-    from joblib import cpu_count
-
-    if num_workers == 0:
-        return map(classifier, units)
-    if runner == "ray":
-        return run_on_ray(units, classifier, num_workers, cpu_count())
-    return run_in_processes(units, classifier, num_workers or cpu_count())
 
 
 class _Job:

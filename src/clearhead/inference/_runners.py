@@ -145,20 +145,25 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def run_in_processes(units: Units, classifier: Classifier, workers: int) -> Units:
-    """Units in parallel; a picture that ends its process has an error."""
-    if current_process().daemon:  # it may not have processes of its own
+def run(units: Units, classifier: Classifier, runner: RunnerName, num_workers: int | None) -> Units:
+    """The rows of units, in their order; a picture that ends its process has an error."""
+    from joblib import cpu_count
+
+    may_start = not current_process().daemon  # else it may not have processes of its own
+    if num_workers == 0 or (runner == "local" and not may_start):
         yield from map(classifier, units)
-        return
-    with Pool(classifier, workers) as pool:
-        yield from pool.map(units, _ended)
+    elif runner == "ray":
+        yield from _run_on_ray(units, classifier, num_workers, cpu_count())
+    else:
+        with Pool(classifier, num_workers or cpu_count()) as pool:
+            yield from pool.map(units, _ended)
 
 
 def _ended(line: bytes) -> bytes:
     return row_of(PictureRef.from_line(line), ImageError(PROCESS_ENDED))
 
 
-def run_on_ray(
+def _run_on_ray(
     units: Units, classifier: Classifier, workers: int | None, local_workers: int
 ) -> Units:
     """Units on a Ray cluster, by Ray Data; those whose actor ended twice, here one by one."""
