@@ -48,6 +48,24 @@ def test_json_has_file_and_accuracy(
     assert found == {"files": [str(out)], "bytes": out.stat().st_size, "difference": 0.0}
 
 
+def test_missing_packages_are_found_before_a_model_or_data_set_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("clearhead.errors.find_spec", lambda name: None)
+    missing = str(tmp_path / "missing")
+    options = ["--to", "openvino", "--precision", "int8", "--data", missing]
+    assert main(["export", missing, *options]) == 2
+    assert "pip install onnx onnxruntime onnxscript openvino" in capsys.readouterr().err
+
+
+def test_options_are_checked_before_a_data_set_is_loaded(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--to", "timm", "--precision", "float16", "--attention", "--data", "missing"]
+    assert main(["export", model, *options]) == 2
+    assert "weights alone" in capsys.readouterr().err
+
+
 def test_int8_is_calibrated_on_training_images_and_both_accuracies_are_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -226,6 +226,15 @@ def test_a_missing_model_fails_before_any_picture_is_read(
     assert output.err.count("\n") == 1
 
 
+def test_a_missing_package_is_found_before_a_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("clearhead.errors.find_spec", lambda name: None)
+    out = tmp_path / "out.parquet"
+    assert call(str(tmp_path / "none"), tmp_path, "--out", out) == 2
+    assert "pip install pyarrow" in capsys.readouterr().err
+
+
 def test_out_writes_a_row_for_each_picture_and_the_summary(
     model: str,
     pictures: Path,

@@ -41,12 +41,13 @@ def export(
     printed too.
     """
     from clearhead import inference
-    from clearhead.inference._export import SUFFIXES, check_export
+    from clearhead.inference._export import SUFFIXES, check_export, check_packages
     from clearhead.models import load
     from clearhead.models.pretrained import ImageModel
 
     if data is not None and precision == "float32":
         raise ConfigError("--data is for --precision float16 and int8; leave it out")
+    check_packages(to, precision)
     classifier = load(model, ImageModel)
     kind = "" if precision == "float32" else f"-{precision}"
     path = out or Path(f"{Path(model).name or 'model'}{kind}{SUFFIXES[to]}")

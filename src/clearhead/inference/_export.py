@@ -171,15 +171,22 @@ def export(
     )
 
 
+def check_packages(to: ExportFormat, precision: Precision) -> None:
+    """Raise `ConfigError` if a format, with this precision, is unknown or needs other packages."""
+    check_one_of("to", to, get_args(ExportFormat))
+    check_one_of("precision", precision, get_args(Precision))
+    if precision == "int8" and to not in WITH_INT8:
+        raise ConfigError(f"int8 is for {' and '.join(WITH_INT8)}, got {to!r}; use float16")
+    packages = {*PACKAGES.get(to, ()), *(("onnxruntime",) if precision == "int8" else ())}
+    require(f"{to} in {precision}", *sorted(packages))
+
+
 def check_export(
     model: ImageModel, path: Path, to: ExportFormat, *, precision: Precision, attention: bool
 ) -> None:
     """Raise `export`'s errors about packages, options and the path, before any work is done."""
     check_image_model(model, "export")
-    check_one_of("to", to, get_args(ExportFormat))
-    check_one_of("precision", precision, get_args(Precision))
-    if precision == "int8" and to not in WITH_INT8:
-        raise ConfigError(f"int8 is for {' and '.join(WITH_INT8)}, got {to!r}; use float16")
+    check_packages(to, precision)
     if attention and to not in WITH_ATTENTION:
         raise ConfigError(
             f"{to!r} holds weights alone and has no outputs; for attention weights use one of "
@@ -191,8 +198,6 @@ def check_export(
         raise ConfigError(f"timm has no {type(model).__name__}; expected a VisionTransformer")
     if to == "openvino" and path.suffix != ".xml":
         raise ConfigError(f"an OpenVINO model is an .xml file, got {path.name}")
-    packages = {*PACKAGES.get(to, ()), *(("onnxruntime",) if precision == "int8" else ())}
-    require(f"{to} in {precision}", *sorted(packages))
     check_path(path)
 
 

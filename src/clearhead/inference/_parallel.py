@@ -41,17 +41,13 @@ def map_files(
     Raises:
         ConfigError: `num_workers` is out of range.
     """
-    from joblib import cpu_count
-
     check("num_workers", num_workers, NUM_WORKERS_RULE)
-    workers = num_workers or cpu_count()
-    may_start = not current_process().daemon and num_workers != 0 and (num_workers or workers > 1)
     seconds = 0.0 if num_workers else POOL_AFTER
     for is_file, group in groupby(items, lambda item: isinstance(item, str | Path)):
         for item in group:
-            if is_file and seconds <= 0 and may_start:
+            if is_file and seconds <= 0 and num_workers != 0:
                 files = chain([item], group)  # noqa: B031 - the rest of the group, used once
-                yield from _map_in_pool(function, files, workers)
+                yield from _map_in_pool(function, files, num_workers)
                 continue
             started = perf_counter()
             result = function(item)
@@ -60,8 +56,14 @@ def map_files(
 
 
 def _map_in_pool(
-    function: Callable[[Item], Result | ImageError], files: Iterator[Item], workers: int
+    function: Callable[[Item], Result | ImageError], files: Iterator[Item], num_workers: int | None
 ) -> Iterator[Result | ImageError]:
+    from joblib import cpu_count
+
+    workers = num_workers or cpu_count()
+    if current_process().daemon or (num_workers is None and workers == 1):
+        yield from map(function, files)
+        return
     with Pool(partial(_all, function), workers) as pool:
         started = pool.submit([])
         for file in files:
