@@ -302,6 +302,7 @@ def test_an_export_as_json_has_its_files_and_evaluations(tmp_path: Path) -> None
     assert replace(result, evaluation=None, reference=None).to_dict()["reference"] is None
 
 
+@pytest.mark.slow
 def test_onnx_without_torchvision_logs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     sought: list[str] = []

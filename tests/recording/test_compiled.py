@@ -479,7 +479,7 @@ def test_a_graph_without_attention_runs_where_others_are_rejected() -> None:
     assert recording.names == ("blocks.0",)
 
 
-@pytest.mark.parametrize("dropout_p", [0.0, 0.5])
+@pytest.mark.parametrize("dropout_p", [0.0, pytest.param(0.5, marks=pytest.mark.slow)])
 def test_options_of_a_call_may_be_variables_of_a_graph(dropout_p: float) -> None:
     options: Any = {"backend": "aot_eager", "fullgraph": True, "dynamic": True}
     compiled = torch.compile(ch.scaled_dot_product_attention, **options)
