@@ -386,6 +386,39 @@ def test_tensors_that_a_graph_changes_later_are_copied(backend: str) -> None:
     torch.testing.assert_close(recording[1].value.squeeze(1), changed)
 
 
+@torch.library.custom_op("test_compiled::halve", mutates_args={"x"})
+def halve(x: Tensor) -> None:
+    x.mul_(0.5)
+
+
+@pytest.mark.parametrize("inference", [False, True])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: F.relu(x, inplace=True),
+        lambda x: torch.relu_(input=x),
+        lambda x: torch._foreach_mul_([x], 0.5),
+        lambda x: torch.mul(x, 0.5, out=x),
+        halve,
+    ],
+    ids=["option", "keyword", "list", "out", "operator"],
+)
+def test_changes_of_any_spelling_in_a_graph_are_not_recorded(
+    change: Callable[[Tensor], object], inference: bool
+) -> None:
+    def run(x: Tensor) -> Tensor:
+        key = x + 1.0
+        context = F.scaled_dot_product_attention(x, key, x)
+        change(key)
+        change(context)
+        return context + key
+
+    with torch.inference_mode(inference), torch.no_grad(), ch.capture() as recording:
+        torch.compile(run, backend="eager")(X)
+    recording.verify()
+    torch.testing.assert_close(recording[0].key.squeeze(1), X + 1.0)
+
+
 def test_nested_captures_record_all_calls() -> None:
     compiled = torch.compile(Model(depth=1), backend="eager")
     with torch.no_grad(), ch.capture() as outer:

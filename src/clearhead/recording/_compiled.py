@@ -176,13 +176,15 @@ def _return_tensors(graph: fx.Graph, calls: list[GraphCall]) -> tuple[int, list[
     returned: list[Returned] = []
     for i, call in enumerate(calls):
         place, later = call.output, nodes[nodes.index(call.output) :]
-        changed = {_memory(x.args[0]) for x in later if x.args and is_in_place(_name(x))}
+        in_place = [x for x in later if is_in_place(_name(x))]
+        changed = {_memory(y) for x in in_place for y in x.all_input_nodes}
         values: dict[fx.Node, fx.Node] = {}
         for node in (*call.arguments, call.output):
             if not isinstance(node, fx.Node) or node in values:
                 continue
             values[node], memory, x = node, _memory(node), node.meta.get("example_value")
-            methods = ("detach", "clone") if memory in changed else ("detach",)
+            is_changed = memory in changed or _has_changed(x)
+            methods = ("detach", "clone") if is_changed else ("detach",)
             for method in methods if isinstance(x, Tensor) else ():
                 with graph.inserting_after(place):
                     place = values[node] = graph.call_method(method, (values[node],))
@@ -258,6 +260,11 @@ def _memory(node: Any) -> int | None:
     """An identifier of the storage of a node's tensor; None for other values."""
     x = node.meta.get("example_value") if isinstance(node, fx.Node) else None
     return storage_of(x) if isinstance(x, Tensor) else None
+
+
+def _has_changed(x: Any) -> bool:
+    """Whether the graph changes a tensor in place, by any call; unknown in inference mode: True."""
+    return isinstance(x, Tensor) and (x.is_inference() or x._version > 0)
 
 
 def _path(node: fx.Node) -> str:
