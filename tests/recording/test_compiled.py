@@ -386,6 +386,68 @@ def test_tensors_that_a_graph_changes_later_are_copied(backend: str) -> None:
     torch.testing.assert_close(recording[1].value.squeeze(1), changed)
 
 
+@pytest.mark.parametrize("backend", slow_after(1, ["aot_eager", "inductor"]))
+@pytest.mark.parametrize("returned", slow_after(1, [(1,), (0, 1), (2,)]))
+def test_graphs_that_return_parts_of_a_projection_are_recorded_with_gradients(
+    returned: tuple[int, ...], backend: str
+) -> None:
+    projection = nn.Linear(12, 24)
+
+    def run(x: Tensor) -> tuple[Tensor, ...]:
+        parts = [y.unflatten(-1, (2, 4)).transpose(1, 2) for y in projection(x).chunk(3, dim=-1)]
+        return F.scaled_dot_product_attention(*parts), *(parts[i] for i in returned)
+
+    def gradient(results: tuple[Tensor, ...]) -> Tensor:
+        loss = torch.stack([y.square().sum() for y in results]).sum()
+        return torch.autograd.grad(loss, projection.weight)[0]
+
+    with ch.capture() as recording:
+        results = torch.compile(run, backend=backend)(X)
+    recording.verify()
+    torch.testing.assert_close(gradient(results), gradient(run(X)))
+    results[-1].detach().zero_()
+    recording.verify()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")  # of the compiler
+@pytest.mark.parametrize("backend", slow_after(1, ["aot_eager", "eager", "inductor"]))
+@pytest.mark.parametrize(
+    "transform",
+    slow_after(
+        1,
+        [
+            lambda f: torch.func.jacrev(f),
+            lambda f: torch.func.grad(lambda x: f(x).sum()),
+            lambda f: lambda x: torch.func.vjp(f, x)[0],
+            lambda f: torch.func.jacrev(torch.func.grad(lambda x: f(x).sum())),
+        ],
+    ),
+    ids=["jacrev", "grad", "vjp", "jacrev of grad"],
+)
+def test_attention_in_function_transformations_of_a_graph(
+    transform: Callable[[Any], Callable[[Tensor], Tensor]], backend: str
+) -> None:
+    key = 2.0 * X
+
+    def run(x: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(x, key, key[..., :3])
+
+    transformed = transform(run)
+    with ch.capture() as expected:
+        result = transformed(X)
+    recording, output = recorded(torch.compile(transformed, backend=backend))
+    torch.testing.assert_close(output, result)
+    recording.verify()
+    torch.testing.assert_close(recording[0].weights, expected[0].weights)
+
+
+@pytest.mark.parametrize("backend", slow_after(1, ["aot_eager", "eager", "inductor"]))
+def test_entries_of_vmap_in_a_graph_are_refused(backend: str) -> None:
+    attend = torch.vmap(lambda x: F.scaled_dot_product_attention(x, x, x))
+    with pytest.raises(CaptureError, match="vmap"), ch.capture():
+        torch.compile(lambda x: attend(x) + 1.0, backend=backend)(X)
+
+
 @torch.library.custom_op("test_compiled::halve", mutates_args={"x"})
 def halve(x: Tensor) -> None:
     x.mul_(0.5)
@@ -512,9 +574,10 @@ def test_a_graph_without_attention_runs_where_others_are_rejected() -> None:
     assert recording.names == ("blocks.0",)
 
 
-@pytest.mark.parametrize("dropout_p", [0.0, pytest.param(0.5, marks=pytest.mark.slow)])
-def test_options_of_a_call_may_be_variables_of_a_graph(dropout_p: float) -> None:
-    options: Any = {"backend": "aot_eager", "fullgraph": True, "dynamic": True}
+@pytest.mark.parametrize("backend", slow_after(1, ["eager", "aot_eager"]))
+@pytest.mark.parametrize("dropout_p", slow_after(1, [0.0, 0.5]))
+def test_options_of_a_call_may_be_variables_of_a_graph(dropout_p: float, backend: str) -> None:
+    options: Any = {"backend": backend, "fullgraph": True, "dynamic": True}
     compiled = torch.compile(ch.scaled_dot_product_attention, **options)
     for tokens in (5, 3):
         x = X[:, :tokens]

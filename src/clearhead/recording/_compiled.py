@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from clearhead import attention
 from clearhead.errors import CaptureError
-from clearhead.recording._call_site import reject_compiled, reject_opaque
+from clearhead.recording._call_site import BATCHED, reject_compiled, reject_opaque
 from clearhead.recording._explicit import OperationTracker
 from clearhead.recording._history import SOFTMAX
 from clearhead.recording._operation import is_in_place
@@ -22,8 +22,11 @@ from clearhead.recording._torch_internals import (
     call_while_compiling,
     copied,
     function_modes,
+    is_batched,
+    is_wrapped,
     set_modes,
     storage_of,
+    unwrapped,
     without_override_check,
 )
 
@@ -132,7 +135,8 @@ def recording_compiler(original: Callable[..., Any]) -> Callable[..., Any]:
             results = compiled(*inputs)
             with DisableInterception():
                 added = zip(returned, results[num_results:], strict=True)
-                values = {x.node: y.clone() if x.is_copied else y for x, y in added}
+                detached = ((x, y.detach() if isinstance(y, Tensor) else y) for x, y in added)
+                values = {x.node: y.clone() if x.is_copied else y for x, y in detached}
                 made: Any = fx.node.map_arg(calls, values.__getitem__)
             if any(call.arguments.dropout_p for call in made):  # its random numbers are unknown
                 reject_compiled()
@@ -154,6 +158,8 @@ def _fused_calls(graph: fx.GraphModule) -> list[GraphCall]:
     own, *others = [[node for node in x.nodes if _name(node) == FUSED] for x in graphs]
     if any(others) or any(map(_has_other_attention, graphs)):
         reject_compiled()
+    if any(is_batched(x.meta["example_value"]) for x in own):
+        raise CaptureError(BATCHED)
     return [GraphCall(FusedCall(*x.args, **x.kwargs), x, _path(x)) for x in own]
 
 
@@ -173,28 +179,34 @@ def _return_tensors(graph: fx.Graph, calls: list[GraphCall]) -> tuple[int, list[
     """
     nodes = list(graph.nodes)
     inputs = {_memory(x) for x in nodes if x.op in ("placeholder", "get_attr")}
+    output = next(iter(graph.find_nodes(op="output")))
+    results = {_memory(x) for x in output.all_input_nodes}
     returned: list[Returned] = []
     for i, call in enumerate(calls):
-        place, later = call.output, nodes[nodes.index(call.output) :]
+        later = nodes[nodes.index(call.output) :]
         in_place = [x for x in later if is_in_place(_name(x))]
         changed = {_memory(y) for x in in_place for y in x.all_input_nodes}
+        is_transformed = is_wrapped(call.output.meta["example_value"])  # as in torch.func.grad
         values: dict[fx.Node, fx.Node] = {}
-        for node in (*call.arguments, call.output):
-            if not isinstance(node, fx.Node) or node in values:
-                continue
-            values[node], memory, x = node, _memory(node), node.meta.get("example_value")
-            is_changed = memory in changed or _has_changed(x)
-            methods = ("detach", "clone") if is_changed else ("detach",)
-            for method in methods if isinstance(x, Tensor) else ():
-                with graph.inserting_after(place):
-                    place = values[node] = graph.call_method(method, (values[node],))
-            is_copied = isinstance(x, Tensor) and (x.is_cuda or memory in inputs)
-            returned.append(Returned(values[node], is_copied))
+        with graph.inserting_before(call.output.next):
+            for node in dict.fromkeys((*call.arguments, call.output)):
+                if not isinstance(node, fx.Node):
+                    continue
+                value, memory, x = node, _memory(node), node.meta.get("example_value")
+                if isinstance(x, Tensor):
+                    value = graph.call_method("detach", (value,))
+                    # with gradients, the compiler cannot return two views of a result's memory
+                    if memory in changed | results or _has_changed(x):
+                        value = graph.call_method("clone", (value,))
+                    if is_transformed:
+                        value = graph.call_function(unwrapped, (value,))
+                values[node] = value
+                is_copied = isinstance(x, Tensor) and (x.is_cuda or memory in inputs)
+                returned.append(Returned(value, is_copied))
         calls[i] = fx.node.map_arg(call, values.__getitem__)
-    output = next(iter(graph.find_nodes(op="output")))
-    (results,) = output.args
-    output.args = ((*results, *(x.node for x in returned)),)
-    return len(results), returned
+    (own,) = output.args
+    output.args = ((*own, *(x.node for x in returned)),)
+    return len(own), returned
 
 
 def _has_other_attention(graph: fx.Graph) -> bool:

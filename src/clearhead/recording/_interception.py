@@ -136,8 +136,9 @@ class InterceptionMode(TorchFunctionMode):
         if not self._is_of_thread:  # a thread may outlive the block
             WRAPPERS.remove()
         set_modes([mode for mode in function_modes() if mode is not self])  # others may be newer
-        if error is not None and not isinstance(error, CaptureError) and COMPILED in str(error):
-            raise CaptureError(COMPILED) from None  # the compiler wraps it in a long message
+        for message in (COMPILED, BATCHED):  # which the compiler puts in a long one
+            if error is not None and not isinstance(error, CaptureError) and message in str(error):
+                raise CaptureError(message) from None
         if isinstance(error, AssertionError) and "NestedTensor" in str(error):
             raise CaptureError(NESTED) from None
 

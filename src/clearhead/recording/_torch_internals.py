@@ -139,6 +139,16 @@ def is_batched(x: Tensor) -> bool:
     return False
 
 
+def is_wrapped(x: Tensor) -> bool:
+    """Whether a tensor belongs to a function transformation, such as `torch.func.grad`."""
+    return torch._C._functorch.is_functorch_wrapped_tensor(x)
+
+
+def unwrapped(x: Tensor) -> Tensor:
+    """The tensor outside of all function transformations."""
+    return unwrapped(torch._C._functorch.get_unwrapped(x)) if is_wrapped(x) else x
+
+
 def call_while_compiling(function: Function) -> Function:
     """A decorator: the compiler calls the function, where it only traces any other.
 
