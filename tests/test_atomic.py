@@ -208,7 +208,7 @@ def test_a_kill_at_any_moment_leaves_the_old_file_or_the_new_one(tmp_path: Path)
     path = tmp_path / "file.bin"
     whole = {bytes([number]) * 1_000_003 for number in (0, 1, 2)}
     write_atomic(path, bytes(1_000_003))
-    for delay in (0.001, 0.003, 0.007, 0.013, 0.029, 0.041, 0.053):
+    for delay in (0.001, 0.007, 0.029, 0.053):
         before = path.stat().st_mtime_ns
         with subprocess.Popen([sys.executable, "-c", REPLACE_FOREVER, str(path)]) as writer:
             while path.stat().st_mtime_ns == before:
