@@ -179,6 +179,17 @@ def test_a_warning_names_every_file_that_is_left_out_except_hidden_ones(
         assert set(names.split(", ")) == others
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("linked", ["train", "train/ant", "train/ant/0.png"])
+def test_images_behind_a_link_are_used_without_a_warning(linked: str, tmp_path: Path) -> None:
+    animals(tmp_path / "train", count=2)
+    animals(tmp_path / "test", count=1)
+    expected = listed(tmp_path, "train")
+    (tmp_path / linked).rename(tmp_path / ".elsewhere")
+    (tmp_path / linked).symlink_to(tmp_path / ".elsewhere")
+    assert listed(tmp_path, "train") == expected
+
+
 @pytest.fixture
 def unprivileged() -> Iterator[Path]:
     """A folder of a user who may not read everything, as root may."""

@@ -77,8 +77,9 @@ def test_arrays_become_a_data_set_for_a_data_loader(axes: str, kind: type) -> No
 
 def test_the_usual_shape_is_that_of_images_from_beginning_to_end() -> None:
     pixels = [np.zeros(size, np.uint8) for size in ((10, 12), (30, 36)) for _ in range(65)]
-    keys = list(map(str, range(130)))
-    images = LabelledImages("two sizes", pixels, [0, 1] * 65, ("a", "b"), keys)
+    rows = np.arange(130)
+    objects = np.fromiter(pixels, object)
+    images = LabelledImages("two sizes", objects, rows % 2, ("a", "b"), rows.astype(object))
     assert images.usual_shape() == (1, 20, 24)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 
 from clearhead.data import load_dataset
@@ -114,6 +115,23 @@ def test_a_csv_may_name_files(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("\n".join(["file_name,label", *rows, "", ""]))
     assert all_pixels(tmp_path / "labels.csv") == expected(["even", "odd"] * 5)
     assert all_pixels(tmp_path) == expected(["even", "odd"] * 5)
+
+
+@pytest.mark.parametrize("with_file", [False, True])
+def test_the_tables_of_a_folder_may_have_images_of_several_sizes_and_kinds(
+    with_file: bool, tmp_path: Path
+) -> None:
+    write_csv(tmp_path / "train-1.csv", ["a", "b"] * 5)
+    (tmp_path / "train-2.csv").write_text("label,p,q,r,s\na,7,7,7,7\n")
+    if with_file:
+        (tmp_path / "x.png").write_bytes(png(PIXELS[0]))
+        (tmp_path / "train-3.csv").write_text("label,file\nb,x.png\n")
+    parts = [load_dataset(tmp_path, split, image_size=4) for split in ("train", "test")]
+    images, labels = (torch.cat([getattr(x, name) for x in parts]) for name in ("images", "labels"))
+    assert sorted(labels.tolist()) == [0] * 6 + [1] * (5 + with_file)
+    for pixels, expected in ((np.full((4, 4), 7), [0]), (PIXELS[0], [0, 1][: 1 + with_file])):
+        same = (images == torch.from_numpy(pixels)).flatten(1).all(1)
+        assert sorted(labels[same].tolist()) == expected
 
 
 @pytest.mark.parametrize("form", ["bytes", "struct", "path", "rows"])

@@ -93,7 +93,8 @@ def open_dataset(
     match source:
         case str() if source in DATASETS:
             needed = [part for part in ("train", "test") if part == split] or ["train", "test"]
-            return {part: _named(source, part, root, progress) for part in needed}
+            parts = {part: _named(source, part, root, progress) for part in needed}
+            return {part: LabelledImages.from_dataset(data) for part, data in parts.items()}
         case ImageDataset():
             splits = {"train": LabelledImages.from_dataset(source)}
         case (images, labels):
@@ -144,15 +145,14 @@ def _open_path(path: Path) -> dict[Split, LabelledImages]:
 
 def _named(
     name: str, split: Split, root: Path | None, progress: DownloadProgress | None
-) -> LabelledImages:
+) -> ImageDataset:
     files = fetch_dataset(name, split, root=root, progress=progress)
     images, labels = (
         parse_idx(file.content, axes, str(file.path))
         for file, axes in zip(files, (3, 1), strict=True)
     )
-    keys = range(len(labels))
     class_names = tuple(DATASETS[name].class_names)
-    return LabelledImages(name, images.numpy(), labels.tolist(), class_names, list(map(str, keys)))
+    return ImageDataset(name, images[:, None], labels.long(), class_names)
 
 
 def fetch_dataset(

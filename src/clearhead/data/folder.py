@@ -7,8 +7,11 @@ that is the train split, and the folders `val` and `test` are the others.
 import os
 import re
 import warnings
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate, chain
 from pathlib import Path
+
+import numpy as np
 
 from clearhead._paths import is_folder
 from clearhead.data.image_dataset import Split
@@ -40,18 +43,31 @@ def open_folder(folder: Path) -> dict[Split, LabelledImages]:
     Raises:
         DataError: If a folder cannot be used; the message names it.
     """
-    train = folder / "train" if _subfolders(folder / "train") else folder
-    class_names = _class_names(train)
+    parts: dict[Split, Path] = {"train": folder}
+    if _subfolders(folder / "train"):
+        named = {name: folder / name for name in SPLIT_NAMES if _subfolders(folder / name)}
+        parts = {SPLIT_NAMES[name]: part for name, part in named.items()}
+    train = parts["train"]
+    classes = {found.name: number for number, found in enumerate(_subfolders(train))}
+    if len(classes) < 2:
+        raise DataError(
+            f"{train} must hold a folder of images for each of at least 2 classes, found "
+            f"{' '.join(('only', *classes)) if classes else 'none'}"
+        )
     splits: dict[Split, LabelledImages] = {}
-    splits["train"] = _images(folder, train, class_names, class_names)
-    for name, split in SPLIT_NAMES.items() if train != folder else ():
-        part = folder / name
-        if split == "train" or not (found := _subfolders(part)):
-            continue
-        if unknown := set(found) - set(class_names):
-            raise DataError(f"{part} has classes that {train} lacks: {', '.join(sorted(unknown))}")
-        splits[split] = _images(folder, part, class_names, found)
-    _warn_of_others(folder, (images.keys for images in splits.values()))
+    for split, part in parts.items():
+        found = _subfolders(part)
+        if unknown := [one.name for one in found if one.name not in classes]:
+            raise DataError(f"{part} has classes that {train} lacks: {', '.join(unknown)}")
+        paths = [path for one in found for path in _images(one)]
+        splits[split] = LabelledImages(
+            name=folder.resolve().name,
+            images=np.array(paths, object),
+            labels=np.array([classes[path.parent.name] for path in paths], np.int64),
+            class_names=tuple(classes),
+            keys=np.array([path.relative_to(folder).as_posix() for path in paths], object),
+        )
+    _warn_of_others(folder, chain.from_iterable(images.keys for images in splits.values()))
     return splits
 
 
@@ -85,8 +101,9 @@ def natural_order(name: str) -> tuple[list[str | int], str]:
     return [int(part) if place % 2 else part for place, part in enumerate(parts)], name
 
 
-def _warn_of_others(folder: Path, keys: Iterable[Iterable[str]]) -> None:
-    used = {key for part in keys for key in part}
+def _warn_of_others(folder: Path, keys: Iterable[str]) -> None:
+    # A link to a folder counts as a file, so the folders of the images are in use, too.
+    used = {path for key in keys for path in accumulate(key.split("/"), "{}/{}".format)}
     unreadable: list[OSError] = []
     paths = [*find_files(folder, unreadable.append), *(error.filename for error in unreadable)]
     found = (Path(path).relative_to(folder).as_posix() for path in paths)
@@ -98,39 +115,18 @@ def _warn_of_others(folder: Path, keys: Iterable[Iterable[str]]) -> None:
         )
 
 
-def _images(
-    folder: Path, part: Path, class_names: tuple[str, ...], present: Container[str]
-) -> LabelledImages:
-    """The images of the classes that have a folder in this part."""
-    paths: list[Path] = []
-    labels: list[int] = []
-    for label, name in enumerate(class_names):
-        if name not in present:
-            continue
-        found = [path for path in _entries(part / name) if path.suffix.lower() in SUFFIXES]
-        if not found:
-            raise DataError(
-                f"{part / name} has no images; put some there ({' '.join(SUFFIXES)}) "
-                "or remove the folder"
-            )
-        paths += found
-        labels += [label] * len(found)
-    keys = [path.relative_to(folder).as_posix() for path in paths]
-    return LabelledImages(folder.resolve().name, paths, labels, class_names, keys)
-
-
-def _class_names(folder: Path) -> tuple[str, ...]:
-    names = tuple(_subfolders(folder))
-    if len(names) < 2:
-        found = f"only {names[0]}" if names else "none"
+def _images(folder: Path) -> list[Path]:
+    """The images of a class."""
+    found = [path for path in _entries(folder) if path.suffix.lower() in SUFFIXES]
+    if not found:
         raise DataError(
-            f"{folder} must hold a folder of images for each of at least 2 classes, found {found}"
+            f"{folder} has no images; put some there ({' '.join(SUFFIXES)}) or remove the folder"
         )
-    return names
+    return found
 
 
-def _subfolders(folder: Path) -> list[str]:
-    return [path.name for path in _entries(folder, folders=True)] if is_folder(folder) else []
+def _subfolders(folder: Path) -> list[Path]:
+    return _entries(folder, folders=True) if is_folder(folder) else []
 
 
 def _entries(folder: Path, *, folders: bool = False) -> list[Path]:

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Int64, Shaped, UInt8
+from numpy import ndarray
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -27,51 +27,46 @@ MAX_NAMED = 50  # broken images in a message
 
 @dataclass(frozen=True, eq=False)
 class LabelledImages:
-    """Images with labels, not decoded yet.
+    """Images with labels, not decoded yet: arrays with a row for each image.
 
     Attributes:
         name: For messages and titles.
-        images: Files, their bytes, or arrays; an array of all has the images on its first axis.
+        images: Files, their bytes, or arrays, as objects; or the bytes of all pixels in memory.
         labels: The index of each image's class.
         class_names: The names of the classes.
         keys: What names each image in messages and, by its hash, decides its split.
     """
 
     name: str
-    images: Sequence[ImageSource] | np.ndarray
-    labels: Sequence[int]
+    images: Shaped[ndarray, " n"] | UInt8[ndarray, "n channels height width"]
+    labels: Int64[ndarray, " n"]
     class_names: tuple[str, ...]
-    keys: Sequence[str]
+    keys: Shaped[ndarray, " n"]
 
     @classmethod
     def from_dataset(cls, dataset: ImageDataset) -> "LabelledImages":
         """The images of a data set in memory."""
-        keys = list(map(str, range(len(dataset))))
-        pixels, labels = dataset.images.cpu().numpy(), dataset.labels.tolist()
-        return cls(dataset.name, pixels, labels, dataset.class_names, keys)
+        images, labels = dataset.images.cpu().numpy(), dataset.labels.cpu().numpy()
+        keys = np.array(list(map(str, range(len(dataset)))), object)
+        return cls(dataset.name, images, labels, dataset.class_names, keys)
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def select(self, indices: Sequence[int]) -> "LabelledImages":
+    def select(self, rows: Sequence[int] | ndarray) -> "LabelledImages":
         """Some of the images."""
-        chosen: list[Any] = [self.images[index] for index in indices]
-        return replace(
-            self,
-            images=np.stack(chosen) if isinstance(self.images, np.ndarray) and chosen else chosen,
-            labels=[self.labels[index] for index in indices],
-            keys=[self.keys[index] for index in indices],
-        )
+        columns = {name: getattr(self, name)[rows] for name in ("images", "labels", "keys")}
+        return replace(self, **columns)
 
     def with_test_split(self) -> dict[Split, "LabelledImages"]:
         """A fifth of each class, chosen by a hash of the keys, becomes the test split.
 
         There is none if no class has two images.
         """
-        parts = split_indices(self.labels, TEST_FRACTION, seed=0, keys=self.keys)
-        if not len(parts[1]):
+        kept, held_out = split_indices(self.labels.tolist(), TEST_FRACTION, 0, self.keys.tolist())
+        if not len(held_out):
             return {"train": self}
-        return {"train": self.select(parts[0].tolist()), "test": self.select(parts[1].tolist())}
+        return {"train": self.select(kept.numpy()), "test": self.select(held_out.numpy())}
 
     def usual_shape(self) -> tuple[int, int, int]:
         """Channels, and median height and width, of up to 64 images.
@@ -79,7 +74,7 @@ class LabelledImages:
         They are scaled down so that the longer side has at most 96 pixels. Channels are 3 if any
         of the images has colours, else 1. Images that cannot be read are left out.
         """
-        if isinstance(self.images, np.ndarray) and self.images.ndim == 4:
+        if self.images.ndim == 4:
             channels, height, width = self.images.shape[1:]
             channels = 3 if channels == 4 else channels
         else:
@@ -95,29 +90,22 @@ class LabelledImages:
         self, image_size: tuple[int, int], in_channels: int
     ) -> tuple[UInt8[Tensor, "n channels height width"], list[tuple[str, str]]]:
         """The images, and the name of each one that cannot be read, with the reason."""
-        if isinstance(self.images, np.ndarray) and self.images.dtype == np.uint8:
-            images = torch.from_numpy(np.ascontiguousarray(self.images))
-            images = images[:, None] if images.ndim == 3 else images
-            if images.shape[1:] == (in_channels, *image_size):
-                return images, []
-
-        def decode_one(index: int) -> Tensor | ImageError:
-            try:
-                return resize_and_crop(load_image(self.images[index]), image_size, in_channels)
-            except ImageError as error:
-                return error
+        if self.images.shape[1:] == (in_channels, *image_size):
+            return torch.from_numpy(np.ascontiguousarray(self.images)), []
 
         images = torch.empty((len(self), in_channels, *image_size), dtype=torch.uint8)
-        broken = []
+
+        def decode_one(row: int) -> tuple[str, str] | None:
+            image = self.images[row]
+            try:
+                images[row] = resize_and_crop(load_image(image), image_size, in_channels)
+            except ImageError as error:
+                name = str(image) if isinstance(image, Path) else self.keys[row]
+                return name, str(error).removeprefix(f"{name}: ")
+            return None
+
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for index, result in enumerate(pool.map(decode_one, range(len(self)))):
-                if isinstance(result, Tensor):
-                    images[index] = result
-                else:
-                    image = self.images[index]
-                    key = str(image) if isinstance(image, Path) else self.keys[index]
-                    broken.append((key, str(result).removeprefix(f"{key}: ")))
-        return images, broken
+            return images, [one for one in pool.map(decode_one, range(len(self))) if one]
 
 
 def decode(
@@ -137,7 +125,7 @@ def decode(
     broken: list[tuple[str, str]] = []
     for split, part in splits.items():
         images, unreadable = part._decode(image_size, in_channels)
-        labels = torch.tensor(part.labels, dtype=torch.int64)
+        labels = torch.from_numpy(part.labels)
         decoded[split] = ImageDataset(part.name, images, labels, part.class_names)
         broken += unreadable
     if broken:

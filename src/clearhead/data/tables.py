@@ -6,11 +6,13 @@ import math
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 from huggingface_hub import constants
+from numpy import ndarray
 
 from clearhead._hub import hub_is_reachable
 from clearhead._paths import exists
@@ -18,7 +20,6 @@ from clearhead.data._parquet import IMAGE_COLUMNS, ParquetImages, image_in
 from clearhead.data.folder import SPLIT_NAMES
 from clearhead.data.image_dataset import Split
 from clearhead.data.labelled import LabelledImages
-from clearhead.data.preprocessing.image import ImageSource
 from clearhead.errors import DataError, require
 
 LABELS = ("label", "labels", "fine_label", "class", "target")
@@ -29,9 +30,9 @@ HUB = "hf:"
 
 
 class Table(NamedTuple):
-    """The columns of one split; labels are numbers or names."""
+    """The columns of one split: images as in `LabelledImages`, labels as numbers or names."""
 
-    images: Sequence[ImageSource] | np.ndarray
+    images: ndarray
     labels: Sequence[Any]
     class_names: Sequence[str] | None = None
 
@@ -122,7 +123,7 @@ def from_arrays(images: Any, labels: Any) -> LabelledImages:
     Raises:
         DataError: If shape, type or number do not fit.
     """
-    pixels = np.asarray(images)
+    pixels, labels = np.asarray(images), np.asarray(labels)
     if pixels.ndim == 4 and pixels.shape[3] in (1, 3, 4) and pixels.shape[1] not in (1, 3, 4):
         pixels = pixels.transpose(0, 3, 1, 2)
     if np.issubdtype(pixels.dtype, np.floating) and pixels.size:
@@ -131,7 +132,6 @@ def from_arrays(images: Any, labels: Any) -> LabelledImages:
                 f"images of floats lie in [0, 1], got {pixels.min():g} to {pixels.max():g}"
             )
         pixels = np.rint(pixels * 255).astype(np.uint8)
-    labels = np.asarray(labels)
     if pixels.ndim not in (3, 4) or pixels.dtype != np.uint8 or labels.shape != pixels.shape[:1]:
         raise DataError(
             "expected images (n, height, width) or (n, channels, height, width), as bytes or "
@@ -170,14 +170,11 @@ def _splits(name: str, tables: Mapping[Split, list[Table]]) -> dict[Split, Label
                 f"{name}: the {split} images have labels that are not those of the "
                 f"{len(names)} classes: {', '.join(sorted(unknown)[:10])}"
             )
-        arrays: list[Any] = [part.images for part in parts]
-        images: Any = (
-            np.concatenate(arrays)
-            if all(isinstance(part, np.ndarray) for part in arrays)
-            else [image for part in arrays for image in part]
-        )
-        keys = [f"{split} image {index}" for index in range(len(labels))]
-        classes = [numbers[label] for label in labels]
+        arrays = [part.images for part in parts]
+        have_one_size = len({array.shape[1:] for array in arrays}) == 1
+        images = np.concatenate(arrays) if have_one_size else np.fromiter(chain(*arrays), object)
+        classes = np.array([numbers[label] for label in labels], np.int64)
+        keys = np.array([f"{split} image {index}" for index in range(len(labels))], object)
         splits[split] = LabelledImages(name, images, classes, tuple(names), keys)
     return splits
 
@@ -197,7 +194,8 @@ def _read_csv(path: Path) -> Table:
                 pixels = [index for index in range(len(names)) if index != label]
                 return _pixels(path, label, pixels, skip=1)
             named = [(path.parent / row[listed], row[label]) for row in rows if row]
-            return Table([file for file, _ in named], [label for _, label in named])
+            files = np.fromiter((file for file, _ in named), object)
+            return Table(files, [label for _, label in named])
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not text in UTF-8 ({error.reason}); save it so") from error
     except OSError as error:
@@ -244,7 +242,7 @@ def _pixels(path: Path, label: int, columns: Sequence[int], skip: int) -> Table:
         raise DataError(f"{path} {NO_ROWS}") from None
     except ValueError as error:
         raise DataError(f"{path}: expected pixels from 0 to 255 ({error})") from error
-    return Table(table[0].reshape(-1, side, side), table[1][:, 0].tolist())
+    return Table(table[0].reshape(-1, 1, side, side), table[1][:, 0].tolist())
 
 
 def _read_parquet(path: Path) -> Table:
@@ -253,7 +251,7 @@ def _read_parquet(path: Path) -> Table:
     label = _column(path, schema.names, LABELS, "labels")
     features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
     feature = features.get("info", {}).get("features", {}).get(label, {})
-    images = [image_in(value, path.parent) for value in file.read(file.column)]
+    images = np.fromiter((image_in(x, path.parent) for x in file.read(file.column)), object)
     return Table(images, file.read(label), feature.get("names"))
 
 
@@ -273,7 +271,7 @@ def _from_datasets(name: str, loaded: Any) -> dict[Split, LabelledImages]:
             dataset = dataset.cast_column(image, Image(decode=False))
         else:
             image = _column(name, kinds, IMAGE_COLUMNS, "images")
-        images = [image_in(value, Path()) for value in dataset[image]]
+        images = np.fromiter((image_in(value, Path()) for value in dataset[image]), object)
         names = getattr(kinds[label], "names", None)
         tables.setdefault(SPLIT_NAMES[part], []).append(Table(images, list(dataset[label]), names))
     if "train" not in tables:

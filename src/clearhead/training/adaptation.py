@@ -174,7 +174,7 @@ def _with_validation(
 ) -> TrainConfig:
     """A tenth of your own images for validation, if there are enough and no others."""
     train = splits["train"]
-    counts = [train.labels.count(label) for label in range(len(train.class_names))]
+    counts = [(train.labels == label).sum() for label in range(len(train.class_names))]
     if "val" in splits or config.holdout or config.data in DATASETS or min(counts) < MIN_IMAGES:
         return config
     message(
