@@ -190,6 +190,14 @@ def test_images_behind_a_link_are_used_without_a_warning(linked: str, tmp_path: 
     assert listed(tmp_path, "train") == expected
 
 
+def test_names_that_are_not_utf_8_decide_the_split_too(tmp_path: Path) -> None:
+    for number in range(10):
+        for name in ("a", "b"):
+            picture = paint(tmp_path / name / "x.png")
+            picture.rename(picture.with_name(os.fsdecode(f"{number}ö.png".encode("latin-1"))))
+    assert [len(load_folder(tmp_path, split)) for split in ("train", "test")] == [16, 4]
+
+
 @pytest.fixture
 def unprivileged() -> Iterator[Path]:
     """A folder of a user who may not read everything, as root may."""

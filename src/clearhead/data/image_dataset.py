@@ -134,7 +134,9 @@ def split_indices(
         raise ConfigError(f"the fraction held out must be between 0 and 1, got {fraction}")
 
     def rank(index: int) -> bytes:
-        return blake2b(f"{seed}:{keys[index] if keys else index}".encode(), digest_size=16).digest()
+        key = f"{seed}:{keys[index] if keys else index}"
+        # The name of a file that is not UTF-8 has surrogates.
+        return blake2b(key.encode(errors="surrogatepass"), digest_size=16).digest()
 
     classes: dict[int, list[int]] = {}
     for index, label in enumerate(labels):

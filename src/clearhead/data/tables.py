@@ -123,7 +123,11 @@ def from_arrays(images: Any, labels: Any) -> LabelledImages:
     Raises:
         DataError: If shape, type or number do not fit.
     """
-    pixels, labels = np.asarray(images), np.asarray(labels)
+    try:
+        pixels, labels = np.asarray(images), np.asarray(labels)
+    except (ValueError, TypeError, RuntimeError) as error:  # uneven lists; tensors on a GPU
+        reason = str(error).splitlines()[0]
+        raise DataError(f"images and labels must become NumPy arrays ({reason})") from error
     if pixels.ndim == 4 and pixels.shape[3] in (1, 3, 4) and pixels.shape[1] not in (1, 3, 4):
         pixels = pixels.transpose(0, 3, 1, 2)
     if np.issubdtype(pixels.dtype, np.floating) and pixels.size:
