@@ -24,7 +24,7 @@ def pictures(batch: int = 101, channels: int = 1) -> torch.Tensor:
 def single(**numbers: Any) -> Style:
     """A style that leaves an image as it is, but for these numbers."""
     neutral: dict[str, torch.Tensor] = {
-        "index": torch.zeros(1, dtype=torch.int64),
+        "positions": torch.zeros(1, dtype=torch.int64),
         "width": torch.zeros(1),
         "side": torch.zeros(1, dtype=torch.int64),
         "kernel": torch.zeros(1, 5, 5),
@@ -116,7 +116,7 @@ def test_the_probability_is_the_share_of_changed_images() -> None:
     images = pictures(1009)
     changed = (apply_style(images, draw(0.4, 1009)) != images).flatten(1).any(1)
     assert 0.3 < changed.double().mean() < 0.45
-    assert not set(changed.nonzero()[:, 0].tolist()) - set(draw(0.4, 1009).index.tolist())
+    assert not set(changed.nonzero()[:, 0].tolist()) - set(draw(0.4, 1009).positions.tolist())
     assert apply_style(images, draw(0, 1009)).equal(images)
 
 

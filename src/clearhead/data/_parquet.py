@@ -1,7 +1,9 @@
 """Images in Parquet files, as in data sets of Hugging Face."""
 
+from bisect import bisect
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import accumulate, chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +57,9 @@ class ParquetImages:
             raise IndexError(f"row {row} of {self.num_rows}")
         if row < self._next:
             self._values, self._next = self._from(row), row
-        while self._next < row:
-            self._next += 1
-            next(self._values)
-        self._next += 1
-        image = image_in(next(self._values).as_py(), self.path.parent)
+        value = next(islice(self._values, row - self._next, None))
+        self._next = row + 1
+        image = image_in(value.as_py(), self.path.parent)
         if isinstance(image, bytes) and not image:
             raise ImageError("this row has no image")
         return image
@@ -92,17 +92,12 @@ class ParquetImages:
 
     def _from(self, row: int) -> Iterator[Any]:
         """All values of the column from this row on."""
-        group, first = 0, 0
-        while group < self.file.num_row_groups:
-            count = self.file.metadata.row_group(group).num_rows
-            if first + count > row:
-                break
-            group, first = group + 1, first + count
-        groups = list(range(group, self.file.num_row_groups))
-        skipped = row - first
-        for batch in self.file.iter_batches(ROWS_AT_ONCE, groups, columns=[self.column]):
-            yield from batch.column(0)[skipped:]
-            skipped = max(0, skipped - len(batch))
+        groups = range(self.file.num_row_groups)
+        ends = list(accumulate(self.file.metadata.row_group(n).num_rows for n in groups))
+        group = bisect(ends, row)
+        batches = self.file.iter_batches(ROWS_AT_ONCE, groups[group:], columns=[self.column])
+        values = chain.from_iterable(batch.column(0) for batch in batches)
+        return islice(values, row - (ends[group - 1] if group else 0), None)
 
 
 def image_in(value: Any, folder: Path) -> ImageSource:

@@ -85,17 +85,19 @@ def _per_channel(numbers: tuple[float, ...], images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Distortion:
-    """The random numbers of one batch: an affine map for each image, displacements, styles."""
+    """The random numbers of one batch: an affine map for each image, displacements, styles.
+
+    Without elastic distortion, displacements have no knots.
+    """
 
     affine: Float[Tensor, "batch 2 3"]
-    elastic: Float[Tensor, "batch 2 knots knots"] | None
+    elastic: Float[Tensor, "batch 2 knots knots"]
     style: Style | None = None
 
     def part(self, start: int, stop: int) -> "Distortion":
         """The distortion of a slice of the batch."""
-        elastic = None if self.elastic is None else self.elastic[start:stop]
         style = None if self.style is None else self.style.part(start, stop)
-        return Distortion(self.affine[start:stop], elastic, style)
+        return Distortion(self.affine[start:stop], self.elastic[start:stop], style)
 
 
 def draw_distortion(
@@ -125,11 +127,9 @@ def draw_distortion(
         torch.stack([cos / stretch_x, (shear.tan() * cos - sin) / stretch_y * aspect, shift_x], 1),
         torch.stack([sin / stretch_x / aspect, (shear.tan() * sin + cos) / stretch_y, shift_y], 1),
     ]
-    elastic = None
-    if config.elastic > 0:
-        knots = config.elastic_knots
-        elastic = torch.randn(batch, 2, knots, knots, generator=generator) * config.elastic
-        elastic = elastic * 2 / torch.tensor([size[1], size[0]]).view(1, 2, 1, 1)
+    knots = config.elastic_knots if config.elastic > 0 else 0
+    elastic = torch.randn(batch, 2, knots, knots, generator=generator) * config.elastic
+    elastic = elastic * 2 / torch.tensor([size[1], size[0]]).view(1, 2, 1, 1)
     style = draw_style(config.style, batch, size, generator) if config.style > 0 else None
     if config.flip > 0:
         mirrored = torch.rand(batch, generator=generator) < config.flip
@@ -153,12 +153,9 @@ def distort(
     """
     if not len(images):  # a process may have no share of the last batch
         return images
-    coefficients, size = distortion.affine, (images.shape[-2], images.shape[-1])
-    knots = 0 if distortion.elastic is None else distortion.elastic.shape[-1]
-    if distortion.elastic is not None:
-        coefficients = torch.cat([coefficients, distortion.elastic.flatten(2)], dim=2)
-    basis = _grid_basis(size, knots).to(images.device, images.dtype)
-    grid = coefficients.to(images.device, images.dtype) @ basis
+    size, elastic = (images.shape[-2], images.shape[-1]), distortion.elastic
+    coefficients = torch.cat([distortion.affine, elastic.flatten(2)], dim=2).to(images)
+    grid = coefficients @ _grid_basis(size, elastic.shape[-1]).to(images)
     grid = grid.unflatten(2, size).permute(0, 2, 3, 1)
     images = F.grid_sample(images, grid, align_corners=False)
     return images if distortion.style is None else apply_style(images, distortion.style)

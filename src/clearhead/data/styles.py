@@ -11,8 +11,8 @@ blurs; curves with the lines; convolutions and tone curves can leave little more
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 from functools import cache
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
@@ -27,11 +27,10 @@ CURVES = 2
 SIDES = (7, 8, 10, 12, 14, 16, 20)  # resolutions, for images of 28 pixels
 
 
-@dataclass(frozen=True)
-class Style:
-    """The random numbers of a batch; `index` has the positions of the `k` images that change."""
+class Style(NamedTuple):
+    """The random numbers of a batch; `positions` are those of the `k` images that change."""
 
-    index: Int64[Tensor, " k"]
+    positions: Int64[Tensor, " k"]
     width: Float[Tensor, " k"]
     side: Int64[Tensor, " k"]
     kernel: Float[Tensor, "k 5 5"]
@@ -43,9 +42,9 @@ class Style:
 
     def part(self, start: int, stop: int) -> "Style":
         """The style of a slice of the batch."""
-        inside = (self.index >= start) & (self.index < stop)
-        parts = {x.name: getattr(self, x.name)[inside] for x in fields(self)}
-        return Style(**parts | {"index": parts["index"] - start})
+        inside = (self.positions >= start) & (self.positions < stop)
+        part = Style(*(numbers[inside] for numbers in self))
+        return part._replace(positions=part.positions - start)
 
 
 def draw_style(
@@ -72,8 +71,8 @@ def draw_style(
     def chosen(share: float, *shape: int) -> Tensor:
         return (torch.rand(k, *shape, generator=generator) < share).float()
 
-    index = (torch.rand(batch, generator=generator) < probability).nonzero()[:, 0]
-    k = len(index)
+    positions = (torch.rand(batch, generator=generator) < probability).nonzero()[:, 0]
+    k = len(positions)
     identity = torch.zeros(KERNEL, KERNEL)
     identity[KERNEL // 2, KERNEL // 2] = 1
     random = normal(KERNEL, KERNEL) * chosen(0.5, KERNEL, KERNEL) * uniform(0.2, 1.0, 1, 1)
@@ -95,7 +94,7 @@ def draw_style(
     octaves = [normal(n * n) * decay[:, [i]] for i, n in enumerate(OCTAVES)]
     field = torch.cat([mix[:, None], *octaves], dim=1) * (mix > 0)[:, None]
     return Style(
-        index=index,
+        positions=positions,
         width=chosen(0.3) * uniform(-0.6, 1.0),
         side=(chosen(0.25) * uniform(1, len(SIDES) + 1)).long(),
         kernel=kernel,
@@ -119,12 +118,10 @@ def apply_style(
     Returns:
         New images of the same shape, type and device, with pixels in [0, 1].
     """
-    if not len(style.index):
+    if not len(style.positions):
         return images
-    channels, size = images.shape[1], images.shape[2:]
-    numbers = {x.name: getattr(style, x.name).to(images.device) for x in fields(style)}
-    index = numbers["index"]
-    style = Style(**{name: x.repeat_interleave(channels, 0) for name, x in numbers.items()})
+    channels, size, index = images.shape[1], images.shape[2:], style.positions.to(images.device)
+    style = Style(*(x.to(images.device).repeat_interleave(channels, 0) for x in style))
     x = _some(images[index].flatten(0, 1), style.width, _with_width)
     down, right = (_resolutions(pixels).to(x) for pixels in size)
     x = _some(x, style.side, lambda y, side: down[side] @ y @ right[side].transpose(1, 2))
