@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from clearhead.data import PictureReader, PictureRef, list_pictures
-from clearhead.errors import ImageError
+from clearhead.errors import ConfigError, ImageError
 
 
 def add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
@@ -99,6 +99,20 @@ def test_an_input_without_pictures_is_one_error(tmp_path: Path) -> None:
         (tmp_path / "folder").mkdir(exist_ok=True)
         (ref,) = list_pictures([str(path)])
         assert "no pictures in it" in ref.error
+
+
+def test_a_column_of_pictures_is_for_parquet_files_also_for_those_without_pictures(
+    tmp_path: Path, shard: Path
+) -> None:
+    (tmp_path / "damaged.parquet").write_bytes(b"PAR1 no more")
+    pq.write_table(pa.table({"png": pa.array([], "binary")}), tmp_path / "empty.pq")
+    for name in ("damaged.parquet", "empty.pq"):
+        (ref,) = list_pictures([str(tmp_path / name)], image_column="png")
+        assert ref.error
+    refs = list_pictures([str(shard)], image_column="png")
+    assert len([next(refs), next(refs)]) == 2
+    with pytest.raises(ConfigError, match="is for Parquet files, and none was given"):
+        next(refs)
 
 
 def test_a_reference_is_one_line_whatever_its_name() -> None:

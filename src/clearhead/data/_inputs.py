@@ -82,30 +82,32 @@ def list_pictures(
     Raises:
         ConfigError: If pyarrow is needed and missing, or `image_column` is needed, wrong or unused.
     """
-    has_parquet = image_column is None
-    for ref in _list(inputs, image_column, on_left_out):
-        has_parquet = has_parquet or Path(ref.path).suffix.lower() in PARQUET_SUFFIXES
-        yield ref
-    if not has_parquet:
+    is_used = image_column is None
+    for file in _files(inputs, on_left_out):
+        if isinstance(file, PictureRef):
+            yield file
+            continue
+        is_used = is_used or Path(file).suffix.lower() in PARQUET_SUFFIXES
+        yield from _in_file(file, image_column)
+    if not is_used:
         name = setting("image_column", image_column)
         raise ConfigError(f"{name} is for Parquet files, and none was given; leave it out")
 
 
-def _list(
-    inputs: Iterable[str], image_column: str | None, on_left_out: Callable[[str], None]
-) -> Iterator[PictureRef]:
+def _files(inputs: Iterable[str], on_left_out: Callable[[str], None]) -> Iterator[str | PictureRef]:
+    """The files of some inputs; a reference with an error for each pattern or folder without."""
     for given in inputs:
-        matches = [given]
+        names = [given]
         if not os.path.lexists(given) and glob.has_magic(given):
             found = glob.iglob(given, recursive=True)  # noqa: PTH207 - names as given
-            matches = sorted(found, key=natural_order)
-            if not matches:
+            names = sorted(found, key=natural_order)
+            if not names:
                 yield PictureRef(given, error="no file matches this pattern")
-        for name in matches:
+        for name in names:
             if os.path.isdir(name):  # noqa: PTH112 - Path.is_dir raises errors, as for long names
-                yield from _in_folder(name, image_column, on_left_out)
+                yield from _in_folder(name, on_left_out)
             else:
-                yield from _in_file(name, image_column)
+                yield name
 
 
 class PictureReader:
@@ -157,20 +159,18 @@ def _read_member(ref: PictureRef) -> bytes:
         raise ImageError(f"cannot be read ({error.strerror})") from error
 
 
-def _in_folder(
-    folder: str, image_column: str | None, on_left_out: Callable[[str], None]
-) -> Iterator[PictureRef]:
-    count = 0
+def _in_folder(folder: str, on_left_out: Callable[[str], None]) -> Iterator[str | PictureRef]:
+    is_empty = True
     errors: list[OSError] = []
     for file in find_files(folder, errors.append):
         if Path(file).suffix.lower() in (*SUFFIXES, ".tar", *PARQUET_SUFFIXES):
-            count += 1
-            yield from _in_file(file, image_column)
+            is_empty = False
+            yield file
         else:
             on_left_out(file)
     for error in errors:
         yield PictureRef(error.filename, error=f"this folder cannot be read ({error.strerror})")
-    if not count and not errors:
+    if is_empty and not errors:
         yield PictureRef(folder, folder, error=f"this folder has {NO_PICTURES}")
 
 
