@@ -140,10 +140,7 @@ def digit_and_parts(grey: Grey, *, single: bool = False) -> Digit:
     if not is_scan:
         parts = [_compared_with_line(part, parts) for part in parts]
     together = np.any(groups, axis=0)
-    rows, columns = box_of(together)
-    is_one = len(groups) <= MAX_PIECES and not _is_wide(
-        (columns.start, rows.start, columns.stop, rows.stop)
-    )
+    is_one = len(groups) <= MAX_PIECES and not _is_wide(_place(box_of(together)))
     return replace(_digit(grey, ink, together) if is_one else BLANK, parts=tuple(parts))
 
 
@@ -155,17 +152,13 @@ def _digit(
     With `segmented`, it has the segments between cuts, in case that it is several.
     """
     values, core, corner, scale = _closer(grey, ink, group)
-    rows, columns = box = box_of(core)
+    box = box_of(core)
     reach = max(3, round(max(map(side_length, box)) / 12))
     around = tuple(slice(max(0, side.start - reach), side.stop + reach) for side in box)
     strokes = _strokes(values[around], core[around], reach)
     inside = cropped(np.where(strokes, values[around], 0))
     pixels = np.rint(as_in_mnist(inside) * 255).astype(np.uint8)
-    ends = (columns.start, rows.start, columns.stop, rows.stop)
-    left, top, right, bottom = (
-        int(scale * end + start) for end, start in zip(ends, 2 * corner, strict=True)
-    )
-    place = (left, top, right, bottom)
+    place = _place(box, corner, scale)
     is_scan = max(grey.shape) <= SMALL_SIDE  # too coarse for some checks, and for cuts
     checks = {
         TOO_SMALL: max(inside.shape) < MIN_SIDE,
@@ -239,7 +232,7 @@ def _compared_with_line(part: Digit, parts: list[Digit]) -> Digit:
 def _segments(ink: Grey, core: Mask, scale: int) -> Iterator[tuple[int, int, Digit]]:
     """The parts between two cuts that may be digits, not all of the ink."""
     box = rows, columns = box_of(core)
-    left, top = scale * columns.start, scale * rows.start
+    corner = scale * columns.start, scale * rows.start
     if not may_be_several(core[box].shape):
         return
     values = np.where(near(core[box], 2), ink[box], 0)
@@ -258,10 +251,15 @@ def _segments(ink: Grey, core: Mask, scale: int) -> Iterator[tuple[int, int, Dig
             continue
         rows, columns = box_of(solid)
         if MIN_SEGMENT * high <= side_length(rows) and side_length(columns) <= MAX_SEGMENT * high:
-            x, y = (columns.start, columns.stop), (rows.start, rows.stop)
-            place = left + scale * x[0], top + scale * y[0], left + scale * x[1], top + scale * y[1]
+            place = _place((rows, columns), corner, scale)
             pixels = np.rint(as_in_mnist(cropped(part)) * 255).astype(np.uint8)
             yield first, stop, Digit(pixels, place, (SLASH,) * is_slash(pixels))
+
+
+def _place(sides: tuple[slice, slice], corner: tuple[int, int] = (0, 0), scale: int = 1) -> Box:
+    """The box in pixels of the image, of whose pixels `scale` are one, from `corner` on."""
+    (top, bottom), (left, right) = ((scale * side.start, scale * side.stop) for side in sides)
+    return corner[0] + left, corner[1] + top, corner[0] + right, corner[1] + bottom
 
 
 def _is_wide(box: Box) -> bool:

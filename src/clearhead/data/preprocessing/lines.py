@@ -6,6 +6,7 @@ run of ink across the line is longer than the line is thick, and is kept.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -37,23 +38,9 @@ class Line:
     stop: int
     thickness: float
 
-    def y(self, x: float) -> float:
-        """The coordinate across the line."""
+    def y(self, x: Any) -> Any:
+        """The coordinate across the line, of a number or of an array."""
         return self.offset + self.slope * x
-
-
-@dataclass
-class Runs:
-    """Runs of ink down each column: column, first row, and row after the last."""
-
-    x: Int[ndarray, " runs"]
-    top: Int[ndarray, " runs"]
-    bottom: Int[ndarray, " runs"]
-
-    @property
-    def y(self) -> Float[ndarray, " runs"]:
-        """The middle row of each run."""
-        return np.asarray((self.top + self.bottom - 1) / 2)
 
 
 def without_lines(mask: Mask, outside: Mask) -> Mask:
@@ -91,9 +78,13 @@ def _width_if_cropped(mask: Mask) -> float:
     return min(map(stroke_width, parts), default=float(np.inf))
 
 
-def _runs(mask: Mask) -> Runs:
-    x, y = np.nonzero(np.diff(mask.T, prepend=False, append=False))  # starts and ends in turn
-    return Runs(x[::2], y[::2], y[1::2])
+def _runs(
+    mask: Mask,
+) -> tuple[Int[ndarray, " runs"], Float[ndarray, " runs"], Int[ndarray, " runs"]]:
+    """Runs of ink down each column: their columns, middle rows and lengths."""
+    x, ends = np.nonzero(np.diff(mask.T, prepend=False, append=False))
+    top, bottom = ends[::2], ends[1::2]  # the row after the last
+    return x[::2], (top + bottom - 1) / 2, bottom - top
 
 
 def _lines(mask: Mask) -> list[Line]:
@@ -101,10 +92,9 @@ def _lines(mask: Mask) -> list[Line]:
     height, width = mask.shape
     longer = max(mask.shape)
     min_length = max(MIN_PIXELS, MIN_LENGTH * longer)
-    runs = _runs(mask)
-    length = runs.bottom - runs.top
+    x, y, length = _runs(mask)
     thin = length <= max(3, MAX_THICKNESS * longer)
-    x, y, length = runs.x[thin], runs.y[thin], length[thin]
+    x, y, length = x[thin], y[thin], length[thin]
     if len(x) < min_length:
         return []
     slopes = np.linspace(-MAX_SLOPE, MAX_SLOPE, 2 * max(1, round(MAX_SLOPE * width / 2)) + 1)
@@ -198,16 +188,15 @@ def _without(mask: Mask, rows: list[Line], columns: list[Line]) -> Mask:
     """Remove the runs across lines that are not longer than a line is thick."""
     margin = 2
     for lines in (rows, columns):
-        runs = _runs(mask)
-        length, y = runs.bottom - runs.top, runs.y
+        x, y, length = _runs(mask)
         chosen = np.zeros(len(y), dtype=bool)
         for line in lines:
-            distance = np.abs(y - line.y(runs.x))  # type: ignore[arg-type]
+            distance = np.abs(y - line.y(x))
             chosen |= (
                 (distance <= 1.5 + 0.4 * line.thickness)
                 & (length <= 1.3 * line.thickness + 1.5)
-                & (runs.x >= line.start - margin)
-                & (runs.x < line.stop + margin)
+                & (x >= line.start - margin)
+                & (x < line.stop + margin)
             )
         turned = mask.T
         mask = turned.copy()  # its rows are columns now
