@@ -102,7 +102,7 @@ def test_the_logits_are_those_of_the_rounded_weights(model: VisionTransformer) -
     kept = json.loads((FACTS / "digits.json").read_bytes())["logits"]
     found = np.array(example_logits(model))
     np.testing.assert_allclose(found, kept, rtol=0, atol=1e-9)
-    labels = [example.label for example in examples()]
+    labels = [example["label"] for example in examples()]
     assert labels == sorted("0123456789" * 2)
     assert found.argmax(axis=1).tolist() == list(map(int, labels))
 

@@ -189,7 +189,7 @@ def random_drawings(count: int) -> list[dict[str, Any]]:
 
 def test_drawings_have_the_same_pixels_as_in_python(bridge: Bridge) -> None:
     drawings = random_drawings(80) + [
-        {"strokes": example.strokes, "size": (28, 28), "centred": True} for example in examples()
+        {"strokes": example["strokes"], "size": (28, 28), "centred": True} for example in examples()
     ]
     found = bridge.call(*[("rasterise", drawing) for drawing in drawings])
     for drawing, pixels in zip(drawings, found, strict=True):

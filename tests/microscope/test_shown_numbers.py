@@ -130,7 +130,7 @@ def test_probabilities_and_lens_equal_the_models(
     shown = [number(text) / 100 for text in microscope.show().texts(".bars .value")]
     np.testing.assert_allclose(shown, expected, rtol=0, atol=0.00501)
     microscope.show("prediction")
-    assert microscope.text(".lens-row li:last-child b") == examples()[SEVEN].label == "7"
+    assert microscope.text(".lens-row li:last-child b") == examples()[SEVEN]["label"] == "7"
 
 
 def test_the_terms_of_the_weighted_sum_and_the_effect_of_masking(

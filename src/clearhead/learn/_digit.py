@@ -1,14 +1,12 @@
 """The digit of the lessons: a drawing that the microscope has too."""
 
-import json
-from importlib import resources
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from clearhead.data import rasterise
 from clearhead.errors import InputError
+from clearhead.microscope._payload import examples
 
 
 def example_digit(label: int = 7, number: int = 2) -> Float[Tensor, "1 28 28"]:
@@ -24,9 +22,7 @@ def example_digit(label: int = 7, number: int = 2) -> Float[Tensor, "1 28 28"]:
     Raises:
         InputError: If there is no such example.
     """
-    file = resources.files("clearhead.microscope") / "shipped" / "examples.json"
-    examples = json.loads(file.read_text())
-    strokes = [example["strokes"] for example in examples if example["label"] == str(label)]
+    strokes = [example["strokes"] for example in examples() if example["label"] == str(label)]
     if not 1 <= number <= len(strokes):
         raise InputError(
             f"expected a digit 0 … 9 and one of its drawings from 1, got {label} and {number}"

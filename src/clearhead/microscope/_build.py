@@ -4,17 +4,16 @@ Script and style are built from `web/` at the root of the repository, by `npm ru
 `assets/`, which the package ships.
 """
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from numpy import ndarray
 
 from clearhead.errors import ConfigError
 from clearhead.explanation.html import render_page
-from clearhead.microscope._payload import Accuracy, check_config, payload, rounded, weights_block
+from clearhead.microscope._payload import PageModel, check_config, payload, rounded
 from clearhead.microscope.shipped import DIGITS, SENTENCES, read_shipped
-from clearhead.models.config import ViTConfig
 
 if TYPE_CHECKING:
     from clearhead.data import ImageSource
@@ -63,8 +62,13 @@ def build_page(
         raise ConfigError("the page of a digit classifier takes drawings; leave out the pictures")
     inputs = {label: prepare(x, model.config).pixels.numpy() for label, x in pictures.items()}
     tensors = {key: tensor.numpy(force=True) for key, tensor in model.state_dict().items()}
-    logits = example_logits(model)
-    return _assemble(model.config, rounded(tensors), name=name, logits=logits, pictures=inputs)
+    shown = PageModel(
+        name=name,
+        settings=asdict(model.config),
+        tensors=rounded(tensors),
+        facts={"logits": example_logits(model)},
+    )
+    return _page(shown, inputs)
 
 
 def shipped_page() -> str:
@@ -76,27 +80,10 @@ def shipped_page() -> str:
     Raises:
         CheckpointError: If the package's files do not belong together.
     """
-    model = read_shipped(DIGITS)
-    return _assemble(
-        ViTConfig(**model.settings),
-        model.tensors,
-        name=DIGITS,
-        logits=model.facts["logits"],
-        accuracy=Accuracy(**model.facts["accuracy"]),
-        roles=model.facts["roles"],
-    )
+    return _page(read_shipped(DIGITS), {})
 
 
-def _assemble(
-    config: ViTConfig,
-    tensors: Mapping[str, ndarray],
-    *,
-    name: str,
-    logits: Sequence[Sequence[float]],
-    accuracy: Accuracy | None = None,
-    roles: Sequence[str] | None = None,
-    pictures: Mapping[str, ndarray] = MappingProxyType({}),
-) -> str:
+def _page(model: PageModel, pictures: Mapping[str, ndarray]) -> str:
     text_model = read_shipped(SENTENCES)
     return render_page(
         "microscope.html",
@@ -105,17 +92,8 @@ def _assemble(
         scripts=("microscope.js",),
         webassembly=True,
         title="Clearhead microscope",
-        name=name,
-        payload=payload(
-            config,
-            tensors,
-            name=name,
-            logits=logits,
-            accuracy=accuracy,
-            roles=roles,
-            text_model=text_model,
-            pictures=pictures,
-        ),
-        weights=weights_block(tensors),
-        text_weights=weights_block(text_model.tensors),
+        name=model.name,
+        payload=payload(model, text_model, pictures),
+        weights=model.weights,
+        text_weights=text_model.weights,
     )

@@ -6,11 +6,11 @@ of the rounded weights.
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import resources
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypedDict
 
 import numpy as np
 from jaxtyping import UInt8
@@ -20,34 +20,52 @@ from clearhead.data.preprocessing.strokes import Stroke
 from clearhead.errors import ConfigError
 from clearhead.models.config import ViTConfig
 
-if TYPE_CHECKING:
-    from clearhead.microscope.shipped import ShippedModel
-
 MAX_TOKENS, MAX_CLASSES, MAX_LAYERS, MAX_HEADS = 65, 40, 16, 16
 MAX_WEIGHTS = 4_000_000  # a page of about 11 MB
 
 
-@dataclass(frozen=True, kw_only=True)
-class Example:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PageModel:
+    """A model as the page has it.
+
+    Attributes:
+        name: The name that the page shows.
+        settings: The configuration.
+        tensors: The weights in half precision, sorted by name.
+        facts: PyTorch's results with these weights: `logits` of the examples, or `checks` of a text
+            model; of the shipped classifier also the `accuracy` on the test set (with full weights
+            too), and the `roles` of its heads.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    tensors: Mapping[str, ndarray]
+    facts: Mapping[str, Any]
+
+    @property
+    def shapes(self) -> list[dict[str, Any]]:
+        """Names and shapes of the tensors, in the order of `weights`."""
+        return [{"name": name, "shape": tensor.shape} for name, tensor in self.tensors.items()]
+
+    @property
+    def weights(self) -> str:
+        """All tensors, little-endian, concatenated, in base64."""
+        content = b"".join(tensor.astype("<f2").tobytes() for tensor in self.tensors.values())
+        return base64.b64encode(content).decode("ascii")
+
+
+class Example(TypedDict):
     """An example drawing of the page."""
 
     label: str
-    strokes: Sequence[Stroke]
+    strokes: list[Stroke]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Accuracy:
-    """Correct predictions on a test set, with rounded (`correct`) and with full weights."""
-
-    correct: int
-    total: int
-    full: int
-
-
-def examples() -> tuple[Example, ...]:
+def examples() -> list[Example]:
     """Two drawings of each digit, as examples and for the page's self-check."""
     file = resources.files("clearhead.microscope") / "shipped" / "examples.json"
-    return tuple(Example(**example) for example in json.loads(file.read_text("utf-8")))
+    drawings: list[Example] = json.loads(file.read_text("utf-8"))
+    return drawings
 
 
 def check_config(config: ViTConfig) -> None:
@@ -92,26 +110,20 @@ def rounded(tensors: Mapping[str, ndarray]) -> dict[str, ndarray]:
 
 
 def payload(
-    config: ViTConfig,
-    tensors: Mapping[str, ndarray],
-    *,
-    name: str,
-    logits: Sequence[Sequence[float]],
-    accuracy: Accuracy | None,
-    roles: Sequence[str] | None,
-    text_model: "ShippedModel",
+    model: PageModel,
+    text_model: PageModel,
     pictures: Mapping[str, UInt8[ndarray, "channels height width"]],
 ) -> dict[str, Any]:
     """Everything but the weights, as JSON has it."""
     return {
-        "name": name,
+        "name": model.name,
         "version": version("clearhead"),
-        "settings": asdict(config),
-        "tensors": _shapes(tensors),
-        "examples": [asdict(example) for example in examples()],
-        "logits": logits,
-        "accuracy": accuracy and asdict(accuracy),
-        "roles": roles,
+        "settings": model.settings,
+        "tensors": model.shapes,
+        "examples": examples(),
+        "logits": model.facts["logits"],
+        "accuracy": model.facts.get("accuracy"),
+        "roles": model.facts.get("roles"),
         "pictures": [
             {"label": label, "image": base64.b64encode(pixels.tobytes()).decode()}
             for label, pixels in pictures.items()
@@ -119,19 +131,7 @@ def payload(
         "text": {
             "name": text_model.name,
             "settings": text_model.settings,
-            "tensors": _shapes(text_model.tensors),
+            "tensors": text_model.shapes,
             "checks": text_model.facts["checks"],
         },
     }
-
-
-def _shapes(tensors: Mapping[str, ndarray]) -> list[dict[str, Any]]:
-    """Names and shapes, in the order of `weights_block`."""
-    return [{"name": name, "shape": tensor.shape} for name, tensor in tensors.items()]
-
-
-def weights_block(tensors: Mapping[str, ndarray]) -> str:
-    """All tensors, little-endian, concatenated, in base64."""
-    return base64.b64encode(
-        b"".join(tensor.astype("<f2").tobytes() for tensor in tensors.values())
-    ).decode("ascii")

@@ -30,7 +30,7 @@ def rounded_model(model: ModelT) -> ModelT:
 def example_pixels(model: VisionTransformer) -> Float[Tensor, "batch channels height width"]:
     """The example drawings as model input; grey in every channel."""
     config = model.config
-    ink = np.stack([rasterise(example.strokes, config.image_shape) for example in examples()])
+    ink = np.stack([rasterise(example["strokes"], config.image_shape) for example in examples()])
     grey = torch.from_numpy(ink)[:, None].expand(-1, config.in_channels, -1, -1)
     mean, std = (
         torch.tensor(numbers, dtype=torch.float64).view(1, -1, 1, 1)

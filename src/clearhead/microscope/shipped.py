@@ -6,18 +6,14 @@ Write them again after a change of weights or examples: `python -m clearhead.mic
 
 import json
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
-from numpy import ndarray
 from safetensors.numpy import load as read_tensors
 
 from clearhead._atomic import sha256, write_atomic
 from clearhead.errors import CheckpointError
-from clearhead.microscope._payload import rounded
+from clearhead.microscope._payload import PageModel, rounded
 
 DIGITS, SENTENCES = "digits", "sentences"
 MODELS = Path(str(resources.files("clearhead.models"))) / "shipped"
@@ -33,17 +29,7 @@ CHECKED_TEXTS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ShippedModel:
-    """A shipped model: its configuration, rounded weights, and PyTorch's results."""
-
-    name: str
-    settings: Mapping[str, Any]
-    tensors: Mapping[str, ndarray]
-    facts: Mapping[str, Any]
-
-
-def read_shipped(name: str) -> ShippedModel:
+def read_shipped(name: str) -> PageModel:
     """Read a shipped model and its results; raises `CheckpointError` if they do not match."""
     folder, facts_file = MODELS / name, FACTS / f"{name}.json"
     content = (folder / "model.safetensors").read_bytes()
@@ -54,12 +40,8 @@ def read_shipped(name: str) -> ShippedModel:
             f"{facts_file} does not belong to the weights in {folder}; install the package again, "
             "or write the file again: python -m clearhead.microscope.shipped"
         )
-    settings = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in saved["model"].items()
-    }
-    return ShippedModel(
-        name=name, settings=settings, tensors=rounded(read_tensors(content)), facts=facts
+    return PageModel(
+        name=name, settings=saved["model"], tensors=rounded(read_tensors(content)), facts=facts
     )
 
 
