@@ -7,13 +7,11 @@ import pytest
 from clearhead.errors import CaptureError
 from clearhead.explanation import _selection
 from clearhead.explanation._selection import select_queries
-from clearhead.explanation.influence import LayerShape, why_no_masking, why_no_rollout
+from clearhead.explanation.influence import Shape, why_no_masking, why_no_rollout
 from clearhead.insight import Grid
 
 GRID = Grid(5, 7, 2)
-SHAPES = {
-    f"blocks.{i}.attn": LayerShape(windows=1, heads=3, queries=37, keys=37) for i in range(11)
-}
+SHAPES = {f"blocks.{i}.attn": (1, 3, 37, 37) for i in range(11)}
 LAYER = 3 * 37 * 37
 NAMES = list(SHAPES)
 Limit = Callable[..., None]
@@ -64,11 +62,11 @@ def test_chosen_layers_are_kept_up_to_a_larger_limit(limit: Limit) -> None:
 
 
 def test_a_layer_with_other_tokens_is_thinned_in_order(limit: Limit) -> None:
-    shape = LayerShape(windows=4, heads=2, queries=5, keys=5)
+    shapes = {"a": (2, 2, 2, 5, 5)}  # 2 × 2 windows, each with two heads
     limit(4 * 2 * 5 * 3)
-    assert select_queries({"a": shape}, None, GRID) == {"a": (0, 2, 4)}
+    assert select_queries(shapes, None, GRID) == {"a": (0, 2, 4)}
     limit(1)  # at least one query is kept
-    assert select_queries({"a": shape}, None, GRID) == {"a": (0,)}
+    assert select_queries(shapes, None, GRID) == {"a": (0,)}
 
 
 def test_names_patterns_and_later_calls_of_a_module_are_selected() -> None:
@@ -83,25 +81,21 @@ def test_a_choice_of_nothing_is_an_error(layers: str | list[int]) -> None:
         select_queries(SHAPES, layers, GRID)
 
 
-def shape(windows: int, queries: int, keys: int) -> LayerShape:
-    return LayerShape(windows=windows, heads=3, queries=queries, keys=keys)
-
-
 @pytest.mark.parametrize(
     ("shapes", "no_rollout", "no_masking"),
     [
-        ([shape(1, 37, 37)] * 3, "", ""),
-        ([shape(1, 37, 37), shape(1, 1, 37)], "1 of 2 layers does not attend from all 37", ""),
+        ([(1, 3, 37, 37)] * 3, "", ""),
+        ([(1, 3, 37, 37), (1, 3, 1, 37)], "1 of 2 layers does not attend from all 37", ""),
         (
-            [shape(1, 35, 35), shape(1, 37, 37), shape(1, 35, 35)],
+            [(1, 3, 35, 35), (1, 3, 37, 37), (1, 3, 35, 35)],
             "2 of 3 layers do not attend from all 37 tokens",
             "in 2 of 3 layers the keys are other tokens",
         ),
-        ([shape(1, 37, 37), shape(4, 37, 37)], *["this model attends inside windows"] * 2),
+        ([(1, 3, 37, 37), (2, 2, 3, 37, 37)], *["this model attends inside windows"] * 2),
     ],
 )
 def test_measures_need_layers_over_the_grid(
-    shapes: list[LayerShape], no_rollout: str, no_masking: str
+    shapes: list[Shape], no_rollout: str, no_masking: str
 ) -> None:
     for reason, expected in (
         (why_no_rollout(shapes, GRID), no_rollout),
@@ -113,5 +107,5 @@ def test_measures_need_layers_over_the_grid(
 
 
 def test_masking_is_limited_to_64_patches() -> None:
-    assert why_no_masking([shape(1, 65, 65)], Grid(8, 8, 1)) == ""
-    assert "65 are too many (at most 64)" in why_no_masking([shape(1, 66, 66)], Grid(5, 13, 1))
+    assert why_no_masking([(1, 3, 65, 65)], Grid(8, 8, 1)) == ""
+    assert "65 are too many (at most 64)" in why_no_masking([(1, 3, 66, 66)], Grid(5, 13, 1))

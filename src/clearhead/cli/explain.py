@@ -161,7 +161,7 @@ def explain_text(model: "TextModel", words: Sequence[str], options: Options) -> 
 
 
 def _print_text(explanation: "TextExplanation") -> None:
-    from clearhead.explanation.tables import number, text_tables, uniform_weight
+    from clearhead.explanation.texts import number, text_tables, uniform_weight
 
     print_line(f"{explanation.model}, {explanation.description}")
     for table in text_tables(explanation):

@@ -4,7 +4,8 @@
   preprocessing or tokenizer
 - `pictures`, `texts`: explanations as plain data; `_selection`: which layers and queries they keep;
   `influence`: four measures of what a prediction depends on
-- `page`, `html`, `templates/`, `assets/`: HTML pages; `figures`: PNG and SVG; `tables`: CSV, tables
+- `page`, `html`, `templates/`, `assets/`: HTML pages; `_images`: small images in them; `figures`:
+  PNG and SVG; `tables`: CSV
 """
 
 import lazy_loader

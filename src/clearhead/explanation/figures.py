@@ -1,40 +1,31 @@
 """Explanations as still figures."""
 
-from io import BytesIO
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
-from PIL import Image
 from torch import Tensor
 
-from clearhead.explanation.html import data_uri
+from clearhead.explanation._images import SIGNED
 from clearhead.explanation.pictures import Explanation, LayerWeights, first_view
 from clearhead.explanation.tables import model_name, percent, picture_name, signed
 from clearhead.explanation.texts import TextExplanation
 from clearhead.insight.plots import (
-    SIGNED_COLOURS,
-    WEIGHT_COLOURS,
     bare,
     draw_picture,
     draw_signed,
     draw_weights,
     multiples_bar,
-    signed_norm,
     weight_bar,
-    weight_norm,
     words_figure,
 )
 
 # Inches: a figure of few heads fills the width of a page of two columns.
 THUMBNAIL, TOP, MIN_WIDTH, MARGIN = 1.05, 2.3, 7.2, 2.2
 DIM = 0.02  # below this the fixed scale has one dark blue for everything
-# Measures that may be negative: unit, and factor. Masking is shown as a change, a fall is negative.
-SIGNED = {"masking": ("points", -100.0), "shapley": ("log-odds", 1.0)}
 NOTE = "Measures with different meanings; Shapley values are exact for theirs."
 
 
@@ -56,34 +47,6 @@ def picture_figure(explanation: Explanation) -> Figure:
     _draw_prediction(above, explanation, is_dim=largest < DIM)
     _draw_heads(below, explanation, query, rows, largest)
     return figure
-
-
-def thumbnails(explanation: Explanation) -> dict[str, str]:
-    """The model input and the measures that the model allows, as `data:` addresses of PNGs."""
-    images = {"model input": image_address(explanation.pixels)}
-    for name, influence in explanation.displayed.items():
-        values, grid = influence.values, explanation.grid
-        if values is None or grid is None:
-            continue
-        cells = values[-grid.num_patches :].reshape(grid.rows, grid.columns)
-        scale = weight_norm()
-        colours = WEIGHT_COLOURS
-        if name in SIGNED:
-            cells = SIGNED[name][1] * cells
-            scale, colours = signed_norm(float(cells.abs().max())), SIGNED_COLOURS
-        pixels = torch.from_numpy(colours(scale(cells.numpy()), bytes=True)[..., :3].copy())
-        images[name] = image_address(pixels.movedim(-1, 0))
-    return images
-
-
-def image_address(
-    pixels: UInt8[Tensor, "channels height width"], kind: Literal["png", "jpeg"] = "png"
-) -> str:
-    """Pixels as an image in a `data:` address."""
-    content = BytesIO()
-    image = Image.fromarray(pixels.permute(1, 2, 0).squeeze(-1).contiguous().numpy())
-    image.save(content, kind, optimize=True, quality=85)
-    return data_uri(content.getvalue(), f"image/{kind}")
 
 
 def text_figure(explanation: TextExplanation) -> Figure:

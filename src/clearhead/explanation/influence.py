@@ -6,9 +6,10 @@
 - masking: how far the predicted class's probability falls when no token may attend to a patch
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -27,6 +28,8 @@ MAX_MASKED_PATCHES = 64
 # more patches get estimates in less time.
 MAX_SHAPLEY_PATCHES, MAX_EXACT_PATCHES, NUM_PERMUTATIONS = 16, 12, 50
 DECIMALS = 8
+
+Shape: TypeAlias = Sequence[int]  # of a layer's weights: (*windows, heads, queries, keys)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,24 +71,14 @@ class Influence:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class LayerShape:
-    """The shape of one layer's attention; `windows` counts matrices that one picture has a head."""
-
-    windows: int
-    heads: int
-    queries: int
-    keys: int
-
-    @property
-    def weights_per_query(self) -> int:
-        """The number of weights of one query over all windows and heads."""
-        return self.windows * self.heads * self.keys
+def has_windows(shape: Shape) -> bool:
+    """Whether one picture has several matrices a head."""
+    return math.prod(shape[:-3]) > 1
 
 
-def why_no_rollout(shapes: Sequence[LayerShape], grid: Grid | None) -> str:
+def why_no_rollout(shapes: Sequence[Shape], grid: Grid | None) -> str:
     """Why attention cannot be followed from layer to layer; empty if it can."""
-    if any(shape.windows > 1 for shape in shapes):
+    if any(map(has_windows, shapes)):
         return (
             "this model attends inside windows whose positions are unknown, so attention "
             "cannot be followed through the layers"
@@ -93,7 +86,7 @@ def why_no_rollout(shapes: Sequence[LayerShape], grid: Grid | None) -> str:
     if grid is None:
         return "the model does not declare the grid of its patches"
     tokens = grid.num_tokens
-    others = sum((shape.queries, shape.keys) != (tokens, tokens) for shape in shapes)
+    others = sum(list(shape[-2:]) != [tokens, tokens] for shape in shapes)
     if not others:
         return ""
     verb = "does" if others == 1 else "do"
@@ -103,14 +96,14 @@ def why_no_rollout(shapes: Sequence[LayerShape], grid: Grid | None) -> str:
     )
 
 
-def why_no_masking(shapes: Sequence[LayerShape], grid: Grid | None) -> str:
+def why_no_masking(shapes: Sequence[Shape], grid: Grid | None) -> str:
     """Why a patch cannot be masked in every layer; empty if it can.
 
     Only the keys have to be the tokens of the grid, whichever the queries are.
     """
-    if grid is None or any(shape.windows > 1 for shape in shapes):
+    if grid is None or any(map(has_windows, shapes)):
         return why_no_rollout(shapes, grid)
-    others = sum(shape.keys != grid.num_tokens for shape in shapes)
+    others = sum(shape[-1] != grid.num_tokens for shape in shapes)
     if others:
         return f"in {others} of {len(shapes)} layers the keys are other tokens than the grid's"
     if grid.num_patches > MAX_MASKED_PATCHES:
@@ -123,7 +116,7 @@ def why_no_masking(shapes: Sequence[LayerShape], grid: Grid | None) -> str:
 
 def measure_rollout_and_relevance(
     recording: Recording,
-    shapes: Sequence[LayerShape],
+    shapes: Sequence[Shape],
     grid: Grid | None,
     score: Float[Tensor, " 1"] | None,
 ) -> tuple[Influence, Influence]:
@@ -155,7 +148,7 @@ def measure_rollout_and_relevance(
 def measure_masking(
     model: nn.Module,
     inputs: Float[Tensor, "1 channels height width"],
-    shapes: Sequence[LayerShape],
+    shapes: Sequence[Shape],
     grid: Grid | None,
     predicted: Sequence[float],
 ) -> Influence:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clearhead.explanation.figures import image_address
+from clearhead.explanation._images import image_address
 from clearhead.explanation.html import render_page
 from clearhead.explanation.influence import Influence, rounded
 from clearhead.explanation.pictures import Explanation, first_view

@@ -1,6 +1,6 @@
 """The prediction for one picture explained, as plain data."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,9 @@ from clearhead.data import ImageSource, load_image, resize_and_crop
 from clearhead.errors import ImageError, NothingCapturedError
 from clearhead.explanation._selection import select_queries
 from clearhead.explanation.classifiers import ImageClassifier, ImageInput
+from clearhead.explanation.html import render
 from clearhead.explanation.influence import (
     Influence,
-    LayerShape,
     measure_masking,
     measure_rollout_and_relevance,
     measure_shapley,
@@ -27,6 +27,7 @@ from clearhead.recording import AttentionRecord, Layers, Recording, Verification
 
 MAX_ORIGINAL = 320  # pixels per side
 NO_CLASSES = "this model has no classes: it describes a picture and predicts nothing"
+ONE_BY_ONE = Influence(reason="the picture shows several digits, which are explained one by one")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -106,14 +107,14 @@ class Explanation:
     original: UInt8[Tensor, "3 full_height full_width"] | None
     is_ink: bool
     prediction: Prediction
-    grid: Grid | None
-    layer_names: tuple[str, ...]
-    layers: tuple[LayerWeights, ...]
-    verifications: tuple[Verification, ...]
-    rollout: Influence
-    relevance: Influence
-    shapley: Influence
-    masking: Influence
+    grid: Grid | None = None
+    layer_names: tuple[str, ...] = ()
+    layers: tuple[LayerWeights, ...] = ()
+    verifications: tuple[Verification, ...] = ()
+    rollout: Influence = ONE_BY_ONE
+    relevance: Influence = ONE_BY_ONE
+    shapley: Influence = ONE_BY_ONE
+    masking: Influence = ONE_BY_ONE
     digits: tuple["Explanation", ...] = ()
 
     @property
@@ -168,10 +169,10 @@ class Explanation:
     def _repr_html_(self) -> str:
         if self.digits:
             return "".join(digit._repr_html_() for digit in self.digits)
-        from clearhead.explanation.figures import thumbnails
-        from clearhead.explanation.html import render
+        from clearhead.explanation._images import thumbnails  # imports matplotlib
 
-        return render("notebook_picture.html", explanation=self, images=thumbnails(self))
+        images = thumbnails(self.pixels, self.displayed, self.grid)
+        return render("notebook_picture.html", explanation=self, images=images)
 
 
 def explain_picture(
@@ -187,20 +188,13 @@ def explain_picture(
         _explain_input(classifier, digit, original, layers, f"{name}, digit {n} of {count}")
         for n, digit in enumerate(model_input.digits, start=1)
     )
-    none = Influence(reason="the picture shows several digits, which are explained one by one")
-    return replace(
-        digits[0],
+    return Explanation(
         image=name,
+        model=classifier.name,
         pixels=model_input.pixels,
+        original=original,
+        is_ink=model_input.is_ink,
         prediction=model_input.prediction,
-        grid=None,
-        layer_names=(),
-        layers=(),
-        verifications=(),
-        rollout=none,
-        relevance=none,
-        shapley=none,
-        masking=none,
         digits=digits,
     )
 
@@ -214,9 +208,9 @@ def _explain_input(
 ) -> Explanation:
     with evaluation_mode(classifier.model), torch.enable_grad():
         recording, logits = _run(classifier, model_input)
-        shapes = {record.name: _shape(record) for record in recording.records}
+        shapes = {record.name: record.shape for record in recording.records}
         grid = classifier.grid(model_input)
-        if grid is not None and all(x.keys != grid.num_tokens for x in shapes.values()):
+        if grid is not None and all(x[-1] != grid.num_tokens for x in shapes.values()):
             grid = None  # no layer attends over all of its tokens
         names = classifier.class_names
         prediction = model_input.prediction or prediction_of(
@@ -294,16 +288,6 @@ def _run(
             "another model"
         ) from error
     return recording, logits_of(output)[0]
-
-
-def _shape(record: AttentionRecord) -> LayerShape:
-    *_, heads, queries, _ = record.query.shape
-    return LayerShape(
-        windows=record.query.shape[:-3].numel(),
-        heads=heads,
-        queries=queries,
-        keys=record.weights.shape[-1] if record.pre_softmax else record.key.shape[-2],
-    )
 
 
 def _weights(record: AttentionRecord, queries: tuple[int, ...], grid: Grid | None) -> LayerWeights:

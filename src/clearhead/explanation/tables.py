@@ -5,26 +5,16 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from clearhead.explanation.influence import rounded
 from clearhead.explanation.pictures import Explanation, LayerWeights
-from clearhead.explanation.texts import TextExplanation, TextWeights
-from clearhead.insight.tables import NOT_VISIBLE
-from clearhead.insight.tables import percent as whole_percent
+from clearhead.explanation.texts import TextExplanation
 
 VERIFICATION_FIELDS = ("row_sum_error", "masked_mass", "output_error", "tolerance")
 SPACE = "\u00a0"  # never at the end of a line
-
-
-class Table(NamedTuple):
-    """A caption, the headings of the columns, and rows that begin with their heading."""
-
-    caption: str
-    head: tuple[str, ...]
-    rows: list[tuple[str, ...]]
 
 
 def percent(share: float, digits: int = 1) -> str:
@@ -110,56 +100,6 @@ def text_csv(explanation: TextExplanation) -> str:
                 shown = weight if visible else ""
                 rows.append((part.name, head, query, tokens[query], key, tokens[key], shown))
     return _csv(rows)
-
-
-def text_tables(explanation: TextExplanation) -> list[Table]:
-    """One table for each query word, or for all words one per layer; in per cent."""
-    unit = f"attention weights in per cent, {explanation.heads_label}"
-    tokens = explanation.tokens
-    if len(explanation.queries) == len(tokens):
-        return [
-            Table(
-                f"{part.label}: {unit}; a row for each query token",
-                ("query", *tokens),
-                [(token, *_cells(part, row)) for row, token in enumerate(tokens)],
-            )
-            for part in explanation.attention
-        ]
-    labels = [part.label for part in explanation.attention]
-    return [
-        Table(
-            f"“{tokens[query]}” (word {query + 1}): {unit}",
-            ("token", *labels),
-            list(zip(tokens, *(_cells(x, row) for x in explanation.attention), strict=True)),
-        )
-        for row, query in enumerate(explanation.queries)
-    ]
-
-
-def uniform_weight(explanation: TextExplanation) -> str:
-    """What each token would get if all visible ones got the same, in words."""
-    counts = explanation.num_visible()
-    if not counts:
-        return "no token is visible to any other"
-    if counts == (len(explanation.tokens),):
-        return f"uniform weight: {number(1 / counts[0])}"
-    masked = f"; {NOT_VISIBLE} masked"
-    if len(counts) == 1:
-        return f"uniform weight: {number(1 / counts[0])}, of {counts[0]} visible tokens{masked}"
-    return (
-        f"uniform weight: {number(1 / counts[-1])} to {number(1 / counts[0])}, of {counts[-1]} to "
-        f"{counts[0]} visible tokens{masked}"
-    )
-
-
-def number(share: float) -> str:
-    """A share in per cent, rounded to a whole number, without the sign."""
-    return whole_percent(share).removesuffix(" %")
-
-
-def _cells(part: TextWeights, row: int) -> Iterator[str]:
-    for weight, visible in zip(part.weights[row].tolist(), part.visible[row].tolist(), strict=True):
-        yield number(weight) if visible else NOT_VISIBLE
 
 
 def _key_names(explanation: Explanation) -> Sequence[str]:

@@ -1,9 +1,9 @@
 """The attention between the tokens of a text, as plain data."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Bool, Float
@@ -11,6 +11,8 @@ from torch import Tensor
 
 from clearhead.errors import ConfigError, InputError, displayed_index
 from clearhead.explanation.classifiers import TextInput, TextModel, TextPrediction
+from clearhead.explanation.html import render
+from clearhead.insight.tables import NOT_VISIBLE, percent
 from clearhead.insight.weights import image_weights
 from clearhead.recording import AttentionRecord, Layers, capture, select_layers
 
@@ -18,6 +20,14 @@ Heads: TypeAlias = Literal["mean", "each"] | int
 
 MAX_QUERIES = 64
 PRONOUNS = ("it", "he", "she", "they", "him", "her", "them")
+
+
+class Table(NamedTuple):
+    """A caption, the headings of the columns, and rows that begin with their heading."""
+
+    caption: str
+    head: tuple[str, ...]
+    rows: list[tuple[str, ...]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -138,9 +148,6 @@ class TextExplanation:
         )
 
     def _repr_html_(self) -> str:
-        from clearhead.explanation.html import render
-        from clearhead.explanation.tables import text_tables
-
         return render("notebook_text.html", explanation=self, tables=text_tables(self))
 
 
@@ -243,3 +250,53 @@ def _weights(
         weights=weights[:, list(queries)].double().mean(dim=0),
         visible=visible[:, list(queries)].any(dim=0),
     )
+
+
+def text_tables(explanation: TextExplanation) -> list[Table]:
+    """One table for each query word, or for all words one per layer; in per cent."""
+    unit = f"attention weights in per cent, {explanation.heads_label}"
+    tokens = explanation.tokens
+    if len(explanation.queries) == len(tokens):
+        return [
+            Table(
+                f"{part.label}: {unit}; a row for each query token",
+                ("query", *tokens),
+                [(token, *_cells(part, row)) for row, token in enumerate(tokens)],
+            )
+            for part in explanation.attention
+        ]
+    labels = [part.label for part in explanation.attention]
+    return [
+        Table(
+            f"“{tokens[query]}” (word {query + 1}): {unit}",
+            ("token", *labels),
+            list(zip(tokens, *(_cells(x, row) for x in explanation.attention), strict=True)),
+        )
+        for row, query in enumerate(explanation.queries)
+    ]
+
+
+def uniform_weight(explanation: TextExplanation) -> str:
+    """What each token would get if all visible ones got the same, in words."""
+    counts = explanation.num_visible()
+    if not counts:
+        return "no token is visible to any other"
+    if counts == (len(explanation.tokens),):
+        return f"uniform weight: {number(1 / counts[0])}"
+    masked = f"; {NOT_VISIBLE} masked"
+    if len(counts) == 1:
+        return f"uniform weight: {number(1 / counts[0])}, of {counts[0]} visible tokens{masked}"
+    return (
+        f"uniform weight: {number(1 / counts[-1])} to {number(1 / counts[0])}, of {counts[-1]} to "
+        f"{counts[0]} visible tokens{masked}"
+    )
+
+
+def number(share: float) -> str:
+    """A share in per cent, rounded to a whole number, without the sign."""
+    return percent(share).removesuffix(" %")
+
+
+def _cells(part: TextWeights, row: int) -> Iterator[str]:
+    for weight, visible in zip(part.weights[row].tolist(), part.visible[row].tolist(), strict=True):
+        yield number(weight) if visible else NOT_VISIBLE
