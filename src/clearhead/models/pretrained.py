@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypeAlias, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 import safetensors
 import torch
@@ -46,8 +46,6 @@ SOURCE_FORMATS: Mapping[Library, str] = {
 FILE_ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".onnx", ".json", ".npz")
 
 MAX_MESSAGE = 100  # characters of a library's own message
-
-ConfigT = TypeVar("ConfigT", bound=ModelConfig)
 
 
 class Pretrained(nn.Module, PyTorchModelHubMixin):
@@ -126,10 +124,15 @@ class Pretrained(nn.Module, PyTorchModelHubMixin):
                 f"{source} holds a {saved['architecture']}, not a {cls.__name__}; "
                 "use clearhead.load()"
             )
-        config = config_from_dict(cls.config_class, saved["model"], source)
+        known = {field.name for field in fields(cls.config_class)}
+        if unknown := sorted(set(saved["model"]) - known):
+            raise CheckpointError(f"{source}: unknown settings {unknown}; expected {sorted(known)}")
+        settings: dict[str, Any] = {
+            name: tuple(x) if isinstance(x, list) else x for name, x in saved["model"].items()
+        }
         try:
             with torch.random.fork_rng(devices=[]):  # the weights drawn here are replaced
-                model = cls(config)
+                model = cls(cls.config_class(**settings))
         except (ConfigError, TypeError) as error:
             raise CheckpointError(f"{source}: {error}") from error
         load_weights(model, saved_file(source, WEIGHTS, **download), saved["sha256"])
@@ -202,21 +205,6 @@ def read_config(source: str, **download: Any) -> dict[str, Any]:
     if not all(isinstance(saved[name], kind) for name, kind in kinds.items()):
         raise CheckpointError(f"{path} is not one of Clearhead's")
     return saved
-
-
-def config_from_dict(config_class: type[ConfigT], values: dict[str, Any], source: str) -> ConfigT:
-    """A saved configuration as the dataclass; unknown settings raise `CheckpointError`."""
-    known = {field.name for field in fields(config_class)}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise CheckpointError(f"{source}: unknown settings {unknown}; expected {sorted(known)}")
-    settings: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-    }
-    try:
-        return config_class(**settings)
-    except (ConfigError, TypeError) as error:
-        raise CheckpointError(f"{source}: {error}") from error
 
 
 def load_weights(model: nn.Module, path: Path, digest: str) -> None:
