@@ -1,4 +1,4 @@
-"""Explanations as numbers in words, tables and CSV; layers, heads and tokens count from 1."""
+"""Explanations as numbers in words and as CSV; layers, heads and tokens count from 1."""
 
 import csv
 import io

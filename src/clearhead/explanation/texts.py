@@ -1,4 +1,4 @@
-"""The attention between the tokens of a text, as plain data."""
+"""The attention between the tokens of a text, as plain data and as tables of percentages."""
 
 import re
 from collections.abc import Iterator, Sequence
