@@ -1,7 +1,6 @@
 """Attribution from the attention, the tokens and the gradients of every layer: LeGrad, TokenTM."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -13,85 +12,64 @@ from torch.nn import functional as F
 from clearhead.errors import InputError
 from clearhead.inference import evaluation_mode
 from clearhead.insight.forward import class_logits, logits_of
+from clearhead.insight.gradients import Calls, Trace, gradients_on, weight_gradient
 from clearhead.insight.propagation import square_weights
-from clearhead.insight.relevance import gradients_on, positive_contributions, weight_gradient
-from clearhead.recording import AttentionRecord, capture
-
-Images = Float[Tensor, "batch channels height width"]
-TokenMap = Float[Tensor, "batch tokens"]
-Calls = list[tuple[nn.Module, Tensor, Tensor]]
+from clearhead.recording import AttentionRecord
 
 
 def legrad(
     model: nn.Module,
-    images: Images,
+    images: Float[Tensor, "batch channels height width"],
     classes: Int[Tensor, " batch"],
-    names: Sequence[str],
-) -> TokenMap:
+    trace: Trace,
+) -> Float[Tensor, "batch tokens"]:
     """LeGrad (Bousselham et al. 2024, arXiv 2404.03214): gradients of attention, layer by layer.
 
     For each layer, the score y_l of the class is what the model's head makes of the tokens that
     leave the layer; the map is the sum over layers of the mean of (∂y_l/∂A_l)⁺ over heads and
     query tokens. Tokens are pooled as the model pools them; the paper's scaling of each map to
-    0 … 1 is left out, because it changes no rank. `names` are those of the layers.
+    0 … 1 is left out, because it changes no rank.
     """
-    blocks = _blocks_of(model, names)
-    *_, last = _block_of(model, names[-1])[1].children()
+    *_, last = _block_of(model, trace.records[-1].name)[1].children()
     maps = []
-    with evaluation_mode(model), gradients_on(model):
-        with calls_observed(blocks) as calls, capture(names, gradients=True) as recording:
-            model(images)
-        for record, (_, _, leaving) in zip(recording.records, calls, strict=True):
-            # gradients only of what follows the block, so that the blocks have no second graph
-            with (
-                gradients_on(model, of_parameters=False),
-                last.register_forward_hook(partial(_replaced, leaving)),
-            ):
-                y = class_logits(logits_of(model(images)), classes)
-            (gradient,) = torch.autograd.grad(y.sum(), record.raw_output, retain_graph=True)
-            square_weights(record)  # raises unless all tokens attend to all tokens
-            change = weight_gradient(record, record.layout.canonical(gradient))
-            maps.append(change.double().clamp_min(0.0).mean(dim=(1, 2)))
+    for record, (_, _, leaving) in zip(trace.records, _blocks_of(model, trace), strict=True):
+        # gradients only of what follows the block, so that the blocks have no second graph
+        with (
+            evaluation_mode(model),
+            gradients_on(model, of_parameters=False),
+            last.register_forward_hook(partial(_replaced, leaving)),
+        ):
+            y = class_logits(logits_of(model(images)), classes).sum()
+        (gradient,) = torch.autograd.grad(y, record.raw_output, retain_graph=True)
+        square_weights(record)  # raises unless all tokens attend to all tokens
+        change = weight_gradient(record, record.layout.canonical(gradient))
+        maps.append(change.double().clamp_min(0.0).mean(dim=(1, 2)))
     return torch.stack(maps).sum(0)
 
 
-def tokentm(
-    model: nn.Module,
-    records: Sequence[AttentionRecord],
-    gradients: Sequence[Float[Tensor, "batch heads queries value_dim"]],
-    calls: Calls,
-) -> Float[Tensor, "batch tokens tokens"]:
+def tokentm(model: nn.Module, trace: Trace) -> Float[Tensor, "batch tokens tokens"]:
     """TokenTM (Wu et al. 2024, arXiv 2403.14552): relevance with the change of the tokens.
 
     A token e that is transformed to t has the weight w = ‖t‖ / ‖e‖ · exp(cos(e, t)) / (mean of
     exp(cos(e, t)) over tokens). Starting from C = diag(‖e‖), attention updates C ← C + mean over
     heads of (∂y/∂A ⊙ A)⁺ diag(w) C, with t = v W_O of the head, and the MLP C ← C + diag(w) C. The
     tokens e are those of the residual stream. W_O includes the factors of a LayerScale.
-
-    Args:
-        model: The model.
-        records: The attention of each layer.
-        gradients: The gradients of the score with respect to the outputs of the records.
-        calls: The calls of all modules in the same forward pass.
     """
     matrix: Tensor | None = None
-    calls = [(module, x.detach(), y.detach()) for module, x, y in calls]
-    blocks = _blocks_of(model, [record.name for record in records])
-    for record, gradient, block in zip(records, gradients, blocks, strict=True):
+    layers = zip(trace.records, trace.contributions(), _blocks_of(model, trace), strict=True)
+    for record, contributions, (block, before, after) in layers:
         leaves = {x for x in block.modules() if not list(x.children())}
-        before, after = next((x, y) for module, x, y in calls if module is block)
+        inside = [(x, y) for module, x, y in trace.calls if module in leaves]
         x, leaving = before.double(), after.double()
-        projection = projection_of(model, record, calls)
+        projection = projection_of(model, record, trace.calls)
         added = F.linear(_joined(record).double(), *_parameters(projection))
-        inside = [(x, y) for module, x, y in calls if module in leaves]
-        middle, scale = _after_attention(x, added, after, inside, record)
+        middle, scale = _after_attention(x, added, leaving, inside, record)
         value = record.expanded_heads()[1].detach().double()
         weight = projection.weight.detach().double().unflatten(1, value.shape[-3::2])
         moved = torch.einsum("bhkv,dhv->bhkd", value, weight) * scale
         change = _transformation(x[:, None], moved)[..., None, :]
         matrix = torch.diag_embed(x.norm(dim=-1)) if matrix is None else matrix
-        gain = positive_contributions(record, square_weights(record), gradient)
-        matrix = matrix + (gain * change).mean(dim=1) @ matrix
+        matrix = matrix + (contributions * change).mean(dim=1) @ matrix
         matrix = matrix + _transformation(middle, leaving - middle)[..., None] * matrix
     assert matrix is not None  # noqa: S101, there is at least one record
     return matrix
@@ -114,35 +92,20 @@ def projection_of(model: nn.Module, record: AttentionRecord, calls: Calls) -> nn
     raise InputError(f"no linear layer follows {record.name}; the method needs W_O")
 
 
-@contextmanager
-def calls_observed(modules: Iterable[nn.Module]) -> Iterator[Calls]:
-    """Collect the module, first argument and first output of each call of these modules."""
-    calls: Calls = []
-
-    def keep(module: nn.Module, args: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
-        first = [*args, *named.values(), None][0]
-        result = output[0] if isinstance(output, tuple | list) and output else output
-        if isinstance(first, Tensor) and isinstance(result, Tensor):
-            calls.append((module, first, result))
-
-    with ExitStack() as hooks:
-        for module in modules:
-            hooks.enter_context(module.register_forward_hook(keep, with_kwargs=True))
-        yield calls
-
-
-def _blocks_of(model: nn.Module, names: Sequence[str]) -> list[nn.Module]:
-    """The Transformer block of each attention; `InputError` unless each has a block of its own.
+def _blocks_of(model: nn.Module, trace: Trace) -> Calls:
+    """The call of the block of each layer; `InputError` unless each has a block of its own.
 
     A block is the nearest module around an attention that is an item of a list or a sequence.
     """
+    names = [record.name for record in trace.records]
     blocks = [_block_of(model, name)[0] for name in names]
     if len(set(blocks)) < len(blocks):
         raise InputError(
             f"expected one attention in each block, got {', '.join(names)}; choose layers: "
             "layers=..."
         )
-    return blocks
+    calls = {call[0]: call for call in reversed(trace.calls)}
+    return [calls[block] for block in blocks]
 
 
 def _after_attention(

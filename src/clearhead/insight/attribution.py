@@ -1,9 +1,8 @@
 """Methods that attribute a prediction to the patches of an image, under one protocol."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -12,13 +11,7 @@ from torch import Tensor, nn
 
 from clearhead.errors import check_one_of
 from clearhead.insight._attnlrp import attnlrp
-from clearhead.insight._layerwise import (
-    Calls,
-    calls_observed,
-    legrad,
-    projection_of,
-    tokentm,
-)
+from clearhead.insight._layerwise import legrad, projection_of, tokentm
 from clearhead.insight.coalitions import shapley
 from clearhead.insight.forward import (
     Classes,
@@ -29,27 +22,14 @@ from clearhead.insight.forward import (
     on_device_of,
     probabilities,
 )
+from clearhead.insight.gradients import OVERFLOW, Trace, check_module, pixel_gradient, trace_model
 from clearhead.insight.metrics import subset_falls
 from clearhead.insight.perturbation import Baseline, default_baseline
-from clearhead.insight.propagation import (
-    Readout,
-    max_flow,
-    read_out,
-    rollout,
-    square_weights,
-)
-from clearhead.insight.relevance import (
-    OVERFLOW,
-    check_module,
-    output_gradients,
-    pixel_gradient,
-    readout_tokens,
-    relevance_matrix,
-    scored,
-)
+from clearhead.insight.propagation import max_flow, read_out, rollout, square_weights
+from clearhead.insight.relevance import relevance_matrix
 from clearhead.insight.tokens import Grid, check_tokens, grid_for
 from clearhead.insight.weights import value_norms
-from clearhead.recording import AttentionRecord, Layers
+from clearhead.recording import Layers
 
 RAW, ROLLOUT, RELEVANCE, VALUES = "raw attention", "rollout", "relevance", "value-weighted"
 GRADIENT, INK, RANDOM, SHAPLEY = "gradient", "ink", "random", "shapley"
@@ -151,15 +131,7 @@ def attribute(
     return maps
 
 
-class _Trace(NamedTuple):
-    """A forward pass: records, gradients of their outputs, and tokens read out."""
-
-    records: tuple[AttentionRecord, ...]
-    gradients: tuple[Float[Tensor, "batch heads queries value_dim"], ...]
-    readout: Readout
-
-
-@dataclass
+@dataclass(frozen=True)
 class _Task:
     """One batch of images to explain."""
 
@@ -180,29 +152,6 @@ class _Task:
     def replacement(self) -> dict[str, Any]:
         return {"grid": self.grid, "baseline": self.baseline, "score": self.score}
 
-    @cached_property
-    def trace(self) -> _Trace:
-        y, _, recording = scored(self.model, self.images, self.classes, layers=self.layers)
-        records, gradients = output_gradients(y, recording.records, skip=self.layers is None)
-        last = records[-1]
-        check_tokens(self.grid, square_weights(last).shape[-1], last.name)
-        return _Trace(records, gradients, readout_tokens(gradients[-1]))
-
-    def calls_of(self, modules: Iterable[nn.Module]) -> Calls:
-        """The calls of modules in a new forward pass, of which `trace` is then the result."""
-        vars(self).pop("trace", None)
-        with calls_observed(modules) as calls:
-            _ = self.trace
-        return calls
-
-    def patches(self, tokens: Float[Tensor, "batch tokens"]) -> Float[Tensor, "batch patches"]:
-        return tokens[:, self.grid.num_prefix_tokens :]
-
-    def read_out(
-        self, matrix: Float[Tensor, "batch tokens tokens"]
-    ) -> Float[Tensor, "batch patches"]:
-        return self.patches(read_out(matrix, self.trace.readout))
-
     def patch_sums(
         self, pixels: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch patches"]:
@@ -215,27 +164,28 @@ class _Task:
         return pixel_gradient(self.model, images, self.classes)
 
 
-def _value_weighted(task: _Task) -> Tensor:
-    calls = task.calls_of(x for x in task.model.modules() if isinstance(x, nn.Linear))
-    last = task.trace.records[-1]
-    projection = projection_of(task.model, last, calls)
-    return task.read_out(value_norms(last, projection).mean(dim=1))
+def _of_tokens(
+    method: Callable[[_Task, Trace], Tensor], **options: Any
+) -> Callable[[_Task], Float[Tensor, "batch patches"]]:
+    """A method that makes a map of tokens, or a matrix whose rows are read out, from a trace."""
+
+    def of_patches(task: _Task) -> Tensor:
+        skip = task.layers is None
+        trace = trace_model(
+            task.model, task.images, task.classes, layers=task.layers, skip=skip, **options
+        )
+        last = trace.records[-1]
+        check_tokens(task.grid, square_weights(last).shape[-1], last.name)
+        tokens = method(task, trace)
+        tokens = read_out(tokens, trace.readout) if tokens.dim() == 3 else tokens
+        return tokens[:, task.grid.num_prefix_tokens :]
+
+    return of_patches
 
 
-def _max_flow(task: _Task) -> Tensor:
-    return task.patches(max_flow(task.trace.records, readout=task.trace.readout))
-
-
-def _legrad(task: _Task) -> Tensor:
-    names = [record.name for record in task.trace.records]
-    del task.trace  # LeGrad has forward passes of its own
-    return task.patches(legrad(task.model, task.images, task.classes, names))
-
-
-def _tokentm(task: _Task) -> Tensor:
-    calls = task.calls_of(task.model.modules())
-    records, gradients, _ = task.trace
-    return task.read_out(tokentm(task.model, records, gradients, calls))
+def _value_weighted(task: _Task, trace: Trace) -> Tensor:
+    last = trace.records[-1]
+    return value_norms(last, projection_of(task.model, last, trace.calls)).mean(dim=1)
 
 
 def _gradient(task: _Task) -> Tensor:
@@ -275,13 +225,17 @@ _METHODS: dict[str, Callable[[_Task], Tensor]] = {
     "gradient × input": _gradient_times_input,
     GRADIENT: _gradient,
     "attnlrp": lambda x: x.patch_sums(attnlrp(x.model, x.images, x.classes, layers=x.layers)),
-    "legrad": _legrad,
-    "tokentm": _tokentm,
-    RELEVANCE: lambda x: x.read_out(relevance_matrix(x.trace.records, x.trace.gradients)),
-    "max-flow": _max_flow,
-    ROLLOUT: lambda x: x.read_out(rollout(x.trace.records)),
-    VALUES: _value_weighted,
-    RAW: lambda x: x.read_out(square_weights(x.trace.records[-1]).mean(dim=1)),
+    "legrad": _of_tokens(
+        lambda x, trace: legrad(x.model, x.images, x.classes, trace),
+        observed=nn.Module,
+        retain_graph=True,
+    ),
+    "tokentm": _of_tokens(lambda x, trace: tokentm(x.model, trace), observed=nn.Module),
+    RELEVANCE: _of_tokens(lambda _, trace: relevance_matrix(trace)),
+    "max-flow": _of_tokens(lambda _, trace: max_flow(trace.records, readout=trace.readout)),
+    ROLLOUT: _of_tokens(lambda _, trace: rollout(trace.records)),
+    VALUES: _of_tokens(_value_weighted, observed=nn.Linear),
+    RAW: _of_tokens(lambda _, trace: square_weights(trace.records[-1]).mean(dim=1)),
     INK: lambda x: x.baseline.difference(x.images, x.grid),
     RANDOM: _random,
 }

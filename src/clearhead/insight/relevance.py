@@ -1,37 +1,15 @@
 """Relevance of tokens for one class, from attention and its gradients."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from clearhead.errors import InputError
-from clearhead.inference import evaluation_mode
-from clearhead.insight.forward import (
-    Classes,
-    check_finite,
-    class_logits,
-    class_of_each,
-    eager,
-    logits_of,
-    on_device_of,
-)
-from clearhead.insight.propagation import (
-    Readout,
-    read_out,
-    readout_mask,
-    square_layers,
-)
-from clearhead.recording import AttentionRecord, Layers, Recording, capture
-
-Inputs = Tensor | Mapping[str, Any]
-Score = Callable[[Any], Float[Tensor, " batch"]]
-OVERFLOW = "the map or its gradients are NaN or infinite (in half precision, try float32)"
+from clearhead.insight.forward import Classes, check_finite
+from clearhead.insight.gradients import OVERFLOW, Inputs, Score, Trace, trace_model, trace_score
+from clearhead.insight.propagation import Readout, read_out, readout_mask
+from clearhead.recording import Layers, Recording
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,42 +72,7 @@ def class_relevance(
             different tokens, a layer is not computed from the output of the one before, or the
             score or its gradients are not finite.
     """
-    y, classes, recording = scored(model, inputs, target, layers=layers, score=score)
-    return replace(relevance_of(y, recording, readout=readout), target=classes)
-
-
-def scored(
-    model: nn.Module,
-    inputs: Inputs,
-    target: Classes | None,
-    *,
-    layers: Layers,
-    score: Score | None = None,
-) -> tuple[Float[Tensor, " batch"], Int[Tensor, " batch"] | None, Recording]:
-    """One forward pass with gradients, as `class_relevance` runs it: score, class, recording."""
-    check_module(model)
-    named = {"": inputs} if isinstance(inputs, Tensor) else inputs
-    named = {k: on_device_of(model, x) if isinstance(x, Tensor) else x for k, x in named.items()}
-    classes = None
-    with evaluation_mode(model), gradients_on(model), capture(layers, gradients=True) as recording:
-        output = model(*named.values()) if isinstance(inputs, Tensor) else model(**named)
-        if score is None:
-            logits = logits_of(
-                output, advice="give score=..., a function from the output to a score for each"
-            )
-            if target is None:
-                target = logits.detach().argmax(dim=1)
-            classes = on_device_of(model, class_of_each(target, len(logits)))
-            y = class_logits(logits, classes)
-        else:
-            y = score(output)
-    return y, classes, recording
-
-
-def check_module(model: object) -> None:
-    """Raise `InputError` for a function, which has no layers or parameters to look into."""
-    if not isinstance(model, nn.Module):
-        raise InputError(f"model must be an nn.Module, got a {type(model).__name__}")
+    return _of_trace(trace_model(model, inputs, target, layers=layers, score=score), readout)
 
 
 def relevance_of(
@@ -139,167 +82,28 @@ def relevance_of(
 
     Raises `InputError` if the score has no gradient with respect to a recorded layer.
     """
-    records, gradients = output_gradients(score, recording.records)
-    matrix = relevance_matrix(records, gradients)
-    check_finite(matrix, OVERFLOW)
-    if readout is None:
-        readout = readout_tokens(gradients[-1])
-    return Relevance(
-        score=score.detach(),
-        target=None,
-        matrix=matrix,
-        tokens=read_out(matrix, readout),
-        readout=readout_mask(matrix, readout),
-    )
+    return _of_trace(trace_score(score, recording.records), readout)
 
 
-def relevance_matrix(
-    records: Sequence[AttentionRecord],
-    gradients: Sequence[Float[Tensor, "batch heads queries value_dim"]],
-) -> Float[Tensor, "batch tokens tokens"]:
-    """R of `class_relevance` without the identity, from the gradients of the outputs."""
+def relevance_matrix(trace: Trace) -> Float[Tensor, "batch tokens tokens"]:
+    """R of `class_relevance` without the identity."""
     matrix: Tensor | None = None
-    for (_, weights), record, gradient in zip(
-        square_layers(records), records, gradients, strict=True
-    ):
-        step = positive_contributions(record, weights, gradient).mean(dim=1)
+    for contributions in trace.contributions():
+        step = contributions.mean(dim=1)
         # (I + step) (I + matrix) - I
         matrix = step if matrix is None else matrix + step + step @ matrix
     assert matrix is not None  # noqa: S101, an empty recording has no gradients
     return matrix
 
 
-def positive_contributions(
-    record: AttentionRecord,
-    weights: Float[Tensor, "batch heads tokens tokens"],
-    output_gradient: Float[Tensor, "batch heads queries value_dim"],
-) -> Float[Tensor, "batch heads tokens tokens"]:
-    """(∂y/∂A ⊙ A)⁺ of one layer, in float64."""
-    gradient = weight_gradient(record, output_gradient).double()
-    return (gradient * weights.detach()).clamp_min(0.0)
-
-
-def output_gradients(
-    score: Float[Tensor, " batch"], records: Sequence[AttentionRecord], *, skip: bool = False
-) -> tuple[tuple[AttentionRecord, ...], tuple[Float[Tensor, "batch heads queries value_dim"], ...]]:
-    """The records, and ∂y/∂output of each; `skip` leaves out those that y does not depend on."""
-    if score.dim() != 1:
-        raise InputError(f"score must be one number for each image, got {tuple(score.shape)}")
-    check_finite(score, "the score is NaN or infinite")
-    outputs = [record.raw_output for record in records]
-    without = [record.name for record in records if not record.raw_output.requires_grad]
-    if without or not score.requires_grad:
-        raise InputError(
-            f"no gradient of {', '.join(without) or 'the score'}; run the model inside "
-            "capture(gradients=True), without torch.no_grad or reentrant checkpoints, with "
-            "parameters that require gradients"
-        )
-    with torch.inference_mode(False):
-        ones = torch.ones_like(score)
-        gradients = torch.autograd.grad(score, outputs, ones, allow_unused=True)
-    used = [(x, y) for x, y in zip(records, gradients, strict=True) if y is not None]
-    if not used or (not skip and len(used) < len(records)):
-        unused = next(x for x, y in zip(records, gradients, strict=True) if y is None)
-        raise InputError(
-            f"the score does not depend on {unused.name}; choose other layers: "
-            "capture(layers=..., gradients=True)"
-        )
-    _check_sequence([record for record, _ in used], len(score))
-    return tuple(x for x, _ in used), tuple(x.layout.canonical(y) for x, y in used)
-
-
-def _check_sequence(records: Sequence[AttentionRecord], images: int) -> None:
-    """Raise `InputError` unless each layer is computed from the output of the one before."""
-    for record in records:
-        if record.shape[0] != images:
-            raise InputError(
-                f"{record.name} has a batch of {record.shape[0]} for {images} images; choose "
-                "layers without windows, and a model that runs once for each image"
-            )
-    for before, after in pairwise(records):
-        inputs = (after.query, after.key, after.value)
-        if not any(_depends_on(x, before.raw_output) for x in inputs):
-            raise InputError(
-                f"{after.name} is not computed from the output of {before.name}, as in parallel "
-                "layers and in several forward passes; choose layers that follow one another: "
-                "layers=[0, 1, ...]"
-            )
-
-
-def _depends_on(x: Tensor, source: Tensor) -> bool:
-    """Whether a tensor is computed from another one, according to the autograd graph."""
-    seen: set[Any] = set()
-    waiting = [x.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node is source.grad_fn:
-            return True
-        if node is not None and node not in seen:
-            seen.add(node)
-            waiting += [before for before, _ in node.next_functions]
-    return False
-
-
-def weight_gradient(
-    record: AttentionRecord, output_gradient: Float[Tensor, "*batch heads queries value_dim"]
-) -> Float[Tensor, "*batch heads queries keys"]:
-    """∂y/∂weights = ∂y/∂output · Vᵀ, because output = weights · V.
-
-    Where a model changes its weights before it multiplies them with the values (such as by mixing
-    heads), the gradient is propagated through that as well. Keys that are not tokens are left out.
-    """
-    weights = record.weights.detach()
-    value = record.expanded_heads()[1].detach().to(weights)
-    applied = output_gradient.to(weights) @ value.transpose(-2, -1)
-    if not record.post_softmax:
-        return applied
-    with torch.enable_grad():
-        leaf = weights.requires_grad_()
-        (gradient,) = torch.autograd.grad(record.applied_weights_from(leaf), leaf, applied)
-    return record.on_tokens(gradient)
-
-
-def readout_tokens(
-    gradient: Float[Tensor, "batch heads queries value_dim"],
-) -> Bool[Tensor, "batch queries"]:
-    """True for the tokens of each image with a gradient; for all tokens if none has one."""
-    check_finite(gradient, OVERFLOW)
-    nonzero = (gradient != 0).any(dim=-1).any(dim=1)
-    return nonzero | ~nonzero.any(dim=1, keepdim=True)
-
-
-def pixel_gradient(
-    model: nn.Module,
-    images: Float[Tensor, "batch channels height width"],
-    classes: Int[Tensor, " batch"],
-) -> Float[Tensor, "batch channels height width"]:
-    """The gradient of the logit of each image's class with respect to its pixels.
-
-    Gradients of parameters are disabled meanwhile, so that only what depends on the image has one.
-    """
-    with evaluation_mode(model), gradients_on(model, of_parameters=False):
-        pixels = images.detach().clone().requires_grad_()
-        y = class_logits(logits_of(model(pixels)), classes)
-        (gradient,) = torch.autograd.grad(y.sum(), pixels)
-    return gradient
-
-
-@contextmanager
-def gradients_on(model: nn.Module, *, of_parameters: bool = True) -> Iterator[None]:
-    """Gradients on inside the block, of all parameters or of none; compiled models run eagerly."""
-    if any(x.is_inference() for x in model.parameters()):
-        raise InputError(
-            "the model was made inside torch.inference_mode, so its parameters have no gradients; "
-            "make or load it outside"
-        )
-    changed = [
-        x for x in model.parameters() if x.is_floating_point() and x.requires_grad != of_parameters
-    ]
-    with torch.inference_mode(False), torch.enable_grad(), eager():
-        for parameter in changed:
-            parameter.requires_grad_(of_parameters)
-        try:
-            yield
-        finally:
-            for parameter in changed:
-                parameter.requires_grad_(not of_parameters)
+def _of_trace(trace: Trace, readout: Readout | None) -> Relevance:
+    matrix = relevance_matrix(trace)
+    check_finite(matrix, OVERFLOW)
+    readout = trace.readout if readout is None else readout
+    return Relevance(
+        score=trace.score,
+        target=trace.classes,
+        matrix=matrix,
+        tokens=read_out(matrix, readout),
+        readout=readout_mask(matrix, readout),
+    )
