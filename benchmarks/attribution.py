@@ -13,6 +13,7 @@ import hashlib
 import importlib
 import json
 import time
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -42,9 +43,9 @@ from clearhead.insight.metrics import (
     randomisation_correlations,
     rank_correlations,
     sensitivity_n,
-    subset_falls,
     top_agreement,
 )
+from clearhead.insight.perturbation import Removal
 from clearhead.insight.plots import (
     MUTED,
     OUTLINE,
@@ -136,7 +137,9 @@ def measure(name: str, start: int, seed: int, path: Path) -> None:
     among = ink > 0
     generator = torch.Generator().manual_seed(start)
     subsets = random_subsets(len(images), grid.num_patches, SUBSET_SIZES, SUBSETS, generator)
-    falls = subset_falls(model, images, subsets, classes, grid=grid, baseline=black)
+    removal = Removal(model, images, classes, grid=grid, baseline=black)
+    imputed = replace(removal, baseline=Baseline(kind="linear"))
+    falls = removal.falls(subsets)
     seeds = count(1000 * start)  # another one for each map of random numbers
     rows: dict[str, dict[str, list[float]]] = {}
     seconds = {TRUTH: truth.seconds}
@@ -151,10 +154,8 @@ def measure(name: str, start: int, seed: int, path: Path) -> None:
         began = time.perf_counter()
         one = values if method == TRUTH else explain(model)
         seconds.setdefault(method, (time.perf_counter() - began) / len(images))
-        curves = areas(model, images, one, classes, grid, black, None, generator)
-        road = areas(
-            model, images, one, classes, grid, Baseline(kind="linear"), ROAD_STEPS, generator
-        )
+        curves = areas(removal, one, None, generator)
+        road = areas(imputed, one, ROAD_STEPS, generator)
         few = slice(0, RANDOMISED)
         row = {
             "correlation": rank_correlations(one, values, among=among),
@@ -181,21 +182,11 @@ def measure(name: str, start: int, seed: int, path: Path) -> None:
 
 
 def areas(
-    model: nn.Module,
-    images: Tensor,
-    one: Tensor,
-    classes: Tensor,
-    grid: Grid,
-    baseline: Baseline,
-    steps: int | None,
-    generator: torch.Generator,
+    removal: Removal, one: Tensor, steps: int | None, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Areas under the deletion and the insertion curve of each image."""
     order = ranked(one, generator)
-    deleted, inserted = (
-        deletion_curves(model, images, x, classes, grid=grid, baseline=baseline, steps=steps)
-        for x in (order, order.flip(1))
-    )
+    deleted, inserted = (deletion_curves(removal, x, steps=steps) for x in (order, order.flip(1)))
     return deleted.areas, inserted.reversed().areas
 
 

@@ -16,9 +16,9 @@ from clearhead.insight.metrics import (
     randomisation_correlations,
     rank_correlations,
     sensitivity_n,
-    subset_falls,
     top_agreement,
 )
+from clearhead.insight.perturbation import Removal
 from clearhead.models.vit import VisionTransformer
 from tests.marks import slow_after
 
@@ -71,13 +71,14 @@ def of_method(
     ink = attribute(INK, model, images, **options)
     order = (one + 1e-7 * torch.arange(15)).argsort(dim=1, descending=True)
     subsets, falls = SUBSETS.expand(len(images), -1, -1), ink[:, :4]
+    removal = Removal(model, images, classes, **options)
     scores = {
         "rank correlation": rank_correlations(one, ink),
         "partial": partial_rank_correlations(one, ink, ink.cos()),
         "top": top_agreement(one, ink, 3),
         "infidelity": infidelity(one, subsets, falls),
         "sensitivity": sensitivity_n(one, subsets, falls),
-        "deletion": deletion_curves(model, images, order, classes, steps=3, **options).areas,
+        "deletion": deletion_curves(removal, order, steps=3).areas,
     }
     if given is None:
         scores["randomisation"] = randomisation_correlations(
@@ -97,13 +98,12 @@ def of_baselines(model: nn.Module, images: Tensor, size: int) -> dict[str, Tenso
     ink = attribute(INK, model, images, grid=GRID, baseline=BLACK) + 1e-7 * torch.arange(15)
     for baseline in BASELINES:
         maps, subsets = {"ink": ink}, SUBSETS.expand(len(images), -1, -1)
+        removal = Removal(model, images, classes, grid=GRID, baseline=baseline, batch_size=size)
         curves = faithfulness(
             model, images, maps, baseline=baseline, steps=2, num_orders=1, **options
         )
         scores |= {
-            f"falls, {baseline}": subset_falls(
-                model, images, subsets, classes, grid=GRID, baseline=baseline, batch_size=size
-            ),
+            f"falls, {baseline}": removal.falls(subsets),
             f"insertion, {baseline}": curves.insertion["ink"].areas,
         }
     return scores

@@ -16,7 +16,7 @@ from clearhead.insight.curves import (
     random_orders,
     ranked,
 )
-from clearhead.insight.perturbation import Baseline
+from clearhead.insight.perturbation import Baseline, Removal
 from clearhead.insight.stats import mean_interval
 from clearhead.insight.tokens import Grid
 
@@ -58,19 +58,10 @@ def test_curves_follow_the_probability_as_patches_are_deleted_or_inserted(
 ) -> None:
     counts = {None: list(range(16)), 4: [0, 4, 8, 11, 15], 1: [0, 15]}[steps]
     inserted = [15 - count for count in reversed(counts)]
-    curves = [
-        deletion_curves(
-            MODEL,
-            PICTURES,
-            order,
-            CLASSES,
-            grid=OBLONG,
-            baseline=CONSTANT,
-            steps=steps,
-            batch_size=batch_size,
-        )
-        for order in (ORDER, ORDER.flip(1))
-    ]
+    removal = Removal(
+        MODEL, PICTURES, CLASSES, grid=OBLONG, baseline=CONSTANT, batch_size=batch_size
+    )
+    curves = [deletion_curves(removal, order, steps=steps) for order in (ORDER, ORDER.flip(1))]
     for result, points in ((curves[0], counts), (curves[1].reversed(), inserted)):
         np.testing.assert_allclose(result.fractions, np.array(points) / 15, atol=1e-15)
         expected = by_loops(ORDER, points, deletion=points is counts)
@@ -119,9 +110,11 @@ def test_random_orders_are_permutations_determined_by_the_seed() -> None:
 def test_wrong_orders_are_refused(
     options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    arguments: dict[str, Any] = {"images": PICTURES, "order": ORDER, "classes": CLASSES} | options
+    arguments: dict[str, Any] = {"images": PICTURES, "classes": CLASSES} | options
+    order, steps = arguments.pop("order", ORDER), arguments.pop("steps", None)
+    removal = Removal(MODEL, grid=OBLONG, baseline=CONSTANT, **arguments)
     with pytest.raises(error, match=message):
-        deletion_curves(MODEL, grid=OBLONG, baseline=CONSTANT, **arguments)
+        deletion_curves(removal, order, steps=steps)
 
 
 def patch_means(images: Tensor) -> Tensor:
@@ -180,9 +173,8 @@ def test_curves_and_gains_are_those_of_separate_curves() -> None:
     draws = generator(4)
 
     def deletion(order: Tensor) -> Curves:
-        return deletion_curves(
-            all_patches_matter, IMAGES, order, classes, grid=GRID, baseline=Baseline(), steps=5
-        )
+        removal = Removal(all_patches_matter, IMAGES, classes, grid=GRID, baseline=Baseline())
+        return deletion_curves(removal, order, steps=5)
 
     controls = [deletion(random_orders(COUNT, 15, draws)).probabilities for _ in range(3)]
     order = RANDOM.argsort(1, descending=True)

@@ -19,9 +19,9 @@ from clearhead.insight.metrics import (
     randomised,
     rank_correlations,
     sensitivity_n,
-    subset_falls,
     top_agreement,
 )
+from clearhead.insight.perturbation import Removal
 
 from .reference import oblong_images, oblong_model, plain_logits
 
@@ -99,7 +99,7 @@ def test_random_subsets_have_their_sizes() -> None:
 def test_falls_are_those_of_the_log_odds_without_the_subset() -> None:
     model, images, classes = oblong_model(), oblong_images(2), torch.tensor([4, 9])
     subsets = random_subsets(2, 15, [1, 6], 2, torch.Generator().manual_seed(1))
-    result = subset_falls(model, images, subsets, classes, grid=GRID, baseline=BASELINE)
+    result = Removal(model, images, classes, grid=GRID, baseline=BASELINE).falls(subsets)
     before = class_scores(plain_logits(model, images), classes, "log-odds")
     for number in range(4):
         removed = GRID.to_pixels(subsets[:, number], images)
@@ -187,7 +187,8 @@ def test_metrics_equal_those_of_quantus() -> None:
     flipping = quantus.PixelFlipping(features_in_step=49, perturb_func_kwargs=replace, **options)
     curves = flipping(model=model, x_batch=x, y_batch=y, a_batch=a, softmax=True)
     order = importance.argsort(dim=1, descending=True)
-    ours = deletion_curves(model, images, order, classes, grid=grid, baseline=blank)
+    removal = Removal(model, images, classes, grid=grid, baseline=blank, score="probability")
+    ours = deletion_curves(removal, order)
     np.testing.assert_allclose(ours.probabilities[:, 1:], np.array(curves), rtol=1e-5)
 
     kept = importance > 0.5
@@ -204,9 +205,7 @@ def test_metrics_equal_those_of_quantus() -> None:
         perturb_patch_sizes=[7], n_perturb_samples=1, perturb_func_kwargs=replace, **options
     )(model=model, x_batch=x, y_batch=y, a_batch=scaled.numpy(), softmax=True)
     nested = torch.ones(16, 16).tril().bool().expand(3, 16, 16)  # its blocks are removed in turn
-    falls = subset_falls(
-        model, images, nested, classes, grid=grid, baseline=blank, score="probability"
-    )
+    falls = removal.falls(nested)
     result = infidelity(importance, nested, falls, scale=False)
     np.testing.assert_allclose(result, np.array(theirs), rtol=1e-4)
 
@@ -245,8 +244,7 @@ def test_deletion_curves_are_those_of_pixel_flipping_with_the_same_baseline_and_
         )  # fmt: skip
         for image in range(3):
             at = slice(image, image + 1)
-            ours = deletion_curves(
-                model, images[at], order[at], classes[at],
-                grid=grid, baseline=Baseline(value=(baselines[image],)),
-            )  # fmt: skip
+            blank = Baseline(value=(baselines[image],))
+            removal = Removal(model, images[at], classes[at], grid=grid, baseline=blank)
+            ours = deletion_curves(removal, order[at])
             np.testing.assert_allclose(ours.probabilities[0, 1:], theirs[image], rtol=1e-5)

@@ -23,8 +23,7 @@ from clearhead.insight.forward import (
     probabilities,
 )
 from clearhead.insight.gradients import OVERFLOW, Trace, check_module, pixel_gradient, trace_model
-from clearhead.insight.metrics import subset_falls
-from clearhead.insight.perturbation import Baseline, default_baseline
+from clearhead.insight.perturbation import Baseline, Removal, default_baseline
 from clearhead.insight.propagation import max_flow, read_out, rollout, square_weights
 from clearhead.insight.relevance import relevance_matrix
 from clearhead.insight.tokens import Grid, check_tokens, grid_for
@@ -149,8 +148,11 @@ class _Task:
         return self.given_baseline or default_baseline(self.model)
 
     @property
-    def replacement(self) -> dict[str, Any]:
-        return {"grid": self.grid, "baseline": self.baseline, "score": self.score}
+    def removal(self) -> Removal:
+        return Removal(
+            self.model, self.images, self.classes,
+            grid=self.grid, baseline=self.baseline, score=self.score,
+        )  # fmt: skip
 
     def patch_sums(
         self, pixels: Float[Tensor, "batch channels height width"]
@@ -210,7 +212,14 @@ def _integrated_gradients(task: _Task) -> Tensor:
 
 def _occlusion(task: _Task) -> Tensor:
     single = torch.eye(task.grid.num_patches, dtype=torch.bool).expand(len(task.images), -1, -1)
-    return subset_falls(task.model, task.images, single, task.classes, **task.replacement)
+    return task.removal.falls(single)
+
+
+def _shapley(task: _Task) -> Tensor:
+    return shapley(
+        task.model, task.images, classes=task.classes,
+        grid=task.grid, baseline=task.baseline, score=task.score,
+    ).values  # fmt: skip
 
 
 def _random(task: _Task) -> Tensor:
@@ -219,7 +228,7 @@ def _random(task: _Task) -> Tensor:
 
 
 _METHODS: dict[str, Callable[[_Task], Tensor]] = {
-    SHAPLEY: lambda x: shapley(x.model, x.images, classes=x.classes, **x.replacement).values,
+    SHAPLEY: _shapley,
     "occlusion": _occlusion,
     "integrated gradients": _integrated_gradients,
     "gradient × input": _gradient_times_input,

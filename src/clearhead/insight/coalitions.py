@@ -8,7 +8,7 @@ halves the number of coalitions.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from clearhead.errors import ConfigError, InputError, check_one_of
 from clearhead.insight.forward import Classes, Model, Score, class_of_each, model_logits
-from clearhead.insight.perturbation import Baseline, default_baseline, kept_scores
+from clearhead.insight.perturbation import Baseline, Removal, default_baseline
 from clearhead.insight.tokens import Grid, grid_for
 
 MAX_EXACT_PLAYERS = 16
@@ -150,6 +150,9 @@ def shapley(
         classes = model_logits(model, images, batch_size=batch_size).argmax(1)
     classes = class_of_each(classes, len(images)).cpu()
     count = int(owners.max()) + 1
+    removal = Removal(
+        model, images, classes, grid=grid, baseline=baseline, score=score, batch_size=batch_size
+    )
 
     def solve(image: Tensor, blank: Tensor, target: Tensor) -> tuple[Solution, Tensor, int]:
         live = _live_players(image, blank, owners, grid)
@@ -157,10 +160,8 @@ def shapley(
         def game(coalitions: Tensor) -> Tensor:
             kept = torch.ones(1, len(coalitions), count + 1, dtype=torch.bool)
             kept[0, :, live] = coalitions
-            return kept_scores(
-                model, image[None], kept[..., owners],  # the last column is that of owner -1
-                target[None], grid=grid, baseline=baseline, score=score, batch_size=batch_size,
-            )[0]  # fmt: skip
+            one = replace(removal, images=image[None], classes=target[None])
+            return one.scores(kept[..., owners])[0]  # the last column is that of owner -1
 
         if len(live) <= max_exact_players:
             scores = game(all_coalitions(len(live)))

@@ -7,7 +7,8 @@ that the map ranks first are deleted, and rises early when they are inserted fir
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from clearhead.errors import ConfigError, InputError
 from clearhead.insight.forward import Classes, Model, class_of_each, probabilities
-from clearhead.insight.perturbation import Baseline, kept_scores
+from clearhead.insight.perturbation import Baseline, Removal
 from clearhead.insight.stats import mean_interval
 from clearhead.insight.tokens import Grid, grid_for
 
@@ -65,22 +66,14 @@ def ranked(
 
 
 def deletion_curves(
-    model: Model,
-    images: Float[Tensor, "batch channels height width"],
-    order: Int[Tensor, "batch patches"],
-    classes: Int[Tensor, " batch"],
-    *,
-    grid: Grid,
-    baseline: Baseline,
-    steps: int | None = None,
-    batch_size: int = 250,
+    removal: Removal, order: Int[Tensor, "batch patches"], *, steps: int | None = None
 ) -> Curves:
-    """Replace the patches by the baseline in this order; follow one class for each image.
+    """Remove the patches in this order; follow the probability of the class of each image.
 
     In `steps` steps of (nearly) equal size; by default one patch at a time. Insertion in an order
     is deletion in the opposite order, `reversed()`: both contain the same images.
     """
-    patches = grid.num_patches
+    images, classes, patches = removal.images, removal.classes, removal.grid.num_patches
     if order.shape != (len(images), patches) or classes.shape != (len(images),):
         raise InputError(
             f"{len(images)} images of {patches} patches need an order of that shape and one class "
@@ -93,10 +86,7 @@ def deletion_curves(
         raise ConfigError(f"steps must be between 1 and {patches}, the patches, got {steps}")
     deleted = torch.tensor([round(step * patches / steps) for step in range(steps + 1)])
     kept = order.cpu().argsort(dim=1)[:, None] >= deleted[:, None]
-    scores = kept_scores(
-        model, images, kept, classes,
-        grid=grid, baseline=baseline, score="probability", batch_size=batch_size,
-    )  # fmt: skip
+    scores = replace(removal, score="probability").scores(kept)
     return Curves(deleted.double() / patches, scores)
 
 
@@ -251,13 +241,8 @@ def faithfulness(
         classes = probabilities(model, images, batch_size=batch_size).argmax(1)
     classes = class_of_each(classes, len(images))
     generator = torch.Generator().manual_seed(seed)
-
-    def deletion(order: Tensor) -> Curves:
-        return deletion_curves(
-            model, images, order, classes,
-            grid=grid, baseline=baseline, steps=steps, batch_size=batch_size,
-        )  # fmt: skip
-
+    removal = Removal(model, images, classes, grid=grid, baseline=baseline, batch_size=batch_size)
+    deletion = partial(deletion_curves, removal, steps=steps)
     # the opposite of a random order is as random
     controls = [deletion(random_orders(*shape, generator)) for _ in range(num_orders)]
     fractions = controls[0].fractions

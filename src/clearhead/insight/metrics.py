@@ -1,7 +1,7 @@
 """How good a map is: agreement with exact values, and measures without a ground truth.
 
-Deletion, insertion and their difference (SRG) are in `curves`, and ROAD's imputation in
-`perturbation`.
+Deletion, insertion and their difference (SRG) are in `curves`; ROAD's imputation and the falls of
+the score without some patches in `perturbation`.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,14 +9,12 @@ from copy import deepcopy
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from clearhead.errors import ConfigError, InputError
-from clearhead.insight.forward import Model, Score, check_finite
-from clearhead.insight.perturbation import Baseline, kept_scores
-from clearhead.insight.tokens import Grid
+from clearhead.insight.forward import check_finite
 
 # Differences below this share of the numbers are rounding.
 ROUNDING = 1e-9
@@ -66,26 +64,6 @@ def top_agreement(one: Maps, other: Maps, k: int) -> Float[Tensor, " images"]:
     if not 1 <= k <= one.shape[1]:
         raise ConfigError(f"k must be between 1 and {one.shape[1]}, the patches, got {k}")
     return (_top_shares(one, k) * _top_shares(other, k)).sum(1) / k
-
-
-def subset_falls(
-    model: Model,
-    images: Float[Tensor, "images channels height width"],
-    subsets: Bool[Tensor, "images subsets patches"],
-    classes: Int[Tensor, " images"],
-    *,
-    grid: Grid,
-    baseline: Baseline,
-    score: Score = "log-odds",
-    batch_size: int = 512,
-) -> Float[Tensor, "images subsets"]:
-    """Fall of the score of each image when each of its subsets of patches is replaced."""
-    kept = torch.cat([torch.ones_like(subsets[:, :1]), ~subsets], dim=1)
-    scores = kept_scores(
-        model, images, kept, classes,
-        grid=grid, baseline=baseline, score=score, batch_size=batch_size,
-    )  # fmt: skip
-    return scores[:, :1] - scores[:, 1:]
 
 
 def random_subsets(

@@ -1,10 +1,10 @@
 """Images of which only some patches are kept, and the score of a class on them.
 
 Occlusion, deletion and insertion, Shapley values and the metrics of maps are all computed from
-`kept_scores`.
+`Removal`.
 """
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cache
 from typing import Any, Literal, Self, get_args
 from zlib import crc32
@@ -176,28 +176,42 @@ def default_baseline(model: Model) -> Baseline:
     return Baseline.black(config)
 
 
-def kept_scores(
-    model: Model,
-    images: Float[Tensor, "images channels height width"],
-    kept: Bool[Tensor, "images subsets patches"],
-    classes: Int[Tensor, " images"],
-    *,
-    grid: Grid,
-    baseline: Baseline,
-    score: Score = "log-odds",
-    batch_size: int = 512,
-) -> Float[Tensor, "images subsets"]:
-    """The score of the class of each image of which only a subset of the patches is kept."""
-    at_once, scores = max(batch_size // kept.shape[1], 1), []
-    parts = zip(*(batches(x, at_once) for x in (images, kept, classes.cpu())), strict=True)
-    for some, subsets, targets in parts:
-        for subset in batches(subsets, batch_size, dim=1):
-            inputs = baseline.fill(some, subset, grid).flatten(0, 1)
-            logits = model_logits(model, inputs, batch_size=batch_size)
-            repeated = targets.repeat_interleave(subset.shape[1])
-            scores.append(class_scores(logits, repeated, score))
-    # in order: subsets are split into batches only where there is one image at a time
-    return torch.cat(scores).view(kept.shape[:2])
+@dataclass(frozen=True, eq=False)
+class Removal:
+    """Removal of patches, and the score of the class of each image that is left."""
+
+    model: Model
+    images: Float[Tensor, "images channels height width"]
+    classes: Int[Tensor, " images"]
+    _: KW_ONLY
+    grid: Grid
+    baseline: Baseline
+    score: Score = "log-odds"
+    batch_size: int = 512
+
+    def scores(
+        self, kept: Bool[Tensor, "images subsets patches"]
+    ) -> Float[Tensor, "images subsets"]:
+        """The score of each image when only a subset of its patches is kept."""
+        size, scores = self.batch_size, []
+        whole = (self.images, kept, self.classes.cpu())
+        at_once = max(size // kept.shape[1], 1)
+        for some, subsets, targets in zip(*(batches(x, at_once) for x in whole), strict=True):
+            for subset in batches(subsets, size, dim=1):
+                inputs = self.baseline.fill(some, subset, self.grid).flatten(0, 1)
+                logits = model_logits(self.model, inputs, batch_size=size)
+                repeated = targets.repeat_interleave(subset.shape[1])
+                scores.append(class_scores(logits, repeated, self.score))
+        # in order: subsets are split into batches only where there is one image at a time
+        return torch.cat(scores).view(kept.shape[:2])
+
+    def falls(
+        self, removed: Bool[Tensor, "images subsets patches"]
+    ) -> Float[Tensor, "images subsets"]:
+        """Fall of the score of each image when each of its subsets of patches is removed."""
+        kept = torch.cat([torch.ones_like(removed[:, :1]), ~removed], dim=1)
+        scores = self.scores(kept)
+        return scores[:, :1] - scores[:, 1:]
 
 
 def _noise(

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from clearhead.inference import evaluation_mode
 from clearhead.insight import Baseline, grid_of, rollout
-from clearhead.insight.perturbation import kept_scores
+from clearhead.insight.perturbation import Removal
 from clearhead.insight.propagation import read_out
 from clearhead.models.vit import VisionTransformer
 from clearhead.recording import capture
@@ -46,8 +46,8 @@ def rollout_loss(
             classes = model(images).argmax(1)
         half, other = halves(baseline.difference(images, grid) > 0, generator)
         with torch.no_grad():
-            kept = torch.cat([half, other], dim=1)
-            scores = kept_scores(model, images, kept, classes, grid=grid, baseline=baseline)
+            removal = Removal(model, images, classes, grid=grid, baseline=baseline)
+            scores = removal.scores(torch.cat([half, other], dim=1))
     prefix = grid.num_tokens - grid.num_patches
     readout = 0 if model.cls_token is not None else range(prefix, grid.num_tokens)
     shares = read_out(rollout(recording), readout)[:, prefix:]
