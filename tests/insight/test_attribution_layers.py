@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from clearhead import insight
 from clearhead.errors import InputError
 from clearhead.insight._attnlrp import _Rules
-from clearhead.insight.gradients import pixel_gradient
+from clearhead.insight.relevance import pixel_gradient
 
 IMAGE: dict[str, Any] = {"img_size": 12, "patch_size": 6, "in_chans": 1, "num_classes": 5}
 SIZES = IMAGE | {"embed_dim": 12, "depth": 2, "num_heads": 2}

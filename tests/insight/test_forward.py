@@ -1,4 +1,5 @@
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -25,7 +26,7 @@ def test_images_get_the_type_of_the_floats_of_a_module_also_inside_a_context() -
     model.register_parameter("steps", nn.Parameter(torch.tensor(7), requires_grad=False))
     images = oblong_images(3)
     expected = model(images.float()).softmax(1).double()
-    for around in (None, lambda _: nullcontext()):
+    for around in (None, nullcontext):
         torch.testing.assert_close(probabilities(model, images, around=around), expected)
 
 
@@ -50,14 +51,20 @@ def test_a_module_runs_in_evaluation_mode_and_gets_its_modes_back() -> None:
 
 
 def test_each_batch_runs_in_its_own_context() -> None:
-    sizes: list[int] = []
+    events: list[str | int] = []
 
-    def around(num_images: int) -> AbstractContextManager[None]:
-        sizes.append(num_images)
-        return nullcontext()
+    @contextmanager
+    def around() -> Iterator[None]:
+        events.append("begin")
+        yield
+        events.append("end")
 
-    probabilities(nn.Linear(3, 2), torch.randn(7, 3), batch_size=3, around=around)
-    assert sizes == [3, 3, 1]
+    def model(x: Tensor) -> Tensor:
+        events.append(len(x))
+        return x
+
+    probabilities(model, torch.randn(7, 3), batch_size=3, around=around)
+    assert events == ["begin", 3, "end", "begin", 3, "end", "begin", 1, "end"]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ through `clearhead.recording`, in the same way in any model.
 - `tokens`: the patches of an image or the words of a text; `foreground`: where the strokes are
 - `weights`, `tables`: the weights of one layer
 - `propagation`, `relevance`: rollout and maximum flow; relevance for one class
-- `gradients`: forward passes with the gradients of a score
 - `coalitions`: exact Shapley values of patches
 - `attribution`: all methods under one protocol, with `_layerwise` (LeGrad, TokenTM) and `_attnlrp`
 - `measures`, `roles`: what each head attends to, and which heads differ from untrained ones

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from clearhead.insight.gradients import pixel_gradient
+from clearhead.insight.relevance import pixel_gradient
 from clearhead.recording import AttentionRecord, Layers, intervene
 
 # Functions that use the shape or type of their second tensor only.

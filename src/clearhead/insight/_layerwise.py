@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from clearhead.errors import InputError
 from clearhead.inference import evaluation_mode
 from clearhead.insight.forward import class_logits, logits_of
-from clearhead.insight.gradients import Calls, Trace, gradients_on, weight_gradient
 from clearhead.insight.propagation import square_weights
+from clearhead.insight.relevance import Calls, Trace, gradients_on, weight_gradient
 from clearhead.recording import AttentionRecord
 
 

@@ -7,8 +7,8 @@ Predictions are compared with those of the whole model, image by image.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from math import inf
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from clearhead import attention
 from clearhead._validate import integer, optional, validate
 from clearhead.errors import CaptureError, ConfigError, InputError, check_one_of
-from clearhead.insight.forward import Around, Model, probabilities
+from clearhead.insight.forward import Around, Model, batches, model_logits, probabilities
 from clearhead.insight.stats import mean_interval, paired_proportion_interval
 from clearhead.insight.tokens import Grid, check_tokens
 from clearhead.recording import AttentionRecord, capture, intervene
@@ -192,51 +192,48 @@ def without_part(
         raise ConfigError('method="mean" needs means: reference_means(model, reference)')
     key = None if part.patch is None else _needed(grid).num_prefix_tokens + part.patch
 
-    def around(num_images: int) -> AbstractContextManager[None]:
-        def change(record: AttentionRecord) -> Tensor | None:
-            if part.layer not in (None, record.name):
-                return None
-            if method == "mask" and key is not None:
-                new = _without_key(record, key)
-            else:
-                new = torch.zeros_like(record.output if key is None else record.value)
-                if method == "mean" and means is not None:
-                    mean = means[record.name][0 if key is None else 1].to(new)
-                    new = mean.expand(num_images, *mean.shape).reshape(new.shape)
-                if key is not None:
-                    new = _with_value(record, key, new)
-            if part.head is None:
-                return new
-            output = record.output.clone()
-            output[..., part.head, :, :] = new[..., part.head, :, :]
-            return output
+    def change(record: AttentionRecord) -> Tensor | None:
+        if part.layer not in (None, record.name):
+            return None
+        if method == "mask" and key is not None:
+            new = _without_key(record, key)
+        else:
+            new = torch.zeros_like(record.output if key is None else record.value)
+            if method == "mean" and means is not None:
+                mean = means[record.name][0 if key is None else 1].to(new)
+                num_images = new.shape[:-3].numel() // len(mean)
+                new = mean.expand(num_images, *mean.shape).reshape(new.shape)
+            if key is not None:
+                new = _with_value(record, key, new)
+        if part.head is None:
+            return new
+        output = record.output.clone()
+        output[..., part.head, :, :] = new[..., part.head, :, :]
+        return output
 
-        return intervene(change)
-
-    return around
+    return partial(intervene, change)
 
 
 def reference_means(model: Model, reference: Tensor, *, batch_size: int = 250) -> Means:
     """The means over the reference images, in one pass, summed in float64."""
     sums: dict[str, tuple[Tensor, Tensor]] = {}
 
-    def summing(num_images: int) -> AbstractContextManager[None]:
-        def add(record: AttentionRecord) -> None:
-            output, value = (
-                _by_image(x, num_images, record.name).double().sum(0)
-                for x in (record.output, record.value)
+    def add(num_images: int, record: AttentionRecord) -> None:
+        output, value = (
+            _by_image(x, num_images, record.name).double().sum(0)
+            for x in (record.output, record.value)
+        )
+        before = sums.get(record.name, (torch.zeros_like(output), torch.zeros_like(value)))
+        if (output.shape, value.shape) != (before[0].shape, before[1].shape):
+            raise InputError(
+                f"{record.name} has outputs of shapes {tuple(before[0].shape)} and "
+                f"{tuple(output.shape)}, which have no mean; give images of one size"
             )
-            before = sums.get(record.name, (torch.zeros_like(output), torch.zeros_like(value)))
-            if (output.shape, value.shape) != (before[0].shape, before[1].shape):
-                raise InputError(
-                    f"{record.name} has outputs of shapes {tuple(before[0].shape)} and "
-                    f"{tuple(output.shape)}, which have no mean; give images of one size"
-                )
-            sums[record.name] = before[0] + output, before[1] + value
+        sums[record.name] = before[0] + output, before[1] + value
 
-        return intervene(add)
-
-    probabilities(model, reference, batch_size=batch_size, around=summing)
+    for batch in batches(reference, batch_size):
+        around = partial(intervene, partial(add, len(batch)))
+        model_logits(model, batch, batch_size=batch_size, around=around)
     count = len(reference)
     return {name: (output / count, value / count) for name, (output, value) in sums.items()}
 

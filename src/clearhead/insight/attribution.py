@@ -22,10 +22,15 @@ from clearhead.insight.forward import (
     on_device_of,
     probabilities,
 )
-from clearhead.insight.gradients import OVERFLOW, Trace, check_module, pixel_gradient, trace_model
 from clearhead.insight.perturbation import Baseline, Removal, default_baseline
 from clearhead.insight.propagation import max_flow, read_out, rollout, square_weights
-from clearhead.insight.relevance import relevance_matrix
+from clearhead.insight.relevance import (
+    OVERFLOW,
+    Trace,
+    check_module,
+    pixel_gradient,
+    trace_model,
+)
 from clearhead.insight.tokens import Grid, check_tokens, grid_for
 from clearhead.insight.weights import value_norms
 from clearhead.recording import Layers
@@ -240,7 +245,7 @@ _METHODS: dict[str, Callable[[_Task], Tensor]] = {
         retain_graph=True,
     ),
     "tokentm": _of_tokens(lambda x, trace: tokentm(x.model, trace), observed=nn.Module),
-    RELEVANCE: _of_tokens(lambda _, trace: relevance_matrix(trace)),
+    RELEVANCE: _of_tokens(lambda _, trace: trace.relevance()),
     "max-flow": _of_tokens(lambda _, trace: max_flow(trace.records, readout=trace.readout)),
     ROLLOUT: _of_tokens(lambda _, trace: rollout(trace.records)),
     VALUES: _of_tokens(_value_weighted, observed=nn.Linear),

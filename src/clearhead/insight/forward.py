@@ -15,8 +15,8 @@ from clearhead.inference import evaluation_mode
 # Returns logits, or an object that has them as `.logits`.
 Model = Callable[..., Any]
 
-# Makes the context in which a batch of that many images is run, such as an intervention.
-Around = Callable[[int], AbstractContextManager[None]]
+# Makes the context in which a batch is run, such as an intervention.
+Around = Callable[[], AbstractContextManager[None]]
 
 # What is measured of one class: its logit; log(p / (1 - p)); or its probability p.
 Score = Literal["log-odds", "logit", "probability"]
@@ -93,7 +93,7 @@ def model_logits(
     """The logits in float64, on the CPU; `InputError` unless they are finite.
 
     A module runs in evaluation mode on its own device. `images` are model inputs, normalised
-    already; `around` makes the context of each forward pass from the number of its images.
+    already; `around` makes the context of each forward pass.
     """
     if not len(images):
         raise InputError("expected at least one image, got none")
@@ -101,7 +101,7 @@ def model_logits(
     with evaluation_mode(model), torch.no_grad():
         for batch in batches(images, batch_size):
             batch = on_device_of(model, batch)  # outside the context, which may intercept it
-            with around(len(batch)) if around is not None else nullcontext():
+            with around() if around is not None else nullcontext():
                 output = model(batch)
             parts.append(logits_of(output, len(batch)).cpu().double())
     logits = torch.cat(parts)

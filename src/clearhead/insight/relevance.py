@@ -1,15 +1,34 @@
-"""Relevance of tokens for one class, from attention and its gradients."""
+"""Relevance of tokens for one class, and the forward passes with gradients that it is made of."""
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import reduce
+from itertools import pairwise
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from clearhead.insight.forward import Classes, check_finite
-from clearhead.insight.gradients import OVERFLOW, Inputs, Score, Trace, trace_model, trace_score
-from clearhead.insight.propagation import Readout, read_out, readout_mask
-from clearhead.recording import Layers, Recording
+from clearhead.errors import InputError
+from clearhead.inference import evaluation_mode
+from clearhead.insight.forward import (
+    Classes,
+    check_finite,
+    class_logits,
+    class_of_each,
+    eager,
+    logits_of,
+    on_device_of,
+)
+from clearhead.insight.propagation import Readout, read_out, readout_mask, square_layers
+from clearhead.recording import AttentionRecord, Layers, Recording, capture
+
+Inputs = Tensor | Mapping[str, Any]
+Score = Callable[[Any], Float[Tensor, " batch"]]
+Calls = list[tuple[nn.Module, Tensor, Tensor]]
+OVERFLOW = "the map or its gradients are NaN or infinite (in half precision, try float32)"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,6 +52,45 @@ class Relevance:
     def __repr__(self) -> str:
         batch, tokens = self.tokens.shape
         return f"Relevance({batch} images, {tokens} tokens)"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trace:
+    """A forward pass, in which each layer is computed from the output of the one before.
+
+    Attributes:
+        score: The score y of each image, such as the logit of a class.
+        classes: The class; None where a function computed the score.
+        records: The attention of each layer.
+        gradients: ∂y/∂output of each layer.
+        calls: The calls of the observed modules.
+    """
+
+    score: Float[Tensor, " batch"]
+    classes: Int[Tensor, " batch"] | None
+    records: Sequence[AttentionRecord]
+    gradients: Sequence[Float[Tensor, "batch heads queries value_dim"]]
+    calls: Calls
+
+    @property
+    def readout(self) -> Bool[Tensor, "batch queries"]:
+        """True for the tokens of each image with a gradient; for all tokens if none has one."""
+        check_finite(self.gradients[-1], OVERFLOW)
+        nonzero = (self.gradients[-1] != 0).any(dim=-1).any(dim=1)
+        return nonzero | ~nonzero.any(dim=1, keepdim=True)
+
+    def contributions(self) -> Iterator[Float[Tensor, "batch heads tokens tokens"]]:
+        """(∂y/∂A ⊙ A)⁺ of each layer, in float64."""
+        layers = zip(square_layers(self.records), self.records, self.gradients, strict=True)
+        for (_, weights), record, gradient in layers:
+            change = weight_gradient(record, gradient).double()
+            yield (change * weights.detach()).clamp_min(0.0)
+
+    def relevance(self) -> Float[Tensor, "batch tokens tokens"]:
+        """R of `class_relevance` without the identity."""
+        steps = (x.mean(dim=1) for x in self.contributions())
+        # (I + step) (I + matrix) - I
+        return reduce(lambda matrix, step: matrix + step + step @ matrix, steps)
 
 
 @torch.inference_mode(mode=False)
@@ -85,19 +143,8 @@ def relevance_of(
     return _of_trace(trace_score(score, recording.records), readout)
 
 
-def relevance_matrix(trace: Trace) -> Float[Tensor, "batch tokens tokens"]:
-    """R of `class_relevance` without the identity."""
-    matrix: Tensor | None = None
-    for contributions in trace.contributions():
-        step = contributions.mean(dim=1)
-        # (I + step) (I + matrix) - I
-        matrix = step if matrix is None else matrix + step + step @ matrix
-    assert matrix is not None  # noqa: S101, an empty recording has no gradients
-    return matrix
-
-
 def _of_trace(trace: Trace, readout: Readout | None) -> Relevance:
-    matrix = relevance_matrix(trace)
+    matrix = trace.relevance()
     check_finite(matrix, OVERFLOW)
     readout = trace.readout if readout is None else readout
     return Relevance(
@@ -107,3 +154,197 @@ def _of_trace(trace: Trace, readout: Readout | None) -> Relevance:
         tokens=read_out(matrix, readout),
         readout=readout_mask(matrix, readout),
     )
+
+
+def trace_model(
+    model: nn.Module,
+    inputs: Inputs,
+    target: Classes | None,
+    *,
+    layers: Layers,
+    score: Score | None = None,
+    skip: bool = False,
+    observed: type[nn.Module] | tuple[()] = (),
+    retain_graph: bool = False,
+) -> Trace:
+    """One forward pass with gradients, as `class_relevance` runs it."""
+    check_module(model)
+    named = {"": inputs} if isinstance(inputs, Tensor) else inputs
+    named = {k: on_device_of(model, x) if isinstance(x, Tensor) else x for k, x in named.items()}
+    classes = None
+    with (
+        evaluation_mode(model),
+        gradients_on(model),
+        _calls_of(model, observed) as calls,
+        capture(layers, gradients=True) as recording,
+    ):
+        output = model(*named.values()) if isinstance(inputs, Tensor) else model(**named)
+        if score is None:
+            logits = logits_of(
+                output, advice="give score=..., a function from the output to a score for each"
+            )
+            if target is None:
+                target = logits.detach().argmax(dim=1)
+            classes = on_device_of(model, class_of_each(target, len(logits)))
+            y = class_logits(logits, classes)
+        else:
+            y = score(output)
+    return trace_score(y, recording.records, classes, calls, skip=skip, retain_graph=retain_graph)
+
+
+def check_module(model: object) -> None:
+    """Raise `InputError` for a function, which has no layers or parameters to look into."""
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model must be an nn.Module, got a {type(model).__name__}")
+
+
+def trace_score(
+    score: Float[Tensor, " batch"],
+    records: Sequence[AttentionRecord],
+    classes: Int[Tensor, " batch"] | None = None,
+    calls: Calls | None = None,
+    *,
+    skip: bool = False,
+    retain_graph: bool = False,
+) -> Trace:
+    """The trace of a score that was computed inside `capture(gradients=True)`.
+
+    `skip` leaves out the layers that it does not depend on. Raises `InputError` if it has no
+    gradient with respect to another one.
+    """
+    if score.dim() != 1:
+        raise InputError(f"score must be one number for each image, got {tuple(score.shape)}")
+    check_finite(score, "the score is NaN or infinite")
+    outputs = [record.raw_output for record in records]
+    without = [record.name for record in records if not record.raw_output.requires_grad]
+    if without or not score.requires_grad:
+        raise InputError(
+            f"no gradient of {', '.join(without) or 'the score'}; run the model inside "
+            "capture(gradients=True), without torch.no_grad or reentrant checkpoints, with "
+            "parameters that require gradients"
+        )
+    with torch.inference_mode(False):
+        ones = torch.ones_like(score)
+        gradients = torch.autograd.grad(
+            score, outputs, ones, allow_unused=True, retain_graph=retain_graph
+        )
+    used = [(x, y) for x, y in zip(records, gradients, strict=True) if y is not None]
+    if not used or (not skip and len(used) < len(records)):
+        unused = next(x for x, y in zip(records, gradients, strict=True) if y is None)
+        raise InputError(
+            f"the score does not depend on {unused.name}; choose other layers: "
+            "capture(layers=..., gradients=True)"
+        )
+    _check_sequence([record for record, _ in used], len(score))
+    return Trace(
+        score=score.detach(),
+        classes=classes,
+        records=tuple(x for x, _ in used),
+        gradients=tuple(x.layout.canonical(y) for x, y in used),
+        calls=calls or [],
+    )
+
+
+def _check_sequence(records: Sequence[AttentionRecord], images: int) -> None:
+    """Raise `InputError` unless each layer is computed from the output of the one before."""
+    for record in records:
+        if record.shape[0] != images:
+            raise InputError(
+                f"{record.name} has a batch of {record.shape[0]} for {images} images; choose "
+                "layers without windows, and a model that runs once for each image"
+            )
+    for before, after in pairwise(records):
+        inputs = (after.query, after.key, after.value)
+        if not any(_depends_on(x, before.raw_output) for x in inputs):
+            raise InputError(
+                f"{after.name} is not computed from the output of {before.name}, as in parallel "
+                "layers and in several forward passes; choose layers that follow one another: "
+                "layers=[0, 1, ...]"
+            )
+
+
+def _depends_on(x: Tensor, source: Tensor) -> bool:
+    """Whether a tensor is computed from another one, according to the autograd graph."""
+    seen: set[Any] = set()
+    waiting = [x.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is source.grad_fn:
+            return True
+        if node is not None and node not in seen:
+            seen.add(node)
+            waiting += [before for before, _ in node.next_functions]
+    return False
+
+
+def weight_gradient(
+    record: AttentionRecord, output_gradient: Float[Tensor, "*batch heads queries value_dim"]
+) -> Float[Tensor, "*batch heads queries keys"]:
+    """∂y/∂weights = ∂y/∂output · Vᵀ, because output = weights · V.
+
+    Where a model changes its weights before it multiplies them with the values (such as by mixing
+    heads), the gradient is propagated through that as well. Keys that are not tokens are left out.
+    """
+    weights = record.weights.detach()
+    value = record.expanded_heads()[1].detach().to(weights)
+    applied = output_gradient.to(weights) @ value.transpose(-2, -1)
+    if not record.post_softmax:
+        return applied
+    with torch.enable_grad():
+        leaf = weights.requires_grad_()
+        (gradient,) = torch.autograd.grad(record.applied_weights_from(leaf), leaf, applied)
+    return record.on_tokens(gradient)
+
+
+@contextmanager
+def _calls_of(model: nn.Module, kind: type[nn.Module] | tuple[()]) -> Iterator[Calls]:
+    """Collect the module, first argument and first output of each call of modules of a kind."""
+    calls: Calls = []
+
+    def keep(module: nn.Module, args: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
+        first = [*args, *named.values(), None][0]
+        result = output[0] if isinstance(output, tuple | list) and output else output
+        if isinstance(first, Tensor) and isinstance(result, Tensor):
+            calls.append((module, first, result))
+
+    with ExitStack() as hooks:
+        for module in (x for x in model.modules() if isinstance(x, kind)):
+            hooks.enter_context(module.register_forward_hook(keep, with_kwargs=True))
+        yield calls
+
+
+def pixel_gradient(
+    model: nn.Module,
+    images: Float[Tensor, "batch channels height width"],
+    classes: Int[Tensor, " batch"],
+) -> Float[Tensor, "batch channels height width"]:
+    """The gradient of the logit of each image's class with respect to its pixels.
+
+    Gradients of parameters are disabled meanwhile, so that only what depends on the image has one.
+    """
+    with evaluation_mode(model), gradients_on(model, of_parameters=False):
+        pixels = images.detach().clone().requires_grad_()
+        y = class_logits(logits_of(model(pixels)), classes)
+        (gradient,) = torch.autograd.grad(y.sum(), pixels)
+    return gradient
+
+
+@contextmanager
+def gradients_on(model: nn.Module, *, of_parameters: bool = True) -> Iterator[None]:
+    """Gradients on inside the block, of all parameters or of none; compiled models run eagerly."""
+    if any(x.is_inference() for x in model.parameters()):
+        raise InputError(
+            "the model was made inside torch.inference_mode, so its parameters have no gradients; "
+            "make or load it outside"
+        )
+    changed = [
+        x for x in model.parameters() if x.is_floating_point() and x.requires_grad != of_parameters
+    ]
+    with torch.inference_mode(False), torch.enable_grad(), eager():
+        for parameter in changed:
+            parameter.requires_grad_(of_parameters)
+        try:
+            yield
+        finally:
+            for parameter in changed:
+                parameter.requires_grad_(not of_parameters)

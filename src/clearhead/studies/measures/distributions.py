@@ -121,7 +121,7 @@ def moved(
     layers: int | None,
 ) -> float:
     """Total variation of probabilities from those before, with the attention of layers changed."""
-    after = probabilities(model, images, around=lambda _: intervene(change, layers))
+    after = probabilities(model, images, around=lambda: intervene(change, layers))
     return float((before - after).abs().sum(dim=1).mean() / 2)
 
 
