@@ -1,12 +1,12 @@
 """Methods that attribute a prediction to the patches of an image, under one protocol."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from clearhead.errors import check_one_of
@@ -22,7 +22,7 @@ from clearhead.insight.forward import (
     on_device_of,
     probabilities,
 )
-from clearhead.insight.perturbation import Baseline, Removal, default_baseline
+from clearhead.insight.perturbation import Baseline, Removal
 from clearhead.insight.propagation import max_flow, read_out, rollout, square_weights
 from clearhead.insight.relevance import (
     OVERFLOW,
@@ -128,47 +128,30 @@ def attribute(
     generator = torch.Generator().manual_seed(seed)
     parts = []
     for part, targets in zip(*(batches(x, batch_size) for x in (images, classes)), strict=True):
-        task = _Task(model, part, targets, grid, baseline, layers, score, generator)
+        task = _Task(
+            model, part, targets, grid=grid, baseline=baseline, score=score,
+            layers=layers, generator=generator,
+        )  # fmt: skip
         parts.append(_METHODS[method](task).double().cpu())
     maps = torch.cat(parts)
     check_finite(maps, OVERFLOW)
     return maps
 
 
-@dataclass(frozen=True)
-class _Task:
+@dataclass(frozen=True, eq=False)
+class _Task(Removal):
     """One batch of images to explain."""
 
     model: nn.Module
-    images: Float[Tensor, "batch channels height width"]
-    classes: Int[Tensor, " batch"]
-    grid: Grid
-    given_baseline: Baseline | None
+    _: KW_ONLY
     layers: Layers
-    score: Score
     generator: torch.Generator
-
-    @property
-    def baseline(self) -> Baseline:
-        return self.given_baseline or default_baseline(self.model)
-
-    @property
-    def removal(self) -> Removal:
-        return Removal(
-            self.model, self.images, self.classes,
-            grid=self.grid, baseline=self.baseline, score=self.score,
-        )  # fmt: skip
 
     def patch_sums(
         self, pixels: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch patches"]:
         size = pixels[0].numel() // self.grid.num_patches
         return self.grid.patch_means(pixels).flatten(1) * size
-
-    def pixel_gradient(
-        self, images: Float[Tensor, "batch channels height width"]
-    ) -> Float[Tensor, "batch channels height width"]:
-        return pixel_gradient(self.model, images, self.classes)
 
 
 def _of_tokens(
@@ -196,34 +179,35 @@ def _value_weighted(task: _Task, trace: Trace) -> Tensor:
 
 
 def _gradient(task: _Task) -> Tensor:
-    sizes = task.pixel_gradient(task.images).abs().amax(dim=1, keepdim=True)
-    return task.grid.patch_means(sizes).flatten(1)
+    gradient = pixel_gradient(task.model, task.images, task.classes)
+    return task.grid.patch_means(gradient.abs().amax(dim=1, keepdim=True)).flatten(1)
 
 
 def _gradient_times_input(task: _Task) -> Tensor:
-    change = task.images - task.baseline.of(task.images)
-    return task.patch_sums(change * task.pixel_gradient(task.images))
+    change = task.images - task.replacement.of(task.images)
+    return task.patch_sums(change * pixel_gradient(task.model, task.images, task.classes))
 
 
 def _integrated_gradients(task: _Task) -> Tensor:
-    start = task.baseline.of(task.images)
+    start = task.replacement.of(task.images)
     change = task.images - start
     points, weights = np.polynomial.legendre.leggauss(PATH_POINTS)
     total = torch.zeros_like(change)
     for point, weight in zip((points + 1) / 2, weights / 2, strict=True):
-        total += float(weight) * task.pixel_gradient(start + float(point) * change)
+        pixels = start + float(point) * change
+        total += float(weight) * pixel_gradient(task.model, pixels, task.classes)
     return task.patch_sums(change * total)
 
 
 def _occlusion(task: _Task) -> Tensor:
     single = torch.eye(task.grid.num_patches, dtype=torch.bool).expand(len(task.images), -1, -1)
-    return task.removal.falls(single)
+    return task.falls(single)
 
 
 def _shapley(task: _Task) -> Tensor:
     return shapley(
         task.model, task.images, classes=task.classes,
-        grid=task.grid, baseline=task.baseline, score=task.score,
+        grid=task.grid, baseline=task.replacement, score=task.score,
     ).values  # fmt: skip
 
 
@@ -250,7 +234,7 @@ _METHODS: dict[str, Callable[[_Task], Tensor]] = {
     ROLLOUT: _of_tokens(lambda _, trace: rollout(trace.records)),
     VALUES: _of_tokens(_value_weighted, observed=nn.Linear),
     RAW: _of_tokens(lambda _, trace: square_weights(trace.records[-1]).mean(dim=1)),
-    INK: lambda x: x.baseline.difference(x.images, x.grid),
+    INK: lambda x: x.replacement.difference(x.images, x.grid),
     RANDOM: _random,
 }
 METHODS = tuple(_METHODS)

@@ -178,27 +178,35 @@ def default_baseline(model: Model) -> Baseline:
 
 @dataclass(frozen=True, eq=False)
 class Removal:
-    """Removal of patches, and the score of the class of each image that is left."""
+    """Removal of patches, and the score of the class of each image that is left.
+
+    The baseline is by default black, for models with mean and std.
+    """
 
     model: Model
     images: Float[Tensor, "images channels height width"]
     classes: Int[Tensor, " images"]
     _: KW_ONLY
     grid: Grid
-    baseline: Baseline
+    baseline: Baseline | None = None
     score: Score = "log-odds"
     batch_size: int = 512
+
+    @property
+    def replacement(self) -> Baseline:
+        """What replaces a patch; `ConfigError` if the model has no default."""
+        return self.baseline or default_baseline(self.model)
 
     def scores(
         self, kept: Bool[Tensor, "images subsets patches"]
     ) -> Float[Tensor, "images subsets"]:
         """The score of each image when only a subset of its patches is kept."""
-        size, scores = self.batch_size, []
+        baseline, size, scores = self.replacement, self.batch_size, []
         whole = (self.images, kept, self.classes.cpu())
         at_once = max(size // kept.shape[1], 1)
         for some, subsets, targets in zip(*(batches(x, at_once) for x in whole), strict=True):
             for subset in batches(subsets, size, dim=1):
-                inputs = self.baseline.fill(some, subset, self.grid).flatten(0, 1)
+                inputs = baseline.fill(some, subset, self.grid).flatten(0, 1)
                 logits = model_logits(self.model, inputs, batch_size=size)
                 repeated = targets.repeat_interleave(subset.shape[1])
                 scores.append(class_scores(logits, repeated, self.score))

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from scipy.sparse import csr_array
+from scipy.sparse import block_diag, csr_array
 from scipy.sparse.csgraph import maximum_flow
 from torch import Tensor
 
@@ -85,24 +86,18 @@ def max_flow(
         ConfigError: For a residual out of range.
     """
     steps = torch.stack([*_mixed_with_residual(layers, residual, "mean", 0.0)]).flip(0).cpu()
-    depth, batch, tokens, _ = steps.shape
-    last = torch.eye(tokens, dtype=steps.dtype).expand(batch, tokens, tokens)
-    first = read_out(last, readout)
+    _, batch, tokens, _ = steps.shape
+    identity = torch.eye(tokens, dtype=steps.dtype).expand(batch, tokens, tokens)
+    first = read_out(identity, readout)[:, None]
     # node 0 is the source; then the tokens, from the output to the input of the model
-    start = torch.arange(depth * tokens) + 1
-    rows = torch.cat([torch.zeros(tokens, dtype=torch.long), start.repeat_interleave(tokens)])
-    keys = (torch.arange(tokens) + 1).expand(depth, tokens, tokens)
-    columns = keys + tokens * torch.arange(1, depth + 1)[:, None, None]
-    columns = torch.cat([torch.arange(tokens) + 1, columns.flatten()])
-    nodes = 1 + (depth + 1) * tokens
+    nothing = np.empty((0, 1)), np.empty((tokens, 0))  # leads to the source, or from the input
     flows = torch.empty(batch, tokens, dtype=torch.float64)
     for image in range(batch):
-        capacities = torch.cat([first[image], steps[:, image].flatten()]) * FLOW_UNIT
-        graph = csr_array(
-            (capacities.round().int().numpy(), (rows.numpy(), columns.numpy())), (nodes, nodes)
-        )
+        edges = ((FLOW_UNIT * x).round().int() for x in (first[image], *steps[:, image]))
+        blocks = [nothing[0], *(x.numpy() for x in edges), nothing[1]]
+        graph = csr_array(block_diag(blocks, dtype=np.int32))
         for token in range(tokens):
-            sink = nodes - tokens + token
+            sink = graph.shape[0] - tokens + token
             flows[image, token] = maximum_flow(graph, 0, sink).flow_value / FLOW_UNIT
     return flows
 
