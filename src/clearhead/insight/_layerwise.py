@@ -13,7 +13,7 @@ from clearhead.errors import InputError
 from clearhead.inference import evaluation_mode
 from clearhead.insight.forward import class_logits, logits_of
 from clearhead.insight.propagation import square_weights
-from clearhead.insight.relevance import Calls, Trace, gradients_on, weight_gradient
+from clearhead.insight.relevance import Call, Trace, gradients_on, weight_gradient
 from clearhead.recording import AttentionRecord
 
 
@@ -75,7 +75,7 @@ def tokentm(model: nn.Module, trace: Trace) -> Float[Tensor, "batch tokens token
     return matrix
 
 
-def projection_of(model: nn.Module, record: AttentionRecord, calls: Calls) -> nn.Linear:
+def projection_of(model: nn.Module, record: AttentionRecord, calls: Sequence[Call]) -> nn.Linear:
     """The linear map that follows an attention, W_O; `InputError` where there is none.
 
     It is the linear layer whose input is the attention's output, heads side by side.
@@ -92,7 +92,7 @@ def projection_of(model: nn.Module, record: AttentionRecord, calls: Calls) -> nn
     raise InputError(f"no linear layer follows {record.name}; the method needs W_O")
 
 
-def _blocks_of(model: nn.Module, trace: Trace) -> Calls:
+def _blocks_of(model: nn.Module, trace: Trace) -> list[Call]:
     """The call of the block of each layer; `InputError` unless each has a block of its own.
 
     A block is the nearest module around an attention that is an item of a list or a sequence.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import pairwise
 from typing import Any
@@ -27,7 +27,7 @@ from clearhead.recording import AttentionRecord, Layers, Recording, capture
 
 Inputs = Tensor | Mapping[str, Any]
 Score = Callable[[Any], Float[Tensor, " batch"]]
-Calls = list[tuple[nn.Module, Tensor, Tensor]]
+Call = tuple[nn.Module, Tensor, Tensor]  # with the first argument and the first output
 OVERFLOW = "the map or its gradients are NaN or infinite (in half precision, try float32)"
 
 
@@ -60,17 +60,17 @@ class Trace:
 
     Attributes:
         score: The score y of each image, such as the logit of a class.
-        classes: The class; None where a function computed the score.
         records: The attention of each layer.
         gradients: ∂y/∂output of each layer.
+        classes: The class; None where a function computed the score.
         calls: The calls of the observed modules.
     """
 
     score: Float[Tensor, " batch"]
-    classes: Int[Tensor, " batch"] | None
     records: Sequence[AttentionRecord]
     gradients: Sequence[Float[Tensor, "batch heads queries value_dim"]]
-    calls: Calls
+    classes: Int[Tensor, " batch"] | None = None
+    calls: Sequence[Call] = ()
 
     @property
     def readout(self) -> Bool[Tensor, "batch queries"]:
@@ -189,7 +189,8 @@ def trace_model(
             y = class_logits(logits, classes)
         else:
             y = score(output)
-    return trace_score(y, recording.records, classes, calls, skip=skip, retain_graph=retain_graph)
+    trace = trace_score(y, recording.records, skip=skip, retain_graph=retain_graph)
+    return replace(trace, classes=classes, calls=calls)
 
 
 def check_module(model: object) -> None:
@@ -201,8 +202,6 @@ def check_module(model: object) -> None:
 def trace_score(
     score: Float[Tensor, " batch"],
     records: Sequence[AttentionRecord],
-    classes: Int[Tensor, " batch"] | None = None,
-    calls: Calls | None = None,
     *,
     skip: bool = False,
     retain_graph: bool = False,
@@ -238,10 +237,8 @@ def trace_score(
     _check_sequence([record for record, _ in used], len(score))
     return Trace(
         score=score.detach(),
-        classes=classes,
         records=tuple(x for x, _ in used),
         gradients=tuple(x.layout.canonical(y) for x, y in used),
-        calls=calls or [],
     )
 
 
@@ -297,9 +294,9 @@ def weight_gradient(
 
 
 @contextmanager
-def _calls_of(model: nn.Module, kind: type[nn.Module] | tuple[()]) -> Iterator[Calls]:
-    """Collect the module, first argument and first output of each call of modules of a kind."""
-    calls: Calls = []
+def _calls_of(model: nn.Module, kind: type[nn.Module] | tuple[()]) -> Iterator[list[Call]]:
+    """Collect the calls of modules of a kind."""
+    calls: list[Call] = []
 
     def keep(module: nn.Module, args: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
         first = [*args, *named.values(), None][0]
