@@ -145,6 +145,33 @@ def test_layers_in_no_list_are_refused(method: str) -> None:
         insight.attribute(method, model, images, baseline=BLACK)
 
 
+class Named(nn.Module):
+    """Blocks that take and return their tokens in a dictionary."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, x: Any) -> dict[str, Tensor]:
+        return {"tokens": self.block(x["tokens"] if isinstance(x, dict) else x)}
+
+
+@pytest.mark.parametrize("method", ["legrad", "tokentm"])
+def test_blocks_that_return_no_tensor_are_refused(method: str) -> None:
+    model = vit()
+    attention = [block.attn for block in model.blocks]
+    model.blocks = nn.Sequential(*map(Named, attention))
+    model.norm = nn.Sequential(Tokens(), model.norm)
+    images = torch.randn(2, 1, 12, 12, dtype=torch.float64)
+    with pytest.raises(InputError, match=r"block of blocks.0.block must take a tensor"):
+        insight.attribute(method, model, images, baseline=BLACK)
+
+
+class Tokens(nn.Module):
+    def forward(self, x: dict[str, Tensor]) -> Tensor:
+        return x["tokens"]
+
+
 class Gated(nn.Module):
     """Multiplies features with factors that are parameters, or computed from the image."""
 

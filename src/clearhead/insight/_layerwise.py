@@ -105,6 +105,9 @@ def _blocks_of(model: nn.Module, trace: Trace) -> list[Call]:
             "layers=..."
         )
     calls = {call[0]: call for call in reversed(trace.calls)}
+    for name, block in zip(names, blocks, strict=True):
+        if block not in calls:
+            raise InputError(f"the block of {name} must take a tensor first, and return one")
     return [calls[block] for block in blocks]
 
 
