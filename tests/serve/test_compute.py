@@ -1,27 +1,36 @@
 """Predictions and attention of a batch of requests, with a small model."""
 
-from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
+from fastapi import Response
 
 from clearhead.errors import InputError
-from clearhead.inference import EngineModel, ModelInput, Prediction, predict_inputs
+from clearhead.inference import EngineModel, ModelInput, ModelLike, Prediction, predict_inputs
 from clearhead.models import build
 from clearhead.models.config import CNNConfig
 from clearhead.models.pretrained import ImageModel
-from clearhead.serve._bodies import Decoded
-from clearhead.serve._compute import Result, attention_weights, compute
+from clearhead.serve._compute import Decoded, Processor, attention_weights
+from clearhead.serve.config import ServeConfig
 
 from .reference import attention_in_float64
 from .server import tensor
 
 
-def work(number: int, images: int = 1) -> Decoded:
+def compute(model: ModelLike, batch: list[Decoded]) -> list[Any]:
+    return Processor(model, ServeConfig()).compute(batch)
+
+
+def work(*inputs: ModelInput, explain: bool = False) -> Decoded:
+    """Responds with its predictions and, to explain them, the attention weights."""
+    return Decoded(inputs, lambda *found: cast(Response, found), explain)
+
+
+def grey(number: int, images: int = 1) -> Decoded:
     """Images of one grey value, the number."""
-    pixels = torch.full((1, 28, 28), number, dtype=torch.uint8)
-    return Decoded(inputs=(ModelInput(pixels),) * images)
+    return work(*[ModelInput(torch.full((1, 28, 28), number, dtype=torch.uint8))] * images)
 
 
 def test_each_request_gets_its_own_predictions_and_attention(model: ImageModel) -> None:
@@ -29,40 +38,35 @@ def test_each_request_gets_its_own_predictions_and_attention(model: ImageModel) 
         return tuple(ModelInput(torch.from_numpy(row)) for row in tensor(rows, seed))
 
     batch = [
-        Decoded(inputs=inputs(2, seed=1)),
-        Decoded(inputs=inputs(3, seed=2), explain=True),
-        Decoded(inputs=inputs(1, seed=3)),
-        Decoded(inputs=inputs(1, seed=4), explain=True),
+        work(*inputs(2, seed=1)),
+        work(*inputs(1, seed=2), explain=True),
+        work(*inputs(3, seed=3)),
+        work(*inputs(1, seed=4), explain=True),
     ]
-    for result, one in zip(compute(model, batch), batch, strict=True):
-        assert isinstance(result, Result)
-        assert_close(result.predictions, predict_inputs(model, one.inputs))
-        assert (result.attention is not None) == one.explain
-        if result.attention is not None:
-            assert result.attention.shape == (len(one.inputs), 3, 5, 17, 17)
-            for weights, item in zip(result.attention, one.inputs, strict=True):
-                expected = attention_in_float64(model, item.pixels.numpy())
-                np.testing.assert_allclose(weights, expected, atol=2e-5)
+    for (predictions, *attention), one in zip(compute(model, batch), batch, strict=True):
+        assert_close(predictions, predict_inputs(model, one.inputs))
+        assert len(attention) == one.explain
+        for weights in attention:
+            assert weights.shape == (3, 5, 17, 17)
+            expected = attention_in_float64(model, one.inputs[0].pixels.numpy())
+            np.testing.assert_allclose(weights, expected, atol=2e-5)
 
 
 def test_with_an_engine_the_attention_is_still_that_of_the_model(model: ImageModel) -> None:
     engine = EngineModel(model=model, name="openvino", run=lambda x: torch.eye(4, 10)[: len(x)])
-    (result,) = compute(engine, [replace(work(3, 4), explain=True)])
-    assert isinstance(result, Result)
-    rows = torch.tensor([prediction.probabilities for prediction in result.predictions])
+    (item,) = grey(3).inputs
+    (predictions, weights), (others,) = compute(engine, [work(item, explain=True), grey(3, 3)])
+    rows = torch.tensor([prediction.probabilities for prediction in (*predictions, *others)])
     assert rows.argmax(dim=1).tolist() == [0, 1, 2, 3]
-    expected = attention_weights(model, torch.stack([item.pixels for item in work(3, 4).inputs]))
-    assert result.attention is not None
-    assert torch.equal(result.attention, expected)
+    assert torch.equal(weights, attention_weights(model, item.pixels[None])[0])
 
 
 def test_a_request_that_breaks_the_forward_pass_fails_alone(model: ImageModel) -> None:
-    broken = Decoded(inputs=(ModelInput(torch.zeros(1, 28, 27, dtype=torch.uint8)),))
-    first, second, third = compute(model, [work(1), broken, work(2, 2)])
-    assert isinstance(second, RuntimeError)
-    for result, one in ((first, work(1)), (third, work(2, 2))):
-        assert isinstance(result, Result)
-        assert_close(result.predictions, predict_inputs(model, one.inputs))
+    broken = work(ModelInput(torch.zeros(1, 28, 27, dtype=torch.uint8)))
+    (first,), error, (third,) = compute(model, [grey(1), broken, grey(2, 2)])
+    assert isinstance(error, RuntimeError)
+    for predictions, one in ((first, grey(1)), (third, grey(2, 2))):
+        assert_close(predictions, predict_inputs(model, one.inputs))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -70,13 +74,13 @@ def test_a_model_that_returns_nan_gives_errors(value: float) -> None:
     broken = build(CNNConfig(widths=(2,)))
     with torch.no_grad():
         broken.head.bias[5] = value
-    results = compute(broken, [work(1), work(2, 2)])
+    results = compute(broken, [grey(1), grey(2, 2)])
     assert [type(result) for result in results] == [InputError, InputError]
     with pytest.raises(InputError, match="ConvNet"):
         attention_weights(broken, torch.from_numpy(tensor(1)))
 
 
-def assert_close(one: tuple[Prediction, ...], other: list[Prediction]) -> None:
+def assert_close(one: list[Prediction], other: list[Prediction]) -> None:
     assert [p.label for p in one] == [p.label for p in other]
     np.testing.assert_allclose(
         [p.probabilities for p in one], [p.probabilities for p in other], atol=1e-6

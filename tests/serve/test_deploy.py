@@ -83,8 +83,8 @@ def test_the_kserve_manifest_fits_the_server(model: ImageModel) -> None:
     port = int(container["args"][container["args"].index("--port") + 1])
     probes = [container[f"{kind}Probe"]["httpGet"] for kind in ("readiness", "liveness")]
     assert {port} == {*(p["port"] for p in probes), container["ports"][0]["containerPort"]}
-    routes = make_app(model).routes
-    assert {probe["path"] for probe in probes} < set(routes)
+    paths = make_app(model).paths
+    assert {probe["path"] for probe in probes} < paths
     assert predictor["terminationGracePeriodSeconds"] > config.drain_delay + config.drain_timeout
     assert predictor["timeout"] > config.deadline
     assert predictor["scaleTarget"] <= config.max_concurrency

@@ -11,16 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fastapi import HTTPException
+from fastapi import HTTPException, Response
 
 from clearhead.data.preprocessing.digits import NO_DIGIT
-from clearhead.inference import ModelCopy, predict, prepare
+from clearhead.inference import ModelCopy, ModelInput, predict, predict_inputs, prepare
 from clearhead.models import build
 from clearhead.models.config import CNNConfig, ViTConfig
 from clearhead.models.pretrained import ImageModel
 from clearhead.serve import _pool
-from clearhead.serve._bodies import Job
+from clearhead.serve._compute import Job
+from clearhead.serve._pictures import Selection
 from clearhead.serve._pool import Pool
+from clearhead.serve.config import ServeConfig
 from clearhead.serve.telemetry import Metrics
 
 from .server import BLANK, LONG, Copy, advance, png, run_async, stopped, tensor, tensor_request
@@ -35,49 +37,52 @@ def run(
     metrics = Metrics()
 
     async def main() -> None:
-        pool = Pool(
-            ModelCopy(model),
-            metrics,
-            processes=processes,
-            max_batch=3,
-            body_limit=10**6,
-            seconds=LONG,
+        config = ServeConfig(
+            name="small", model_processes=processes, max_batch=3, body_limit=10**6, deadline=LONG
         )
-        async with pool:
+        async with Pool(ModelCopy(model), config, metrics) as pool:
             await scenario(pool)
 
     run_async(main())
     return lambda name: metrics.registry.get_sample_value(f"clearhead_{name}")
 
 
-def pictures(pool: Pool, *numbers: int) -> list[asyncio.Task[bytes]]:
+def pictures(pool: Pool, *numbers: int) -> list[asyncio.Task[Response]]:
     return [asyncio.create_task(pool.run(Job("picture", png(number)))) for number in numbers]
 
 
-def label_of(response: bytes) -> Any:
-    return json.loads(response)["label"]
+def content_of(response: Response) -> Any:
+    return json.loads(bytes(response.body))
+
+
+def label_of(response: Response) -> Any:
+    return content_of(response)["label"]
 
 
 def test_each_kind_of_body_gets_its_result(model: ImageModel) -> None:
     async def scenario(pool: Pool) -> None:
-        picture, blank, (explained, with_attention), (three, result) = await asyncio.gather(
+        responses = await asyncio.gather(
             pool.run(Job("picture", png(2))),
             pool.run(Job("picture", BLANK)),
-            pool.run(Job("digit", png(1))),
+            pool.run(Job("picture", png(1), Selection([2, 0], [4]))),
             pool.run(Job("tensor", tensor_request(3, seed=5, id="x"))),
         )
+        picture, blank, explained, three = map(content_of, responses)
         expected = predict(model, png(2))
-        assert label_of(picture) == expected.label
-        np.testing.assert_allclose(
-            json.loads(picture)["probabilities"], expected.probabilities, atol=1e-6
-        )
-        assert json.loads(blank)["warnings"] == [NO_DIGIT]
+        assert picture["label"] == expected.label
+        np.testing.assert_allclose(picture["probabilities"], expected.probabilities, atol=1e-6)
+        assert blank["warnings"] == [NO_DIGIT]
         single = prepare(png(1), model.config, single=True)
-        assert torch.equal(explained.inputs[0].pixels, single.pixels)
-        assert with_attention.attention.shape == (1, 3, 5, 17, 17)
-        assert np.array_equal([x.pixels for x in three.inputs], tensor(3, seed=5))
-        assert (three.request_id, three.outputs, len(result.predictions)) == ("x", (), 3)
-        assert result.attention is None
+        assert explained["pixels"] == single.pixels.tolist()
+        assert [(part["layer"], part["head"]) for part in explained["attention"]] == [
+            (2, 4),
+            (0, 4),
+        ]
+        assert np.shape(explained["attention"][0]["weights"]) == (17, 17)
+        inputs = [ModelInput(torch.from_numpy(row)) for row in tensor(3, seed=5)]
+        labels = [prediction.label for prediction in predict_inputs(model, inputs)]
+        assert (three["model_name"], three["id"]) == ("small", "x")
+        assert three["outputs"][1]["data"] == labels
 
     began = time.monotonic()
     metric = run(model, scenario)
@@ -99,7 +104,7 @@ def test_requests_that_wait_are_divided_among_the_processes(model: ImageModel) -
             sizes.append(len(pool.waiting))
         responses = await asyncio.gather(*tasks)
         np.testing.assert_allclose(
-            [json.loads(response)["probabilities"] for response in responses],
+            [content_of(response)["probabilities"] for response in responses],
             [predict(model, png(number)).probabilities for number in range(9)],
             atol=1e-6,
         )
@@ -160,7 +165,7 @@ def test_a_process_that_ends_at_its_start_is_started_again(
         start, failing = pool.start, [Copy(os._exit, 1)] * 2
 
         def start_or_fail() -> Any:
-            return _pool._Worker(start.args[0], failing.pop()) if failing else start()  # type: ignore[arg-type]
+            return _pool._Worker(failing.pop(), start.args[1]) if failing else start()  # type: ignore[arg-type]
 
         pool.start = start_or_fail  # type: ignore[assignment]
         (worker,) = pool.workers
@@ -221,7 +226,7 @@ def test_a_process_preprocesses_as_predict_does() -> None:
     model = build(config)
 
     async def scenario(pool: Pool) -> None:
-        response = json.loads(await pictures(pool, 1)[0])
+        response = content_of(await pictures(pool, 1)[0])
         expected = predict(model, png(1))
         assert (response["label"], response["classes"]) == (expected.label, ["é", "b"])
         assert response["probability"] == pytest.approx(expected.probability, abs=1e-6)

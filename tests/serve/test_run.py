@@ -17,7 +17,6 @@ from clearhead.errors import ClearheadError
 from clearhead.microscope import shipped_page
 from clearhead.models.pretrained import ImageModel
 from clearhead.serve import ServeConfig, make_app, run
-from clearhead.serve._bodies import BodyDecoder
 from clearhead.serve._pool import _Worker
 from clearhead.serve._run import ENVIRONMENT, address_of
 from clearhead.serve.app import Application
@@ -94,14 +93,13 @@ def test_the_address_of_a_server_is_a_url(host: str, shown: str) -> None:
 
 
 def with_processes(app: Application, *, copy: Copy) -> Application:
-    decode = BodyDecoder(app.service.model.config, max_images=1, body_limit=1)
-    app.service.pool.start = partial(_Worker, decode, copy)  # type: ignore[arg-type]
+    app.pool.start = partial(_Worker, copy, app.config)  # type: ignore[arg-type]
     return app
 
 
 def test_a_signal_ends_a_server_whose_model_process_hangs_at_its_start(model: ImageModel) -> None:
     server = ServerThread(model)
-    pool = with_processes(server.app, copy=Copy(time.sleep, 900)).service.pool
+    pool = with_processes(server.app, copy=Copy(time.sleep, 900)).pool
     server.thread.start()
     wait_until(lambda: any(worker.process.pid for worker in pool.workers))
     server.server.handle_exit(signal.SIGINT, None)

@@ -16,7 +16,7 @@ import torch
 from clearhead.models import build
 from clearhead.models.config import CNNConfig
 from clearhead.models.pretrained import ImageModel
-from clearhead.serve._service import ConcurrencyLimit
+from clearhead.serve._limits import ConcurrencyLimit
 from clearhead.serve.app import make_app
 from clearhead.serve.config import ServeConfig
 from clearhead.serve.telemetry import Metrics
@@ -179,7 +179,7 @@ def in_progress(server: Client) -> float:
 @contextmanager
 def held(server: ServerThread, count: int) -> Iterator[list[Future[Response]]]:
     """So many predictions in progress, held up in the process until the end of the block."""
-    with ThreadPoolExecutor(count) as pool, stopped(server.app.service.pool):
+    with ThreadPoolExecutor(count) as pool, stopped(server.app.pool):
         futures = [pool.submit(server.predict, png(0)) for _ in range(count)]
         wait_until(lambda: in_progress(server) == count)
         yield futures
@@ -222,7 +222,7 @@ def test_the_time_to_try_again_is_that_of_the_last_request_within_limits(
     sent: list[Any] = []
     now = [100.0]
     clock = SimpleNamespace(monotonic=lambda: now[0])
-    monkeypatch.setattr("clearhead.serve._service.time", clock)
+    monkeypatch.setattr("clearhead.serve._limits.time", clock)
     scope = {"type": "http", "method": "POST"}
 
     async def app(*_: object) -> None:
@@ -247,12 +247,12 @@ def test_the_time_to_try_again_is_that_of_the_last_request_within_limits(
 
 def test_the_workers_share_the_model_processes() -> None:
     app = make_app(build(CNNConfig(widths=(2,))), ServeConfig(model_processes=5, workers=2))
-    assert app.service.pool.processes == 3
+    assert app.pool.processes == 3
 
 
 def test_after_the_deadline_there_is_a_504_and_no_forward_pass(clocked: ClockedServer) -> None:
     before, body = Counter(clocked.metrics()), tensor_request(2)
-    with ThreadPoolExecutor(4) as pool, stopped(clocked.app.service.pool):
+    with ThreadPoolExecutor(4) as pool, stopped(clocked.app.pool):
         futures = [pool.submit(clocked.request, "POST", f"{MODEL}/infer", body) for _ in "1234"]
         wait_until(lambda: clocked.metrics()["clearhead_queue_depth"] == 3)  # a process has one
         clocked.advance(LONG)

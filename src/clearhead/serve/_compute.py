@@ -1,75 +1,187 @@
-"""In a model process: bodies decoded, predictions and attention for all in one forward pass."""
+"""In a model process: jobs are decoded one by one; one forward pass computes all responses."""
 
-import json
 import time
 import traceback
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable, Sequence
+from functools import partial
 from io import BytesIO
 from itertools import islice, pairwise
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
-from fastapi import HTTPException
+from fastapi import HTTPException, Request, Response
 from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
 from clearhead.data import normalize
-from clearhead.errors import InputError, NothingCapturedError
-from clearhead.inference import EngineModel, ModelLike, Prediction, predict_inputs, prepare
+from clearhead.errors import ImageError, InputError, NothingCapturedError
+from clearhead.inference import EngineModel, ModelInput, ModelLike, predict_inputs, prepare
 from clearhead.recording import capture
-from clearhead.serve._bodies import BodyDecoder, Decoded, Job, Kind
+from clearhead.serve._pictures import (
+    Selection,
+    explanation_response,
+    file_in,
+    prediction_response,
+)
+from clearhead.serve._tensors import JSON_SIZE, decode_tensor, infer_response
+from clearhead.serve.config import ServeConfig
+
+Kind = Literal["picture", "tensor"]
+ENCODINGS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+"""Content-Encoding, and zlib's number for it"""
+
+
+class Job(NamedTuple):
+    """The body of a request, what it is, and the headers that describe it."""
+
+    kind: Kind
+    body: bytes
+    selection: Selection | None = None
+    """The layers and heads of an explanation; for the prediction alone, None"""
+    content_type: str = ""
+    content_encoding: str = ""
+    json_size: str = ""
+
+    @classmethod
+    def of(cls, request: Request, kind: Kind, body: bytes, selection: Selection | None) -> "Job":
+        """That of a request whose body was read."""
+        names = ("content-type", "content-encoding", JSON_SIZE)
+        return cls(kind, body, selection, *(request.headers.get(name, "") for name in names))
+
+
+class Decoded(NamedTuple):
+    """The model inputs of a job, and the function that makes the response from predictions.
+
+    To explain its one input, the function also gets the attention weights.
+    """
+
+    inputs: Sequence[ModelInput]
+    respond: Callable[..., Response]
+    explain: bool = False
 
 
 class Outcomes(NamedTuple):
-    """A result or an exception for each job of a batch, and measurements."""
+    """A response or an exception for each job of a batch, and measurements."""
 
-    results: list[Any]
+    results: list[Response | Exception]
     decode_seconds: list[float]
     compute_seconds: float
     num_images: int
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Result:
-    """The predictions for one request, and the attention weights in float64."""
+class Processor:
+    """Computes the responses of one model."""
 
-    predictions: tuple[Prediction, ...]
-    attention: Float[Tensor, "images layers heads queries keys"] | None = None
+    def __init__(self, model: ModelLike, config: ServeConfig) -> None:
+        """`config` has the name of the model, and the limits of bodies and tensors."""
+        self.model = model
+        self.config = config
+
+    def warm_up(self) -> None:
+        """Classify a blank picture, which is slow the first time."""
+        blank = BytesIO()
+        Image.new("L", (40, 40), 255).save(blank, "PNG")
+        self.process([Job("picture", blank.getvalue())])  # a broken model fails in requests
+
+    def process(self, jobs: Sequence[Job]) -> Outcomes:
+        """Decode jobs one by one, and classify them in one batch."""
+        decoded: list[Decoded | Exception] = []
+        times = [time.monotonic()]
+        for job in jobs:
+            try:
+                decoded.append(self.decode(job))
+            except Exception as error:  # noqa: BLE001 - raised in the server
+                decoded.append(error)
+            times.append(time.monotonic())
+        batch = [one for one in decoded if isinstance(one, Decoded)]
+        computed = iter(self.compute(batch))
+        results = [next(computed) if isinstance(one, Decoded) else one for one in decoded]
+        return Outcomes(
+            [_picklable(result) for result in results],
+            [end - start for start, end in pairwise(times)],
+            time.monotonic() - times[-1],
+            sum(len(one.inputs) for one in batch),
+        )
+
+    def decode(self, job: Job) -> Decoded:
+        """Raises `HTTPException` 422, 400 (tensors), 413 or 415 (compressed)."""
+        body = self._decompressed(job.body, job.content_encoding.strip().lower())
+        try:
+            decode = self._decode_tensor if job.kind == "tensor" else self._decode_picture
+            return decode(job, body)
+        except (ImageError, InputError) as error:
+            raise HTTPException(400 if job.kind == "tensor" else 422, str(error)) from None
+
+    def _decompressed(self, body: bytes, encoding: str) -> bytes:
+        if encoding in ("", "identity"):
+            return body
+        if encoding not in ENCODINGS:
+            raise HTTPException(415, f"Content-Encoding must be gzip or deflate, got {encoding!r}")
+        limit = self.config.body_limit
+        stream = zlib.decompressobj(ENCODINGS[encoding])
+        try:
+            content = stream.decompress(body, limit + 1)
+        except zlib.error as error:
+            raise HTTPException(415, f"the body is not {encoding} ({error})") from None
+        if len(content) > limit:
+            raise HTTPException(413, f"the body exceeds {limit:,} bytes; send less")
+        if not stream.eof:
+            raise HTTPException(415, f"the body is not {encoding} (incomplete)")
+        if stream.unused_data:
+            raise HTTPException(415, f"the body has data behind its {encoding} stream; send one")
+        return content
+
+    def _decode_picture(self, job: Job, body: bytes) -> Decoded:
+        picture, config = file_in(body, job.content_type), self.model.config
+        if job.selection is None:
+            return Decoded([prepare(picture, config)], prediction_response)
+        image = prepare(picture, config, single=True)
+        respond = partial(explanation_response, torch_model(self.model), image, job.selection)
+        return Decoded([image], respond, explain=True)
+
+    def _decode_tensor(self, job: Job, body: bytes) -> Decoded:
+        config = self.model.config
+        shape = (config.in_channels, *config.image_shape)
+        request, rows = decode_tensor(body, job.json_size, shape, self.config.max_batch)
+        inputs = [ModelInput(torch.from_numpy(row)) for row in rows]
+        return Decoded(inputs, partial(infer_response, str(self.config.name), request))
+
+    def compute(self, batch: Sequence[Decoded]) -> list[Response | Exception]:
+        """Responses of a batch in one forward pass; after a failure, of each request alone.
+
+        An image that makes the forward pass fail thus fails only its own request.
+        """
+        try:
+            return [*self._forward(batch)]
+        except Exception as error:  # noqa: BLE001 - raised in the request that it belongs to
+            if len(batch) == 1:
+                return [error]
+            return [result for one in batch for result in self.compute([one])]
+
+    def _forward(self, batch: Sequence[Decoded]) -> list[Response]:
+        predictions = iter(predict_inputs(self.model, [item for x in batch for item in x.inputs]))
+        explained = [item.pixels for x in batch if x.explain for item in x.inputs]
+        attention = iter(attention_weights(self.model, torch.stack(explained)) if explained else ())
+        responses = []
+        for one in batch:
+            of_this = list(islice(predictions, len(one.inputs)))
+            weights = islice(attention, int(one.explain))
+            responses.append(one.respond(of_this, *weights))
+        return responses
 
 
-def compute(model: ModelLike, batch: Sequence[Decoded]) -> list[Result | Exception]:
-    """Results of a batch in one forward pass; after a failure, of each request alone.
-
-    An image that makes the forward pass fail thus fails only its own request.
-    """
-    try:
-        return list(_forward(model, batch))
-    except Exception as error:  # noqa: BLE001 - raised in the request that it belongs to
-        if len(batch) == 1:
-            return [error]
-        return [result for request in batch for result in compute(model, [request])]
-
-
-def _forward(model: ModelLike, batch: Sequence[Decoded]) -> list[Result]:
-    predictions = iter(predict_inputs(model, [item for x in batch for item in x.inputs]))
-    explained = [item.pixels for x in batch if x.explain for item in x.inputs]
-    attention = iter(attention_weights(model, torch.stack(explained)) if explained else ())
-    results = []
-    for request in batch:
-        count = len(request.inputs)
-        weights = torch.stack([*islice(attention, count)]) if request.explain else None
-        results.append(Result(predictions=tuple(islice(predictions, count)), attention=weights))
-    return results
+def torch_model(model: ModelLike) -> Any:
+    """The model without its engine."""
+    return model.model if isinstance(model, EngineModel) else model
 
 
 def attention_weights(
     model: ModelLike, images: UInt8[Tensor, "images channels height width"]
 ) -> Float[Tensor, "images layers heads queries keys"]:
     """The attention weights of all layers and heads, in float64 on the CPU; by torch."""
-    model = model.model if isinstance(model, EngineModel) else model
+    model = torch_model(model)
     like = next(model.parameters())
     try:
         with torch.inference_mode(), capture() as recording:
@@ -79,45 +191,7 @@ def attention_weights(
     return torch.stack([weights.double().cpu() for weights in recording.to_hf()], dim=1)
 
 
-def process(decode: BodyDecoder, model: ModelLike, jobs: list[Job]) -> Outcomes:
-    """Decode jobs one by one, and classify them in one batch."""
-    decoded: list[Decoded | Exception] = []
-    times = [time.monotonic()]
-    for job in jobs:
-        try:
-            decoded.append(decode(job))
-        except Exception as error:  # noqa: BLE001 - raised in the server
-            decoded.append(error)
-        times.append(time.monotonic())
-    requests = [one for one in decoded if isinstance(one, Decoded)]
-    computed = iter(compute(model, requests))
-    results = [
-        _result(job.kind, one, next(computed) if isinstance(one, Decoded) else one)
-        for job, one in zip(jobs, decoded, strict=True)
-    ]
-    return Outcomes(
-        results,
-        [end - start for start, end in pairwise(times)],
-        time.monotonic() - times[-1],
-        sum(len(request.inputs) for request in requests),
-    )
-
-
-def _result(kind: Kind, decoded: Decoded | Exception, result: Result | Exception) -> Any:
-    """What `Pool.run` returns, or an exception that can be pickled."""
-    if isinstance(result, HTTPException):
+def _picklable(result: Response | Exception) -> Response | Exception:
+    if isinstance(result, Response | HTTPException):
         return result
-    if isinstance(result, Exception):
-        return RuntimeError("".join(traceback.format_exception(result)))
-    if kind == "picture":
-        content = result.predictions[0].to_dict()
-        return json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
-    return decoded, result
-
-
-def warm_up(model: ModelLike) -> None:
-    """Classify a blank picture, which is slow the first time."""
-    blank = BytesIO()
-    Image.new("L", (40, 40), 255).save(blank, "PNG")
-    with suppress(Exception):  # a broken model fails in requests
-        predict_inputs(model, [prepare(blank.getvalue(), model.config)])
+    return RuntimeError("".join(traceback.format_exception(result)))

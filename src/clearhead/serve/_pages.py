@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-from collections.abc import Iterator
 from typing import Any
 
 from fastapi import Request, Response
@@ -57,27 +56,28 @@ _DOCS = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_
 </style>
 <h1>{{ info.title }} {{ info.version }}</h1>
 <p>{{ info.description }} <a href="/openapi.json">openapi.json</a></p>
-{% for route in routes %}
-<h2 id="{{ route.id }}"><code>{{ route.method }} {{ route.path }}</code></h2>
-<p>{{ route.description }}</p>
-{% if route.parameters or route.body %}
+{% for path, operations in paths.items() %}
+{% for method, operation in operations.items() %}
+{% set body = operation.requestBody.content if operation.requestBody else {} %}
+<h2 id="{{ operation.operationId }}"><code>{{ method | upper }} {{ path }}</code></h2>
+<p>{{ operation.description }}</p>
 <table>
-{% for parameter in route.parameters %}
+{% for parameter in operation.parameters %}
 <tr><th>{{ parameter.name }}<td>query<td>{{ parameter.schema | string }}
 {% endfor %}
-{% for kind in route.body %}
+{% for kind in body %}
 <tr><th>body<td colspan="2">{{ kind }}
 {% endfor %}
 </table>
-{% endif %}
-{% if route.example %}
-<pre>{{ route.example }}</pre>
+{% if not body or "image/png" in body %}
+<pre>curl {{ "--data-binary @photo.jpg " if body }}http://127.0.0.1:8000{{ path }}</pre>
 {% endif %}
 <table>
-{% for status, text in route.responses %}
-<tr><th>{{ status }}<td>{{ text }}
+{% for status, response in operation.responses.items() %}
+<tr><th>{{ status }}<td>{{ response.description }}
 {% endfor %}
 </table>
+{% endfor %}
 {% endfor %}
 """
 )
@@ -85,30 +85,4 @@ _DOCS = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_
 
 def docs_page(openapi: dict[str, Any]) -> str:
     """An OpenAPI description as HTML, without scripts."""
-    return _DOCS.render(info=openapi["info"], routes=list(_routes(openapi["paths"])))
-
-
-def _routes(paths: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for path, methods in paths.items():
-        for method, operation in methods.items():
-            body = operation.get("requestBody", {}).get("content", {})
-            yield {
-                "id": operation["operationId"],
-                "method": method.upper(),
-                "path": path,
-                "description": operation.get("description", ""),
-                "parameters": operation.get("parameters", []),
-                "body": list(body),
-                "example": _example(path, body),
-                "responses": [
-                    (status, response["description"])
-                    for status, response in operation["responses"].items()
-                ],
-            }
-
-
-def _example(path: str, body: dict[str, Any]) -> str:
-    address = f"http://127.0.0.1:8000{path}"
-    if "image/png" in body:
-        return f"curl --data-binary @photo.jpg {address}"
-    return "" if body else f"curl {address}"
+    return _DOCS.render(openapi)

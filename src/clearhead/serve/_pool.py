@@ -22,12 +22,12 @@ from math import ceil
 from typing import Any, Self
 
 import torch
-from fastapi import HTTPException
+from fastapi import HTTPException, Response
 
 from clearhead._processes import exit_with_parent
 from clearhead.inference import ModelCopy
-from clearhead.serve._bodies import BodyDecoder, Job
-from clearhead.serve._compute import Outcomes, process, warm_up
+from clearhead.serve._compute import Job, Outcomes, Processor
+from clearhead.serve.config import ServeConfig
 from clearhead.serve.telemetry import Metrics
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ LENGTH = 8  # bytes of the number in front of each message
 @dataclass(eq=False)
 class _Call:
     job: Job
-    result: asyncio.Future[Any]
+    result: asyncio.Future[Response]
     since: float = field(default_factory=time.monotonic)
     is_retried: bool = False
 
@@ -47,25 +47,13 @@ class _Call:
 class Pool:
     """`async with Pool(...) as pool`: processes, and a queue in front of them."""
 
-    def __init__(
-        self,
-        copy: ModelCopy,
-        metrics: Metrics,
-        *,
-        processes: int,
-        max_batch: int,
-        body_limit: int,
-        seconds: float,
-    ) -> None:
-        """`max_batch` limits the jobs of a batch and the images of a tensor.
-
-        A process that takes over `seconds` for one job, or half of them for several, is replaced.
-        """
-        self.start = partial(_Worker, BodyDecoder(copy.config, max_batch, body_limit), copy)
+    def __init__(self, copy: ModelCopy, config: ServeConfig, metrics: Metrics) -> None:
+        """A process that exceeds the deadline, or half of it for several jobs, is replaced."""
+        self.start = partial(_Worker, copy, config)
         self.metrics = metrics
-        self.processes = processes
-        self.max_batch = max_batch
-        self.seconds = seconds
+        self.processes = ceil(config.model_processes / config.workers)
+        self.max_batch = config.max_batch
+        self.seconds = config.deadline
         self.waiting: dict[_Call, None] = {}  # in order; any call can leave at once
         self.free: list[_Worker] = []  # the last one has the warmest cache
         self.workers: set[_Worker] = set()
@@ -93,12 +81,11 @@ class Pool:
         for worker in self.workers:
             worker.kill()
 
-    async def run(self, job: Job) -> Any:
-        """The response in JSON for a picture; for other kinds the decoded body and its `Result`.
+    async def run(self, job: Job) -> Response:
+        """The response to a job; one that is cancelled while it waits is never started.
 
-        A job that is cancelled while it waits is never started. Raises `HTTPException` as
-        `BodyDecoder`, and 422 if the process ends or takes too long; `RuntimeError` if the forward
-        pass failed.
+        Raises `HTTPException` as `Processor.decode`, and 422 if the process ends or takes too long;
+        `RuntimeError` if the forward pass failed.
         """
         call = _Call(job, self.loop.create_future())
         self.waiting[call] = None
@@ -197,7 +184,7 @@ class Pool:
         worker.close()
 
 
-def _complete(call: _Call, result: Any) -> None:
+def _complete(call: _Call, result: Response | Exception) -> None:
     if call.result.done():  # cancelled
         return
     if isinstance(result, Exception):
@@ -209,14 +196,14 @@ def _complete(call: _Call, result: Any) -> None:
 class _Worker:
     """A process at the other end of a socket pair, which processes one batch after the other."""
 
-    def __init__(self, decode: BodyDecoder, copy: ModelCopy) -> None:
+    def __init__(self, copy: ModelCopy, config: ServeConfig) -> None:
         methods = multiprocessing.get_all_start_methods()
         context: Any = multiprocessing.get_context(
             "forkserver" if "forkserver" in methods else "spawn"
         )
         context.set_forkserver_preload([__name__])
         self.socket, self.remote = socket.socketpair()
-        self.process = context.Process(target=_work, args=(self.remote, decode, copy), daemon=True)
+        self.process = context.Process(target=_work, args=(self.remote, copy, config), daemon=True)
 
     @property
     def pid(self) -> int:
@@ -254,19 +241,19 @@ class _Worker:
         self.writer.close()
 
 
-def _work(connection: socket.socket, decode: BodyDecoder, copy: ModelCopy) -> None:
+def _work(connection: socket.socket, copy: ModelCopy, config: ServeConfig) -> None:
     """In a new process: batch after batch, until the server ends."""
     exit_with_parent()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # signals are for the server
     torch.set_num_threads(1)  # there is a process for each core
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it logs damaged forms
-    model = copy.load()
-    warm_up(model)
+    processor = Processor(copy.load(), config)
+    processor.warm_up()
     with connection, connection.makefile("rb") as requests:
         connection.sendall(_message(None))
         while size := int.from_bytes(requests.read(LENGTH)):
             jobs = pickle.loads(requests.read(size))  # noqa: S301 - the server's
-            connection.sendall(_message(process(decode, model, jobs)))
+            connection.sendall(_message(processor.process(jobs)))
 
 
 def _message(content: Any) -> bytes:

@@ -81,7 +81,7 @@ class DrainingServer(uvicorn.Server):
         self.interrupted = sig == signal.SIGINT
         if not self.started:
             self.should_exit = self.force_exit = True
-            self.loop.call_soon_threadsafe(self.app.stop)
+            self.loop.call_soon_threadsafe(self.app.pool.stop)
             return
         self.app.drain()
         logger.warning("stopping once the requests in progress are done; a second signal stops now")

@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from clearhead.inference import Status
 
 INPUT_NAME, INPUT_TYPE = "images", "UINT8"
+PROBABILITIES, LABEL = "probabilities", "label"
+OUTPUTS = {PROBABILITIES: "FP64", LABEL: "BYTES"}
+VERSION = "1"
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -156,7 +159,7 @@ def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return responses
 
 
-def infer_body(shape: tuple[int, ...], outputs: tuple[str, ...], max_images: int) -> dict[str, Any]:
+def infer_body(shape: tuple[int, ...], max_images: int) -> dict[str, Any]:
     """OpenAPI's description of an inference request, with the model's one input tensor.
 
     The length of `data` depends on `shape`, which JSON Schema can only describe case by case: for
@@ -164,7 +167,7 @@ def infer_body(shape: tuple[int, ...], outputs: tuple[str, ...], max_images: int
     """
     parameters = {"type": "object"}
     tensors = [_tensor((images, *shape)) for images in (1, 2) if images <= max_images]
-    output = _object({"name": {"enum": list(outputs)}}, parameters=parameters)
+    output = _object({"name": {"enum": list(OUTPUTS)}}, parameters=parameters)
     inputs = {"type": "array", "items": {"anyOf": tensors}, "minItems": 1, "maxItems": 1}
     schema = _object(
         {"inputs": inputs},

@@ -12,7 +12,7 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
-from starlette.types import ASGIApp
+from starlette.middleware import Middleware
 
 from clearhead.errors import require
 
@@ -78,15 +78,14 @@ def check_installed() -> None:
     require("telemetry", *(f"opentelemetry.{name}" for name in names), extra="otel")
 
 
-def traced(app: ASGIApp) -> ASGIApp:
-    """The application, with a span of the process's tracer provider for each request."""
+def middleware() -> Middleware:
+    """Makes a span of the process's tracer provider for each request."""
     check_installed()
     from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 
-    middleware: ASGIApp = OpenTelemetryMiddleware(
-        app, excluded_urls=EXCLUDED, exclude_spans=["receive", "send"]
+    return Middleware(
+        OpenTelemetryMiddleware, excluded_urls=EXCLUDED, exclude_spans=["receive", "send"]
     )
-    return middleware
 
 
 def start(service: str) -> None:

@@ -1,21 +1,16 @@
-"""From a request to the model's results, within limits of concurrency, size and time."""
+"""Limits of concurrency, size and time."""
 
 import asyncio
 import time
 from collections.abc import Coroutine
 from math import ceil
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from fastapi import HTTPException, Request
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from clearhead.inference import ModelCopy, load_engine, uses_digit_preprocessing
-from clearhead.models.pretrained import ImageModel
-from clearhead.serve._bodies import Job, Kind
-from clearhead.serve._pool import Pool
-from clearhead.serve.config import ServeConfig
 from clearhead.serve.telemetry import Metrics
 
 T = TypeVar("T")
@@ -24,45 +19,6 @@ BUSY = "the server is busy; try again after the seconds in Retry-After"
 MAX_RETRY_AFTER = 30
 UNWATCHED = 0.01
 """Seconds of a request after which a disconnected client is detected"""
-
-
-class Service:
-    """One model with its processes and metrics: `async with Service(...) as service`."""
-
-    def __init__(self, model: ImageModel, config: ServeConfig) -> None:
-        self.model = model
-        self.config = config
-        self.name = config.name or ("digits" if uses_digit_preprocessing(model.config) else "model")
-        self.metrics = Metrics()
-        # The engine is compiled and checked here; "auto" is decided once, for all processes.
-        engine = config.engine
-        if engine != "torch":
-            engine = load_engine(model, engine, batch_size=config.max_batch).name
-        self.pool = Pool(
-            ModelCopy(model, engine),
-            self.metrics,
-            processes=ceil(config.model_processes / config.workers),
-            max_batch=config.max_batch,
-            body_limit=config.body_limit,
-            seconds=config.deadline,
-        )
-        self.is_ready = False
-
-    async def __aenter__(self) -> Self:
-        await self.pool.__aenter__()
-        self.is_ready = True
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        self.is_ready = False
-        await self.pool.__aexit__(*error)
-
-    async def process(self, request: Request, kind: Kind) -> Any:
-        """The result of `Pool.run` for a request's body."""
-        limit, seconds = self.config.body_limit, self.config.client_timeout
-        body = await read_body(request, limit=limit, seconds=seconds)
-        work = self.pool.run(Job.of(kind, body, request))
-        return await within_deadline(request, work, seconds=self.config.deadline)
 
 
 class ConcurrencyLimit:
