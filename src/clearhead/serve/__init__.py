@@ -4,9 +4,9 @@
 - `app`: the application and its own routes; `protocol`: those of the Open Inference Protocol;
   `_pages`: HTML
 - `schemas`: requests and responses; `telemetry`: metrics and traces
-- `_service`: from a request to its results, within limits of concurrency (429), size (413) and time
-  (408, 504), by the processes of `_pool`, which decode bodies (`_bodies`) and classify them in
-  batches (`_compute`)
+- `_limits`: concurrency (429), size (413) and time (408, 504)
+- `_pool`: processes, each of which makes the responses to a batch of requests (`_compute`), for
+  pictures (`_pictures`) or tensors (`_tensors`)
 
 Needs the extra `serve`.
 """

@@ -1,6 +1,6 @@
 """The application: predictions, attention, metrics and the page; errors as JSON."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import cache, cached_property, partial
@@ -257,7 +257,9 @@ async def _failed(_: Request, __: Any) -> Response:
     return JSONResponse({"error": "the server failed; its log has the reason"}, 500)
 
 
-ERROR_HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Any]] = {
+ERROR_HANDLERS: dict[
+    int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]
+] = {
     HTTPException: _refused,
     StarletteHTTPException: _refused,
     RequestValidationError: _invalid,
