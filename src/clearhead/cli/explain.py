@@ -26,51 +26,41 @@ if TYPE_CHECKING:
     from clearhead.explanation.texts import Heads
 
 
+OUT_HINT = (
+    "(default: NAME-explained.html here; for a text none, or text-explained.html with a format)"
+)
+LAYERS_HELP = (
+    'layers to show: numbers from 1 (-1 is the last), names, or patterns ("blocks.*"); for a text, '
+    "their single heads"
+)
+LAYERS_HINT = (
+    "(default: as many as fit into the page; for a text the mean over the heads of every layer)"
+)
+WORD_HINT = "(default: the pronoun, or every word)"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """What `explain` and `attend` have in common."""
 
-    out: Annotated[
-        Path | None,
-        arg(
-            metavar="PATH",
-            help="the HTML page; for several inputs a folder, or PAGE.html for PAGE-NAME.html",
-            help_behavior_hint="(default: NAME-explained.html here; for a text none, or "
-            "text-explained.html with a format)",
-        ),
-    ] = None
+    out: Annotated[Path | None, arg(metavar="PATH", help_behavior_hint=OUT_HINT)] = None
+    """the HTML page; for several inputs a folder, or PAGE.html for PAGE-NAME.html"""
     layers: Annotated[
         tuple[str, ...],
-        arg(
-            metavar="LAYER [LAYER ...]",
-            help="layers to show: numbers from 1 (-1 is the last), names, or patterns "
-            '("blocks.*"); for a text, their single heads',
-            help_behavior_hint="(default: as many as fit into the page; for a text the mean over "
-            "the heads of every layer)",
-        ),
+        arg(metavar="LAYER [LAYER ...]", help=LAYERS_HELP, help_behavior_hint=LAYERS_HINT),
     ] = ()
-    word: Annotated[
-        str | None,
-        arg(
-            metavar="WORD",
-            help="texts: the query word",
-            help_behavior_hint="(default: the pronoun, or every word)",
-        ),
-    ] = None
-    head: Annotated[
-        int | None,
-        arg(
-            metavar="INT",
-            help="texts: one head, from 1",
-            help_behavior_hint="(default: the mean)",
-        ),
-    ] = None
-    png: Annotated[bool, arg(help="write a figure as PNG too")] = False
-    svg: Annotated[bool, arg(help="write a figure as SVG too")] = False
-    json: Annotated[
-        bool, arg(help="print JSON; for images a line each, and the data beside the page")
-    ] = False
-    csv: Annotated[bool, arg(help="write the data as CSV too")] = False
+    word: Annotated[str | None, arg(metavar="WORD", help_behavior_hint=WORD_HINT)] = None
+    """texts: the query word"""
+    head: Annotated[int | None, arg(help_behavior_hint="(default: the mean)")] = None
+    """texts: one head, from 1"""
+    png: bool = False
+    """write a figure as PNG too"""
+    svg: bool = False
+    """write a figure as SVG too"""
+    json: bool = False
+    """print JSON; for images a line each, and the data beside the page"""
+    csv: bool = False
+    """write the data as CSV too"""
 
     def formats(self, *names: str) -> list[str]:
         """Those of the named file formats that are chosen."""
