@@ -13,7 +13,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy
 from functools import partial
-from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any
 
@@ -133,8 +132,7 @@ def run(
                 raise ClearheadError(NOT_STARTED) from error
             return server.interrupted
         with environment({METRICS_FOLDER: folder}):  # read on import
-            supervisor = _Supervisor(partial(_serve, make, config, listener), config.workers)
-            return supervisor.run(report)
+            return _supervise(partial(_start, make, config, listener), config.workers, report)
 
 
 def address_of(config: ServeConfig, listener: socket.socket) -> str:
@@ -175,79 +173,64 @@ def listen(config: ServeConfig) -> socket.socket:
         ) from error
 
 
-class _Supervisor:
-    """Starts processes, replaces those that end, and passes signals on."""
+def _supervise(
+    start: Callable[[], tuple[Any, Any]], count: int, on_start: Callable[[], None]
+) -> bool:
+    """Run server processes, replace those that end by themselves, and pass all signals on.
 
-    def __init__(self, target: Callable[[Any], None], count: int) -> None:
-        self.context = multiprocessing.get_context("spawn")
-        self.target = target
-        self.processes: list[BaseProcess] = []
-        self.ready: list[Any] = [self.context.Event() for _ in range(count)]
-        self.signals: list[int] = []
-
-    def run(self, on_start: Callable[[], None]) -> bool:
-        previous = {
-            number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)
-        }
-        try:
-            self.processes = [self._start(ready) for ready in self.ready]
-            if self._are_ready():
-                on_start()
-                self._supervise()
-            failed = not self.signals
-            interrupted = self._stop()
-            if failed:
-                raise ClearheadError(NOT_STARTED)
-            return interrupted
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
-    def _note(self, number: int, _: FrameType | None) -> None:
-        self.signals.append(number)
-
-    def _start(self, ready: Any) -> BaseProcess:
-        process = self.context.Process(target=self.target, args=(ready,))
-        with ctrl_c_deferred():  # and by the process, until `_serve`
-            process.start()
-        return process
-
-    def _are_ready(self) -> bool:
-        """Wait for all processes; False after a signal, or if one has ended."""
-        for ready in self.ready:
-            while not ready.wait(timeout=0.2):
-                if self.signals or not all(process.is_alive() for process in self.processes):
-                    return False
-        return True
-
-    def _supervise(self) -> None:
-        while not self.signals:
-            for place, process in enumerate(self.processes):
-                if not process.is_alive() and not self.signals:
-                    logger.warning("worker %d ended; starting another", process.pid)
-                    mark_process_dead(process.pid)
+    Returns whether the first signal was SIGINT, after it and the end of all processes.
+    """
+    signals: list[int] = []
+    previous = {
+        number: signal.signal(number, lambda number, _: signals.append(number))
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    is_started = has_failed = False
+    passed = 0
+    try:
+        workers = [start() for _ in range(count)]
+        while True:
+            ended = [place for place, (process, _) in enumerate(workers) if not process.is_alive()]
+            if signals:
+                if len(ended) == count:
+                    break
+            elif is_started:
+                for place in ended:
+                    pid = workers[place][0].pid
+                    logger.warning("worker %d ended; starting another", pid)
+                    mark_process_dead(pid)
                     time.sleep(SECONDS_BETWEEN_STARTS)  # if it ends at once, not in a loop
-                    self.ready[place] = self.context.Event()
-                    self.processes[place] = self._start(self.ready[place])
-            time.sleep(0.1)
-
-    def _stop(self) -> bool:
-        """Pass on each signal, the second one too, until all processes have ended.
-
-        SIGTERM ends a process that has not started yet.
-        """
-        passed = 0
-        if not self.signals:  # a process could not start
-            self.signals.append(signal.SIGTERM)
-        while any(process.is_alive() for process in self.processes):
-            for number in self.signals[passed:]:
+                    workers[place] = start()
+            elif ended:
+                has_failed = True
+                signals.append(signal.SIGTERM)  # for the others
+            elif all(ready.is_set() for _, ready in workers):
+                is_started = True
+                on_start()
+            for number in signals[passed:]:
                 passed += 1
-                for process, ready in zip(self.processes, self.ready, strict=True):
-                    if process.pid is not None:
-                        with suppress(ProcessLookupError):
-                            os.kill(process.pid, number if ready.is_set() else signal.SIGTERM)
+                for process, ready in workers:
+                    with suppress(ProcessLookupError):
+                        os.kill(process.pid, number if ready.is_set() else signal.SIGTERM)
             time.sleep(0.05)
-        return self.signals[0] == signal.SIGINT
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    if has_failed:
+        raise ClearheadError(NOT_STARTED)
+    return signals[0] == signal.SIGINT
+
+
+def _start(
+    make: Callable[[], Application], config: ServeConfig, listener: socket.socket
+) -> tuple[Any, Any]:
+    """A process that serves, and the event that it is ready."""
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    process = context.Process(target=_serve, args=(make, config, listener, ready))
+    with ctrl_c_deferred():  # and by the process, until `_serve`
+        process.start()
+    return process, ready
 
 
 def _serve(
