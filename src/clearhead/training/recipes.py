@@ -162,7 +162,7 @@ def digits_rollout(start: str) -> TrainConfig:
     Command: `clearhead train digits_rollout --start digits-distilled --out runs/digits_rollout`
     Hardware: one of two cores of a machine with other work (AMD EPYC without bfloat16), no GPU.
     Time: 35 minutes.
-    Accuracy: 99.51 %, one seed.
+    Accuracy: 99.51 %; mean of three seeds 99.53 % (99.51, 99.56, 99.52).
     """
     return replace(
         digits_distil(start),
