@@ -23,14 +23,14 @@ def compute(model: ModelLike, batch: list[Decoded]) -> list[Any]:
     return Processor(model, ServeConfig()).compute(batch)
 
 
-def work(*inputs: ModelInput, explain: bool = False) -> Decoded:
-    """Responds with its predictions and, to explain them, the attention weights."""
+def decoded(*inputs: ModelInput, explain: bool = False) -> Decoded:
+    """A job whose response is its predictions and, with `explain`, its attention weights."""
     return Decoded(inputs, lambda *found: cast(Response, found), explain)
 
 
-def grey(number: int, images: int = 1) -> Decoded:
-    """Images of one grey value, the number."""
-    return work(*[ModelInput(torch.full((1, 28, 28), number, dtype=torch.uint8))] * images)
+def grey(value: int, images: int = 1) -> Decoded:
+    """A job with images of one grey value."""
+    return decoded(*[ModelInput(torch.full((1, 28, 28), value, dtype=torch.uint8))] * images)
 
 
 def test_each_request_gets_its_own_predictions_and_attention(model: ImageModel) -> None:
@@ -38,10 +38,10 @@ def test_each_request_gets_its_own_predictions_and_attention(model: ImageModel) 
         return tuple(ModelInput(torch.from_numpy(row)) for row in tensor(rows, seed))
 
     batch = [
-        work(*inputs(2, seed=1)),
-        work(*inputs(1, seed=2), explain=True),
-        work(*inputs(3, seed=3)),
-        work(*inputs(1, seed=4), explain=True),
+        decoded(*inputs(2, seed=1)),
+        decoded(*inputs(1, seed=2), explain=True),
+        decoded(*inputs(3, seed=3)),
+        decoded(*inputs(1, seed=4), explain=True),
     ]
     for (predictions, *attention), one in zip(compute(model, batch), batch, strict=True):
         assert_close(predictions, predict_inputs(model, one.inputs))
@@ -55,14 +55,14 @@ def test_each_request_gets_its_own_predictions_and_attention(model: ImageModel) 
 def test_with_an_engine_the_attention_is_still_that_of_the_model(model: ImageModel) -> None:
     engine = EngineModel(model=model, name="openvino", run=lambda x: torch.eye(4, 10)[: len(x)])
     (item,) = grey(3).inputs
-    (predictions, weights), (others,) = compute(engine, [work(item, explain=True), grey(3, 3)])
+    (predictions, weights), (others,) = compute(engine, [decoded(item, explain=True), grey(3, 3)])
     rows = torch.tensor([prediction.probabilities for prediction in (*predictions, *others)])
     assert rows.argmax(dim=1).tolist() == [0, 1, 2, 3]
     assert torch.equal(weights, attention_weights(model, item.pixels[None])[0])
 
 
 def test_a_request_that_breaks_the_forward_pass_fails_alone(model: ImageModel) -> None:
-    broken = work(ModelInput(torch.zeros(1, 28, 27, dtype=torch.uint8)))
+    broken = decoded(ModelInput(torch.zeros(1, 28, 27, dtype=torch.uint8)))
     (first,), error, (third,) = compute(model, [grey(1), broken, grey(2, 2)])
     assert isinstance(error, RuntimeError)
     for predictions, one in ((first, grey(1)), (third, grey(2, 2))):

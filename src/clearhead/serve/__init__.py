@@ -1,6 +1,6 @@
 """An HTTP server for one model: predictions, attention, the Open Inference Protocol, metrics.
 
-- `config`: address and limits; `_run`: uvicorn, in one process or several, with draining
+- `config`: address and limits; `_run`: uvicorn in one or several processes, with draining
 - `app`: the application and its own routes; `protocol`: those of the Open Inference Protocol;
   `_pages`: HTML
 - `schemas`: requests and responses; `telemetry`: metrics and traces

@@ -1,4 +1,4 @@
-"""In a model process: jobs are decoded one by one; one forward pass computes all responses."""
+"""What a model process does: decode the jobs of a batch, run the model, make the responses."""
 
 import time
 import traceback
@@ -34,19 +34,19 @@ ENCODINGS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 
 
 class Job(NamedTuple):
-    """The body of a request, what it is, and the headers that describe it."""
+    """The body of a request, its kind, and the headers that describe it."""
 
     kind: Kind
     body: bytes
     selection: Selection | None = None
-    """The layers and heads of an explanation; for the prediction alone, None"""
+    """The layers and heads of an explanation; None for the prediction alone"""
     content_type: str = ""
     content_encoding: str = ""
     json_size: str = ""
 
     @classmethod
     def of(cls, request: Request, kind: Kind, body: bytes, selection: Selection | None) -> "Job":
-        """That of a request whose body was read."""
+        """The job of a request whose body has been read."""
         names = ("content-type", "content-encoding", JSON_SIZE)
         return cls(kind, body, selection, *(request.headers.get(name, "") for name in names))
 
@@ -54,7 +54,7 @@ class Job(NamedTuple):
 class Decoded(NamedTuple):
     """The model inputs of a job, and the function that makes the response from predictions.
 
-    To explain its one input, the function also gets the attention weights.
+    With `explain` there is one input, and the function also gets its attention weights.
     """
 
     inputs: Sequence[ModelInput]
@@ -80,10 +80,10 @@ class Processor:
         self.config = config
 
     def warm_up(self) -> None:
-        """Classify a blank picture, which is slow the first time."""
+        """Classify a blank picture, because the first forward pass is slow."""
         blank = BytesIO()
         Image.new("L", (40, 40), 255).save(blank, "PNG")
-        self.process([Job("picture", blank.getvalue())])  # a broken model fails in requests
+        self.process([Job("picture", blank.getvalue())])  # errors are reported to requests, later
 
     def process(self, jobs: Sequence[Job]) -> Outcomes:
         """Decode jobs one by one, and classify them in one batch."""
@@ -106,7 +106,11 @@ class Processor:
         )
 
     def decode(self, job: Job) -> Decoded:
-        """Raises `HTTPException` 422, 400 (tensors), 413 or 415 (compressed)."""
+        """The inputs of a job.
+
+        Raises `HTTPException` with status 422 (pictures), 400 (tensors), or 413 or 415 (compressed
+        bodies).
+        """
         body = self._decompressed(job.body, job.content_encoding.strip().lower())
         try:
             decode = self._decode_tensor if job.kind == "tensor" else self._decode_picture
@@ -130,7 +134,9 @@ class Processor:
         if not stream.eof:
             raise HTTPException(415, f"the body is not {encoding} (incomplete)")
         if stream.unused_data:
-            raise HTTPException(415, f"the body has data behind its {encoding} stream; send one")
+            raise HTTPException(
+                415, f"the body has data after its {encoding} stream; send one stream"
+            )
         return content
 
     def _decode_picture(self, job: Job, body: bytes) -> Decoded:
@@ -149,9 +155,9 @@ class Processor:
         return Decoded(inputs, partial(infer_response, str(self.config.name), request))
 
     def compute(self, batch: Sequence[Decoded]) -> list[Response | Exception]:
-        """Responses of a batch in one forward pass; after a failure, of each request alone.
+        """Responses of a batch in one forward pass; if it fails, in one for each request.
 
-        An image that makes the forward pass fail thus fails only its own request.
+        So an image that makes the forward pass fail only affects its own request.
         """
         try:
             return [*self._forward(batch)]
@@ -173,14 +179,17 @@ class Processor:
 
 
 def torch_model(model: ModelLike) -> Any:
-    """The model without its engine."""
+    """The PyTorch model, without the engine that runs it."""
     return model.model if isinstance(model, EngineModel) else model
 
 
 def attention_weights(
     model: ModelLike, images: UInt8[Tensor, "images channels height width"]
 ) -> Float[Tensor, "images layers heads queries keys"]:
-    """The attention weights of all layers and heads, in float64 on the CPU; by torch."""
+    """The attention weights of all layers and heads by PyTorch, in float64 on the CPU.
+
+    Raises `InputError` if the model has no attention.
+    """
     model = torch_model(model)
     like = next(model.parameters())
     try:

@@ -18,7 +18,7 @@ T = TypeVar("T")
 BUSY = "the server is busy; try again after the seconds in Retry-After"
 MAX_RETRY_AFTER = 30
 UNWATCHED = 0.01
-"""Seconds of a request after which a disconnected client is detected"""
+"""Seconds of a request before the server begins to check for a disconnected client"""
 
 
 class ConcurrencyLimit:
@@ -83,7 +83,7 @@ async def within_deadline(request: Request, work: Coroutine[Any, Any, T], *, sec
     def watch() -> None:
         watches.append(asyncio.create_task(_cancel_if_disconnected(request, task)))
 
-    # Most requests are complete before, and a task for each would take longer than its parsing.
+    # Most requests are complete by then; a task for each would take longer than parsing it.
     timer = asyncio.get_running_loop().call_later(UNWATCHED, watch)
     try:
         async with asyncio.timeout(seconds):

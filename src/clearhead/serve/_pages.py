@@ -1,4 +1,4 @@
-"""HTML pages: compressed once, revalidated by ETag, without anything from elsewhere."""
+"""HTML pages: compressed once, revalidated by ETag, and without resources from other hosts."""
 
 import gzip
 import hashlib

@@ -24,7 +24,10 @@ class Selection(NamedTuple):
 
 
 def file_in(body: bytes, content_type: str) -> bytes:
-    """The body, the one file in it if it is a form, or the one in base64 if it is JSON."""
+    """The file in a body: the body itself, a form with one file, or JSON with base64.
+
+    Raises `ImageError` if there is none.
+    """
     kind = content_type.lower()
     if kind.startswith("multipart/form-data"):
         body = _file_in_form(body, content_type)
@@ -65,7 +68,7 @@ def _file_in_form(body: bytes, content_type: str) -> bytes:
             headers,
             lambda _: None,
             files.append,
-            config={"MAX_MEMORY_FILE_SIZE": len(body) + 1},  # never on a disk
+            config={"MAX_MEMORY_FILE_SIZE": len(body) + 1},  # keep files in memory
         )
         parser.write(body)
         parser.finalize()
@@ -78,7 +81,7 @@ def _file_in_form(body: bytes, content_type: str) -> bytes:
 
 
 def prediction_response(predictions: Sequence[Prediction]) -> Response:
-    """The prediction as JSON; fails if a number in it is not finite."""
+    """The prediction as JSON; `ValueError` if a number in it is not finite."""
     content = json.dumps(predictions[0].to_dict(), ensure_ascii=False, allow_nan=False)
     return Response(content, media_type="application/json")
 

@@ -33,7 +33,7 @@ from clearhead.serve.telemetry import Metrics
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_STARTS = 1.0
-LENGTH = 8  # bytes of the number in front of each message
+LENGTH = 8  # bytes of the number before each message
 
 
 @dataclass(eq=False)
@@ -45,7 +45,7 @@ class _Call:
 
 
 class Pool:
-    """`async with Pool(...) as pool`: processes, and a queue in front of them."""
+    """Model processes and a queue of jobs for them: `async with Pool(...) as pool`."""
 
     def __init__(self, copy: ModelCopy, config: ServeConfig, metrics: Metrics) -> None:
         """A process that exceeds the deadline, or half of it for several jobs, is replaced."""
@@ -84,8 +84,8 @@ class Pool:
     async def run(self, job: Job) -> Response:
         """The response to a job; one that is cancelled while it waits is never started.
 
-        Raises `HTTPException` as `Processor.decode`, and 422 if the process ends or takes too long;
-        `RuntimeError` if the forward pass failed.
+        Raises `HTTPException` as `Processor.decode`, and with status 422 if the process ends or
+        takes too long; `RuntimeError` if the forward pass failed.
         """
         call = _Call(job, self.loop.create_future())
         self.waiting[call] = None
@@ -97,7 +97,7 @@ class Pool:
             self.metrics.queue_depth.set(len(self.waiting))
 
     def _assign(self) -> None:
-        """Give waiting calls to processes that are free."""
+        """Assign waiting calls to processes that are free."""
         while self.waiting and self.free:
             worker = self.free.pop()
             if worker.has_ended:  # while it was idle
@@ -112,7 +112,7 @@ class Pool:
         task.add_done_callback(self.tasks.discard)
 
     def _take(self) -> list[_Call]:
-        """A process's share of the waiting calls, oldest first; one that is retried alone."""
+        """A process's share of the waiting calls, oldest first; or one call, to be retried."""
         share = min(self.max_batch, ceil(len(self.waiting) / self.processes))
         batch = list(islice(self.waiting, share))
         batch = [call for call in batch if call.is_retried][:1] or batch
@@ -158,11 +158,11 @@ class Pool:
             try:
                 await self._start_worker()
                 break
-            except EOFError:  # if it ends at once, not in a loop without a pause
+            except EOFError:  # the pause prevents a busy loop of processes that end at once
                 await asyncio.sleep(SECONDS_BETWEEN_STARTS)
 
     async def _start_worker(self) -> None:
-        """Start a process; raises `EOFError` if it ends before it is ready and the pool runs."""
+        """Start a process; `EOFError` if it ends before it is ready, unless the pool is stopped."""
         worker = self.start()
         self.workers.add(worker)
         try:
@@ -194,7 +194,7 @@ def _complete(call: _Call, result: Response | Exception) -> None:
 
 
 class _Worker:
-    """A process at the other end of a socket pair, which processes one batch after the other."""
+    """A model process at the other end of a socket pair; it computes one batch after another."""
 
     def __init__(self, copy: ModelCopy, config: ServeConfig) -> None:
         methods = multiprocessing.get_all_start_methods()
@@ -212,7 +212,7 @@ class _Worker:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the process has closed its end."""
+        """Whether the process has closed its end of the connection."""
         return self.reader.at_eof() or self.writer.is_closing()
 
     async def connect(self) -> None:
@@ -242,7 +242,7 @@ class _Worker:
 
 
 def _work(connection: socket.socket, copy: ModelCopy, config: ServeConfig) -> None:
-    """In a new process: batch after batch, until the server ends."""
+    """Process batches in a new process, until the server ends."""
     exit_with_parent()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # signals are for the server
     torch.set_num_threads(1)  # there is a process for each core
@@ -257,6 +257,6 @@ def _work(connection: socket.socket, copy: ModelCopy, config: ServeConfig) -> No
 
 
 def _message(content: Any) -> bytes:
-    """Pickled content, with its length in front."""
+    """The length of the pickled content, and the pickled content."""
     pickled = pickle.dumps(content)
     return len(pickled).to_bytes(LENGTH) + pickled

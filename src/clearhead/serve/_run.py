@@ -1,4 +1,4 @@
-"""The server: uvicorn in one process or several on one socket, with draining before it stops."""
+"""The server: uvicorn in one or several processes on one socket, with draining before it stops."""
 
 import asyncio
 import logging
@@ -37,7 +37,7 @@ ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONSAFEP
 
 
 class DrainingServer(uvicorn.Server):
-    """On SIGTERM: not ready at once, still accepting for `drain_delay` seconds, then stopping."""
+    """A server that is no longer ready after SIGTERM, and stops `drain_delay` seconds later."""
 
     def __init__(
         self, app: Application, config: ServeConfig, on_start: Callable[[], None] = lambda: None
@@ -60,14 +60,14 @@ class DrainingServer(uvicorn.Server):
         self.interrupted = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and report it."""
+        """Start, and call `on_start`."""
         self.loop = asyncio.get_running_loop()
         await super().startup(sockets)
         if not self.should_exit:
             self.on_start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop; end the application also after a second signal, where uvicorn cancels it."""
+        """Stop; also shut the application down after a second signal, where uvicorn does not."""
         await super().shutdown(sockets)
         if self.force_exit:
             await self.lifespan.shutdown()
@@ -99,15 +99,16 @@ def run(
 ) -> bool:
     """Serve until SIGTERM or SIGINT.
 
-    Of several workers, one that ends by itself is replaced. The limits of `config`, except
+    With several workers, one that ends by itself is replaced. The limits of `config`, except
     `model_processes`, hold for each worker; /metrics has the sums of all.
 
     While it runs, environment variables and signal handlers of its process are changed; loggers
-    keep the configuration of the server. A script calls it under `if __name__ == "__main__":`, for
-    it starts processes of `multiprocessing`.
+    keep the configuration of the server. A script must call it under `if __name__ == "__main__":`,
+    because it starts processes with `multiprocessing`.
 
     Args:
-        make: Makes the application, with `make_app`; pickled, and called in each worker.
+        make: A function that makes the application, with `make_app`. With several workers it is
+            pickled, and called in each.
         config: The configuration that the application is made with.
         on_start: Called with the address once the server is ready.
 
@@ -142,7 +143,7 @@ def address_of(config: ServeConfig, listener: socket.socket) -> str:
 
 
 def _log_config(config: ServeConfig) -> dict[str, Any]:
-    """That of uvicorn, with time and level in each line, all on stderr."""
+    """Configuration of uvicorn's loggers, with time and level in each line, all on stderr."""
     logs: dict[str, Any] = deepcopy(LOGGING_CONFIG)
     for name, text in (
         ("default", "%(message)s"),
@@ -176,9 +177,10 @@ def listen(config: ServeConfig) -> socket.socket:
 def _supervise(
     start: Callable[[], tuple[Any, Any]], count: int, on_start: Callable[[], None]
 ) -> bool:
-    """Run server processes, replace those that end by themselves, and pass all signals on.
+    """Run server processes, replace those that end by themselves, and forward signals to all.
 
-    Returns whether the first signal was SIGINT, after it and the end of all processes.
+    Returns, when all have ended after a signal, whether the first signal was SIGINT. Raises
+    `ClearheadError` if one ends before all are ready.
     """
     signals: list[int] = []
     previous = {
@@ -186,29 +188,29 @@ def _supervise(
         for number in (signal.SIGTERM, signal.SIGINT)
     }
     is_started = has_failed = False
-    passed = 0
+    num_forwarded = 0
     try:
         workers = [start() for _ in range(count)]
         while True:
-            ended = [place for place, (process, _) in enumerate(workers) if not process.is_alive()]
+            ended = [i for i, (process, _) in enumerate(workers) if not process.is_alive()]
             if signals:
                 if len(ended) == count:
                     break
             elif is_started:
-                for place in ended:
-                    pid = workers[place][0].pid
+                for i in ended:
+                    pid = workers[i][0].pid
                     logger.warning("worker %d ended; starting another", pid)
                     mark_process_dead(pid)
-                    time.sleep(SECONDS_BETWEEN_STARTS)  # if it ends at once, not in a loop
-                    workers[place] = start()
+                    time.sleep(SECONDS_BETWEEN_STARTS)  # the next one may end at once, too
+                    workers[i] = start()
             elif ended:
                 has_failed = True
-                signals.append(signal.SIGTERM)  # for the others
+                signals.append(signal.SIGTERM)  # stops the others
             elif all(ready.is_set() for _, ready in workers):
                 is_started = True
                 on_start()
-            for number in signals[passed:]:
-                passed += 1
+            for number in signals[num_forwarded:]:
+                num_forwarded += 1
                 for process, ready in workers:
                     with suppress(ProcessLookupError):
                         os.kill(process.pid, number if ready.is_set() else signal.SIGTERM)
@@ -224,11 +226,11 @@ def _supervise(
 def _start(
     make: Callable[[], Application], config: ServeConfig, listener: socket.socket
 ) -> tuple[Any, Any]:
-    """A process that serves, and the event that it is ready."""
+    """Start a server process; the process, and the event that is set once it is ready."""
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
     process = context.Process(target=_serve, args=(make, config, listener, ready))
-    with ctrl_c_deferred():  # and by the process, until `_serve`
+    with ctrl_c_deferred():  # the process ignores it, too, until `_serve` enables it
         process.start()
     return process, ready
 
@@ -236,8 +238,8 @@ def _start(
 def _serve(
     make: Callable[[], Application], config: ServeConfig, listener: socket.socket, ready: Any
 ) -> None:
-    """In a process of its own."""
-    os.setpgrp()  # Ctrl-C goes to the supervisor alone, which passes it on
+    """Run one server in a new process."""
+    os.setpgrp()  # Ctrl-C reaches only the supervisor, which forwards it
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # one that came during the imports
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_stop_with_parent, daemon=True).start()

@@ -24,13 +24,16 @@ from clearhead.serve.schemas import (
 )
 
 JSON_SIZE = "inference-header-content-length"
-"""The header with the size of the JSON in front of binary tensors"""
+"""The header with the size of the JSON before binary tensors"""
 
 
 def decode_tensor(
     body: bytes, json_size: str, shape: tuple[int, ...], max_images: int
 ) -> tuple[InferRequest, np.ndarray]:
-    """A request and its images, which must have this shape: model inputs already, one per row."""
+    """The request in a body, and its images: model inputs of this shape, one in each row.
+
+    Raises `InputError` if the request is invalid.
+    """
     header, binary = body, b""
     if json_size:
         if not re.fullmatch("[0-9]{1,18}", json_size) or int(json_size) > len(body):
@@ -68,11 +71,11 @@ def _pixels(tensor: InputTensor, shape: tuple[int, ...], binary: bytes) -> np.nd
     if size is None and tensor.data is not None and not binary:
         return _pixels_in_json(tensor.data, shape)
     if tensor.data is not None or type(size) is not int:
-        raise InputError("a tensor has either data, or binary_data_size and bytes behind the JSON")
+        raise InputError("a tensor has either data, or binary_data_size and bytes after the JSON")
     if size != len(binary) or size != prod(shape):
         raise InputError(
             f"a binary tensor of shape {list(shape)} has {prod(shape)} bytes; binary_data_size is "
-            f"{size}, and {len(binary)} bytes came"
+            f"{size}, and {len(binary)} bytes were received"
         )
     return np.frombuffer(bytearray(binary), dtype=np.uint8).reshape(shape)
 
@@ -91,12 +94,12 @@ def _pixels_in_json(data: list[Any], shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _is_byte(value: object) -> bool:
-    """Whether JSON Schema calls it an integer, which 81.0 is and `true` is not, from 0 to 255."""
+    """Whether a value is an integer from 0 to 255 by JSON Schema: 81.0 is one, `true` is not."""
     return type(value) in (int, float) and 0 <= value <= 255 and value == int(value)  # type: ignore[operator, call-overload]
 
 
 def infer_response(name: str, request: InferRequest, predictions: Sequence[Prediction]) -> Response:
-    """The requested outputs of the model with this name: as JSON, or as bytes behind the JSON."""
+    """The requested outputs of the model with this name: as JSON, or as bytes after the JSON."""
     all_binary = request.parameters.get("binary_data_output") is True
     wanted = {
         output.name: output.parameters.get("binary_data", all_binary) is True
@@ -136,7 +139,7 @@ def _output(name: str, predictions: Sequence[Prediction]) -> np.ndarray:
 
 
 def _bytes(values: np.ndarray) -> bytes:
-    """An output in binary; an element of type BYTES has its length in front, in 4 bytes."""
+    """An output in binary; an element of type BYTES follows its length, of 4 bytes."""
     if values.dtype != object:
         return values.tobytes()
     texts = [text.encode() for text in values]

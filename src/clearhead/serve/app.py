@@ -73,15 +73,15 @@ class Application(FastAPI):
             version=version("clearhead"),
             description="Classifies pictures, and shows the attention behind a prediction.",
             lifespan=_lifespan,
-            docs_url=None,  # these two pages load scripts from elsewhere
+            docs_url=None,  # FastAPI's two pages load scripts from other hosts
             redoc_url=None,
             redirect_slashes=False,
-            telemetry={"tracing": False},  # the middleware has it
+            telemetry={"tracing": False},  # the middleware below traces requests
             exception_handlers=ERROR_HANDLERS,
             middleware=[
                 *([telemetry.middleware()] if config.telemetry else []),
-                # A page elsewhere must not reach the server by a name that resolves here (DNS
-                # rebinding).
+                # Pages of other sites must not reach the server by a name that resolves to its
+                # address (DNS rebinding).
                 Middleware(
                     TrustedHostMiddleware, allowed_hosts=config.allowed_hosts, www_redirect=False
                 ),
@@ -98,14 +98,14 @@ class Application(FastAPI):
         return {route.path for route in self.routes if isinstance(route, Route)}
 
     def drain(self) -> None:
-        """From now on the server is not ready, and each response closes its connection."""
+        """Report that the server is not ready, and close the connection after each response."""
         self.is_ready = False
         self.draining = True
 
     async def process(
         self, request: Request, kind: Kind, selection: Selection | None = None
     ) -> Response:
-        """The response to a request, within the limits of size and time."""
+        """The response to a request; `HTTPException` if it exceeds a limit of size or time."""
         limit, seconds = self.config.body_limit, self.config.client_timeout
         body = await read_body(request, limit=limit, seconds=seconds)
         work = self.pool.run(Job.of(request, kind, body, selection))
@@ -147,15 +147,15 @@ def make_app(
 
     Args:
         model: An image classifier.
-        config: Limits of the server; `None` for the defaults.
-        page_of: Makes the HTML page at / for the model; `None` for no page.
+        config: Configuration of the server; `None` for the defaults.
+        page_of: A function from the model to the HTML page at /; `None` for no page.
 
     Returns:
         The application, for `run` or another ASGI server.
 
     Raises:
         InputError: The model is not one of Clearhead's image classifiers.
-        ConfigError: The engine cannot be used.
+        ConfigError: The engine cannot be used, or OpenTelemetry is needed and not installed.
     """
     check_image_model(model, "make_app")
     config = config or ServeConfig()
@@ -179,8 +179,9 @@ def _add_picture_routes(app: Application) -> None:
             raise HTTPException(422, f"{PREDICT} has no query parameters; leave them out")
         return await app.process(request, "picture")
 
-    app.add_route(PREDICT, predict, ["POST"])  # in half of the time of the next one
-    post(PREDICT, response_model=PredictionResponse)(predict)  # which describes it
+    # The first route is used, because it takes half the time; the second describes it in OpenAPI.
+    app.add_route(PREDICT, predict, ["POST"])
+    post(PREDICT, response_model=PredictionResponse)(predict)
 
     if not isinstance(app.model, VisionTransformer):
         name = type(app.model).__name__
@@ -191,24 +192,24 @@ def _add_picture_routes(app: Application) -> None:
 
         return
     depth, num_heads = app.model.config.depth, app.model.config.num_heads
-    layer_numbers = Annotated[int, Field(ge=0, lt=depth)]
-    head_numbers = Annotated[int, Field(ge=0, lt=num_heads)]
+    layer_index = Annotated[int, Field(ge=0, lt=depth)]
+    head_index = Annotated[int, Field(ge=0, lt=num_heads)]
 
-    class Selected(BaseModel, extra="forbid"):
-        layers: Annotated[list[layer_numbers], Field(max_length=depth)] = list(range(depth))
-        heads: Annotated[list[head_numbers], Field(max_length=num_heads)] = list(range(num_heads))
+    class SelectionQuery(BaseModel, extra="forbid"):
+        layers: Annotated[list[layer_index], Field(max_length=depth)] = list(range(depth))
+        heads: Annotated[list[head_index], Field(max_length=num_heads)] = list(range(num_heads))
 
     @post("/v1/explain", response_model=ExplanationResponse)
-    async def explain(request: Request, selected: Annotated[Selected, Query()]) -> Response:
+    async def explain(request: Request, query: Annotated[SelectionQuery, Query()]) -> Response:
         """Classify a picture, and return the attention weights of selected layers and heads.
 
-        `?layers=0&layers=5&heads=2` selects two layers and one head; default: all.
+        `?layers=0&layers=5&heads=2` selects two layers and one head; by default all.
         """
-        return await app.process(request, "picture", Selection(selected.layers, selected.heads))
+        return await app.process(request, "picture", Selection(query.layers, query.heads))
 
 
 def _add_pages(app: Application, page_of: PageOf | None) -> None:
-    """Metrics, the page of the model, and the description of the API."""
+    """Add the metrics, the page of the model, and the description of the API."""
     text = {"content": {"text/plain": {"schema": {"type": "string"}}}}
     microscope = cache(lambda make: Page(make(app.model)))
     description = cache(lambda: Page(docs_page(app.openapi())))

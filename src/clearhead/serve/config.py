@@ -12,7 +12,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 def default_processes() -> int:
-    """One per core; one event loop is too slow for more than four."""
+    """One for each core, but at most four: one event loop is too slow for more."""
     return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
 
 

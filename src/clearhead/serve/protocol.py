@@ -29,7 +29,7 @@ EXTENSION = "binary_tensor_data"
 
 
 def add_protocol_routes(app: "Application") -> None:
-    """All routes under /v2; those of the model with or without /versions/1."""
+    """Add all routes under /v2; those of the model with and without /versions/1."""
     tags: list[Any] = ["Open Inference Protocol"]
     get = partial(app.get, tags=tags, responses=error_responses(400))
     get_ready = partial(app.get, tags=tags, responses=error_responses(400, 503))
@@ -43,7 +43,7 @@ def add_protocol_routes(app: "Application") -> None:
 
     @get_ready("/v2/health/ready")
     async def ready(response: Response) -> dict[str, bool]:
-        """Whether it accepts requests: from the end of its warm-up until it drains."""
+        """Whether the server accepts requests: from the end of its warm-up until it drains."""
         response.status_code = 200 if app.is_ready else 503
         return {"ready": app.is_ready}
 

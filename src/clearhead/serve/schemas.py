@@ -18,7 +18,7 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 class DigitResponse(BaseModel):
     """A prediction; `label` is null if it is rejected, and `warnings` has the reasons.
 
-    A box is left, top, right and bottom, in pixels of the upright picture.
+    `box` has left, top, right and bottom, in pixels of the upright picture.
     """
 
     status: Status
@@ -35,8 +35,8 @@ class DigitResponse(BaseModel):
 class PredictionResponse(DigitResponse):
     """The prediction for a picture.
 
-    `digits` has those for its single digits, in reading order. Of several, `label` is the text, and
-    `probabilities` is empty.
+    `digits` has the predictions for its single digits, in reading order. If there are several,
+    `label` is the text, and `probabilities` is empty.
     """
 
     digits: list[DigitResponse]
@@ -64,13 +64,13 @@ class ExplanationResponse(PredictionResponse):
 
 
 class Error(BaseModel):
-    """One line: expected, got, what to do."""
+    """A message of one line: what was expected, what was received, what to do."""
 
     error: str
 
 
 class InputTensor(BaseModel):
-    """A tensor, row-major: in JSON, nested or flat, or as bytes behind the JSON."""
+    """A tensor, row-major: nested or flat in JSON, or as bytes after the JSON."""
 
     name: str
     shape: list[int]
@@ -98,7 +98,7 @@ class InferRequest(BaseModel):
 
 
 class OutputTensor(BaseModel):
-    """An output, row-major: flat in JSON, or as bytes behind the JSON."""
+    """An output, row-major: flat in JSON, or as bytes after the JSON."""
 
     name: str
     shape: list[int]
@@ -117,8 +117,8 @@ class InferResponse(BaseModel):
 
 
 ERRORS = {
-    400: "The request is wrong, or is for another host.",
-    408: "The body was incomplete after the client time-out.",
+    400: "The request is invalid, or is for another host.",
+    408: "The body was not complete within the client timeout.",
     413: "The body is too large.",
     415: "The body cannot be decompressed.",
     422: "The picture, or a parameter, cannot be read.",

@@ -61,7 +61,7 @@ class Metrics:
         PlatformCollector(registry=registry)
 
     def text(self) -> bytes:
-        """Current values; with several workers, the sums of all, without those of processes."""
+        """Current values; with several workers their sums, without the metrics of the process."""
         if METRICS_FOLDER not in os.environ:
             return generate_latest(self.registry)
         registry = CollectorRegistry()
@@ -79,7 +79,7 @@ def check_installed() -> None:
 
 
 def middleware() -> Middleware:
-    """Makes a span of the process's tracer provider for each request."""
+    """Middleware that makes a span for each request, by the process's tracer provider."""
     check_installed()
     from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 

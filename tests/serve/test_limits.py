@@ -1,4 +1,4 @@
-"""Hosts, sizes, slow and vanishing clients, concurrency and deadlines, over real sockets."""
+"""Hosts, sizes, slow and disconnecting clients, concurrency and deadlines, over real sockets."""
 
 import contextlib
 import socket
