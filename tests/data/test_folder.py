@@ -190,7 +190,7 @@ def test_images_behind_a_link_are_used_without_a_warning(linked: str, tmp_path: 
     assert listed(tmp_path, "train") == expected
 
 
-def test_names_that_are_not_utf_8_decide_the_split_too(tmp_path: Path) -> None:
+def test_files_whose_names_are_not_utf_8_can_be_split(tmp_path: Path) -> None:
     for number in range(10):
         for name in ("a", "b"):
             picture = paint(tmp_path / name / "x.png")

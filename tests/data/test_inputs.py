@@ -101,7 +101,7 @@ def test_an_input_without_pictures_is_one_error(tmp_path: Path) -> None:
         assert "no pictures in it" in ref.error
 
 
-def test_a_column_of_pictures_is_for_parquet_files_also_for_those_without_pictures(
+def test_an_image_column_needs_a_parquet_file_even_if_it_has_no_pictures(
     tmp_path: Path, shard: Path
 ) -> None:
     (tmp_path / "damaged.parquet").write_bytes(b"PAR1 no more")

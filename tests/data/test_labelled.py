@@ -121,10 +121,22 @@ def test_a_named_data_set_is_resized_on_request(mnist_test: ImageDataset) -> Non
         (np.zeros((4, 5), np.uint8), [0, 1, 0, 1], r"of shape \(4, 5\)"),
         (np.zeros((4, 5, 6), np.int64), [0, 1, 0, 1], "got int64"),
         (np.full((4, 5, 6), 2.0), [0, 1, 0, 1], r"in \[0, 1\], got 2 to 2"),
-        ([np.zeros((4, 5)), np.zeros((5, 4))], [0, 1], "must become NumPy arrays .*inhomogeneous"),
-        (np.zeros((2, 5, 6), np.uint8), [[0], [1, 2]], "must become NumPy arrays .*inhomogeneous"),
-        (torch.zeros(2, 5, 6, device="meta"), [0, 1], "must become NumPy arrays .*meta"),
-        (torch.zeros(2, 5, 6, requires_grad=True), [0, 1], "must become NumPy arrays .*grad"),
+        (
+            [np.zeros((4, 5)), np.zeros((5, 4))],
+            [0, 1],
+            "must be convertible to NumPy arrays .*inhomogeneous",
+        ),
+        (
+            np.zeros((2, 5, 6), np.uint8),
+            [[0], [1, 2]],
+            "must be convertible to NumPy arrays .*inhomogeneous",
+        ),
+        (torch.zeros(2, 5, 6, device="meta"), [0, 1], "must be convertible to NumPy arrays .*meta"),
+        (
+            torch.zeros(2, 5, 6, requires_grad=True),
+            [0, 1],
+            "must be convertible to NumPy arrays .*grad",
+        ),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(images: Any, labels: Any, reason: str) -> None:

@@ -41,7 +41,7 @@ WORD_HINT = "(default: the pronoun, or every word)"
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What `explain` and `attend` have in common."""
+    """The options that `explain` and `attend` have in common."""
 
     out: Annotated[Path | None, arg(metavar="PATH", help_behavior_hint=OUT_HINT)] = None
     """the HTML page; for several inputs a folder, or PAGE.html for PAGE-NAME.html"""

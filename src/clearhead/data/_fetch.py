@@ -69,7 +69,7 @@ def fetch(
     Raises:
         CorruptDataError: If a file in the user's folder has other bytes.
         FetchError: If no source has a file.
-        StorageError: If the cache cannot be written, or a file of the user not be read.
+        StorageError: If the cache cannot be written, or the user's file cannot be read.
     """
     started, cache = time.time(), cache_folder() / dataset.name
     user = root or os.environ.get("CLEARHEAD_DATA")

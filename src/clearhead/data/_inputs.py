@@ -95,7 +95,7 @@ def list_pictures(
 
 
 def _files(inputs: Iterable[str], on_left_out: Callable[[str], None]) -> Iterator[str | PictureRef]:
-    """The files of some inputs; a reference with an error for each pattern or folder without."""
+    """The files of the inputs; for a pattern or folder without any, a reference with an error."""
     for given in inputs:
         names = [given]
         if not os.path.lexists(given) and glob.has_magic(given):

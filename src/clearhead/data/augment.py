@@ -87,7 +87,7 @@ def _per_channel(numbers: tuple[float, ...], images: Tensor) -> Tensor:
 class Distortion:
     """The random numbers of one batch: an affine map for each image, displacements, styles.
 
-    Without elastic distortion, displacements have no knots.
+    Without elastic distortion, `elastic` has 0 knots.
     """
 
     affine: Float[Tensor, "batch 2 3"]

@@ -38,7 +38,7 @@ def open_folder(folder: Path) -> dict[Split, LabelledImages]:
         folder: The folder with the class folders.
 
     Returns:
-        The splits that have folders of their own; all images as "train" if there are none.
+        The splits that have folders of their own; without such folders, all images as "train".
 
     Raises:
         DataError: If a folder cannot be used; the message names it.
@@ -102,7 +102,7 @@ def natural_order(name: str) -> tuple[list[str | int], str]:
 
 
 def _warn_of_others(folder: Path, keys: Iterable[str]) -> None:
-    # A link to a folder counts as a file, so the folders of the images are in use, too.
+    # `find_files` lists a link to a folder as a file, so folders of used images count as used, too.
     used = {path for key in keys for path in accumulate(key.split("/"), "{}/{}".format)}
     unreadable: list[OSError] = []
     paths = [*find_files(folder, unreadable.append), *(error.filename for error in unreadable)]
@@ -116,7 +116,7 @@ def _warn_of_others(folder: Path, keys: Iterable[str]) -> None:
 
 
 def _images(folder: Path) -> list[Path]:
-    """The images of a class."""
+    """The images in the folder of a class; `DataError` if there are none."""
     found = [path for path in _entries(folder) if path.suffix.lower() in SUFFIXES]
     if not found:
         raise DataError(

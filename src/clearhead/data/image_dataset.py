@@ -114,8 +114,8 @@ def split_indices(
 ) -> tuple[Int64[Tensor, " kept"], Int64[Tensor, " held_out"]]:
     """Divide examples, stratified by class, in the same way on every machine and torch version.
 
-    The examples of a class are ranked by the BLAKE2 hash of seed and key, and the first ones held
-    out. With names as keys, another example changes hardly any of the others.
+    The examples of a class are ranked by the BLAKE2 hash of seed and key, and the first ones are
+    held out. With names as keys, a new example hardly changes the division of the others.
 
     Args:
         labels: The class of each example.
@@ -135,7 +135,7 @@ def split_indices(
 
     def rank(index: int) -> bytes:
         key = f"{seed}:{keys[index] if keys else index}"
-        # The name of a file that is not UTF-8 has surrogates.
+        # Names of files that are not UTF-8 contain surrogates.
         return blake2b(key.encode(errors="surrogatepass"), digest_size=16).digest()
 
     classes: dict[int, list[int]] = {}

@@ -31,10 +31,10 @@ class LabelledImages:
 
     Attributes:
         name: For messages and titles.
-        images: Files, their bytes, or arrays, as objects; or the bytes of all pixels in memory.
+        images: Paths, contents of files, or arrays, as objects; or one array of all pixels.
         labels: The index of each image's class.
         class_names: The names of the classes.
-        keys: What names each image in messages and, by its hash, decides its split.
+        keys: The name of each image in messages; its hash decides the image's split.
     """
 
     name: str
@@ -61,7 +61,7 @@ class LabelledImages:
     def with_test_split(self) -> dict[Split, "LabelledImages"]:
         """A fifth of each class, chosen by a hash of the keys, becomes the test split.
 
-        There is none if no class has two images.
+        There is no test split if no class has two images.
         """
         kept, held_out = split_indices(self.labels.tolist(), TEST_FRACTION, 0, self.keys.tolist())
         if not len(held_out):
@@ -71,7 +71,7 @@ class LabelledImages:
     def usual_shape(self) -> tuple[int, int, int]:
         """Channels, and median height and width, of up to 64 images.
 
-        They are scaled down so that the longer side has at most 96 pixels. Channels are 3 if any
+        The size is scaled down so that the longer side has at most 96 pixels. Channels are 3 if any
         of the images has colours, else 1. Images that cannot be read are left out.
         """
         if self.images.ndim == 4:

@@ -223,7 +223,7 @@ def training_texts(count: int, seed: int) -> tuple[TrainingText, ...]:
 
     Args:
         count: Number of texts.
-        seed: The same seed gives the same texts; more of them start with the same ones.
+        seed: The same seed gives the same texts; a larger count begins with the same ones.
 
     Returns:
         The texts, in the order of their generation.

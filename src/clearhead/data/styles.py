@@ -28,7 +28,7 @@ SIDES = (7, 8, 10, 12, 14, 16, 20)  # resolutions, for images of 28 pixels
 
 
 class Style(NamedTuple):
-    """The random numbers of a batch; `positions` are those of the `k` images that change."""
+    """The random numbers of a batch: of the `k` images at `positions`, which alone are changed."""
 
     positions: Int64[Tensor, " k"]
     width: Float[Tensor, " k"]
@@ -53,7 +53,7 @@ def draw_style(
     """Draw the random numbers of a batch.
 
     Args:
-        probability: Of each image to be changed.
+        probability: The probability that an image is changed.
         batch: Number of images.
         size: Their height and width, in pixels.
         generator: A generator on the CPU.

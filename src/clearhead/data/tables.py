@@ -116,24 +116,26 @@ def from_arrays(images: Any, labels: Any) -> LabelledImages:
     """Images and labels in memory.
 
     Args:
-        images: Arrays of shape (n, height, width), or with channels behind or in front of the last
-            two; bytes, or floats in [0, 1].
+        images: An array of shape (n, height, width), (n, height, width, channels) or (n, channels,
+            height, width); bytes, or floats in [0, 1].
         labels: Numbers or names, one for each image.
 
     Raises:
-        DataError: If shape, type or number do not fit.
+        DataError: If shape, type or number do not fit, or they cannot be converted to NumPy arrays.
     """
     try:
         pixels, labels = np.asarray(images), np.asarray(labels)
-    except (ValueError, TypeError, RuntimeError) as error:  # uneven lists; tensors on a GPU
+    except (ValueError, TypeError, RuntimeError) as error:  # ragged lists; tensors on a GPU
         reason = str(error).splitlines()[0]
-        raise DataError(f"images and labels must become NumPy arrays ({reason})") from error
+        raise DataError(
+            f"images and labels must be convertible to NumPy arrays ({reason})"
+        ) from error
     if pixels.ndim == 4 and pixels.shape[3] in (1, 3, 4) and pixels.shape[1] not in (1, 3, 4):
         pixels = pixels.transpose(0, 3, 1, 2)
     if np.issubdtype(pixels.dtype, np.floating) and pixels.size:
         if not (pixels.min() >= 0 and pixels.max() <= 1):
             raise DataError(
-                f"images of floats lie in [0, 1], got {pixels.min():g} to {pixels.max():g}"
+                f"images of floats must lie in [0, 1], got {pixels.min():g} to {pixels.max():g}"
             )
         pixels = np.rint(pixels * 255).astype(np.uint8)
     if pixels.ndim not in (3, 4) or pixels.dtype != np.uint8 or labels.shape != pixels.shape[:1]:
@@ -201,7 +203,9 @@ def _read_csv(path: Path) -> Table:
             files = np.fromiter((file for file, _ in named), object)
             return Table(files, [label for _, label in named])
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not text in UTF-8 ({error.reason}); save it so") from error
+        raise DataError(
+            f"{path} is not text in UTF-8 ({error.reason}); save it as UTF-8"
+        ) from error
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror})") from error
     except csv.Error as error:
@@ -284,7 +288,7 @@ def _from_datasets(name: str, loaded: Any) -> dict[Split, LabelledImages]:
 
 
 def _column(source: Path | str, names: Iterable[str], wanted: Sequence[str], what: str) -> str:
-    """The name of the first wanted column that there is, in any case."""
+    """The name of the first wanted column that exists, ignoring case."""
     found = {name.strip().lower(): name for name in names}
     for name in wanted:
         if name in found:

@@ -56,14 +56,14 @@ def render(template: str, *, package: str = HERE, **values: object) -> str:
 
 
 def data_uri(content: bytes, media_type: str) -> str:
-    """Encode a file's content as a `data:` address, for images and downloads inside a page.
+    """Encode a file's content as a `data:` URI, for images and downloads inside a page.
 
     Args:
         content: The bytes of the file.
         media_type: Its type, such as "image/png".
 
     Returns:
-        The address.
+        The URI.
     """
     return f"data:{media_type};base64,{b64encode(content).decode('ascii')}"
 

@@ -72,7 +72,7 @@ class Influence:
 
 
 def has_windows(shape: Shape) -> bool:
-    """Whether one picture has several matrices a head."""
+    """Whether each head has several weight matrices for one picture, one for each window."""
     return math.prod(shape[:-3]) > 1
 
 
@@ -99,7 +99,7 @@ def why_no_rollout(shapes: Sequence[Shape], grid: Grid | None) -> str:
 def why_no_masking(shapes: Sequence[Shape], grid: Grid | None) -> str:
     """Why a patch cannot be masked in every layer; empty if it can.
 
-    Only the keys have to be the tokens of the grid, whichever the queries are.
+    Only the keys have to be the tokens of the grid, whatever the queries are.
     """
     if grid is None or any(map(has_windows, shapes)):
         return why_no_rollout(shapes, grid)

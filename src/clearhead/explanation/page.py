@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clearhead.explanation._images import image_address
+from clearhead.explanation._images import image_uri
 from clearhead.explanation.html import render_page
 from clearhead.explanation.influence import Influence, rounded
 from clearhead.explanation.pictures import Explanation, first_view
@@ -34,7 +34,7 @@ def picture_page(explanation: Explanation) -> str:
         picture_data(explanation),
         title=f"{picture_name(explanation)}: {prediction.label or NO_PREDICTION}",
         summary=f"{prediction.label or NO_PREDICTION}{sure} ({model_name(explanation.model)})",
-        picture=image_address(explanation.pixels),
+        picture=image_uri(explanation.pixels),
         # layer after layer, as little-endian 16-bit numbers
         weights=_base64(b"".join(_sixteen_bits(layer.weights) for layer in explanation.layers)),
     )
@@ -74,7 +74,7 @@ def picture_data(explanation: Explanation) -> dict[str, Any]:
         "model": model_name(explanation.model),
         "original": ""
         if original is None or _is_same(original, pixels)
-        else image_address(original, "jpeg"),
+        else image_uri(original, "jpeg"),
         "ink": _base64(pixels.numpy().tobytes()) if explanation.is_ink else "",
         "channels": len(pixels),
         "status": prediction.status,

@@ -1,4 +1,4 @@
-"""Explanations as numbers in words and as CSV; layers, heads and tokens count from 1."""
+"""Numbers of an explanation in words, and explanations as CSV."""
 
 import csv
 import io
@@ -68,7 +68,7 @@ def rank_correlations(explanation: Explanation) -> dict[tuple[str, str], float]:
 def picture_csv(explanation: Explanation) -> str:
     """A row for each query of each head with a column for each key; then the measures.
 
-    Windows are numbered where a layer has several.
+    Heads and tokens count from 1; so do windows, where a layer has several.
     """
     rows: list[Sequence[object]] = [
         ("measure", "layer", "window", "head", "query", *_key_names(explanation))
@@ -84,9 +84,9 @@ def picture_csv(explanation: Explanation) -> str:
 
 
 def text_csv(explanation: TextExplanation) -> str:
-    """A row for each layer, query token and key token, counted from 0.
+    """A row for each layer or head, query token and key token; heads and tokens count from 0.
 
-    Without a weight where the query cannot attend to the key.
+    The weight is empty where the query cannot attend to the key.
     """
     tokens = explanation.tokens
     rows: list[Sequence[object]] = [

@@ -52,7 +52,7 @@ class TextWeights:
 
     @property
     def label(self) -> str:
-        """Layer and head as people count them, from 1: "L2 H3"; "L2" for the mean."""
+        """Layer and head, counted from 1: "L2 H3"; "L2" for the mean."""
         layer = f"L{self.layer + 1}"
         return layer if self.head is None else f"{layer} H{self.head + 1}"
 
@@ -108,7 +108,7 @@ class TextExplanation:
     def num_visible(self) -> tuple[int, ...]:
         """How many tokens the query tokens can attend to, each number once, ascending.
 
-        The uniform weight is one of that many.
+        The uniform weight is 1 over that number.
 
         Returns:
             Such as (4,), or (1, 2, 3, 4) for all words of a causal model.
@@ -253,7 +253,7 @@ def _weights(
 
 
 def text_tables(explanation: TextExplanation) -> list[Table]:
-    """One table for each query word, or for all words one per layer; in per cent."""
+    """A table for each query word; if all words are queries, one for each layer."""
     unit = f"attention weights in per cent, {explanation.heads_label}"
     tokens = explanation.tokens
     if len(explanation.queries) == len(tokens):
@@ -277,7 +277,7 @@ def text_tables(explanation: TextExplanation) -> list[Table]:
 
 
 def uniform_weight(explanation: TextExplanation) -> str:
-    """What each token would get if all visible ones got the same, in words."""
+    """The uniform weight, 1 over the number of visible tokens, in words."""
     counts = explanation.num_visible()
     if not counts:
         return "no token is visible to any other"
@@ -293,7 +293,7 @@ def uniform_weight(explanation: TextExplanation) -> str:
 
 
 def number(share: float) -> str:
-    """A share in per cent, rounded to a whole number, without the sign."""
+    """A share in per cent, rounded to a whole number, without the per cent sign."""
     return percent(share).removesuffix(" %")
 
 

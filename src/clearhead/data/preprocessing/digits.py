@@ -140,7 +140,7 @@ def digit_and_parts(grey: Grey, *, single: bool = False) -> Digit:
     if not is_scan:
         parts = [_compared_with_line(part, parts) for part in parts]
     together = np.any(groups, axis=0)
-    is_one = len(groups) <= MAX_PIECES and not _is_wide(_place(box_of(together)))
+    is_one = len(groups) <= MAX_PIECES and not _is_wide(_image_box(box_of(together)))
     return replace(_digit(grey, ink, together) if is_one else BLANK, parts=tuple(parts))
 
 
@@ -158,7 +158,7 @@ def _digit(
     strokes = _strokes(values[around], core[around], reach)
     inside = cropped(np.where(strokes, values[around], 0))
     pixels = np.rint(as_in_mnist(inside) * 255).astype(np.uint8)
-    place = _place(box, corner, scale)
+    place = _image_box(box, corner, scale)
     is_scan = max(grey.shape) <= SMALL_SIDE  # too coarse for some checks, and for cuts
     checks = {
         TOO_SMALL: max(inside.shape) < MIN_SIDE,
@@ -177,9 +177,9 @@ def _digit(
 
 
 def _closer(grey: Grey, ink: Ink, group: Mask) -> tuple[Grey, Mask, tuple[int, int], int]:
-    """The ink around a digit, and what is the digit; if that is small, in a crop of the image.
+    """The ink around a digit, and the mask of the digit; for a small one, in a crop of the image.
 
-    Then left and top of the crop, and the pixels of the image in one pixel of the ink.
+    Also returns left and top of the crop, and the factor by which the image was downsampled.
     """
     factor = reduction(grey.shape, WORK_SIDE)
     box = box_of(group)
@@ -251,13 +251,16 @@ def _segments(ink: Grey, core: Mask, scale: int) -> Iterator[tuple[int, int, Dig
             continue
         rows, columns = box_of(solid)
         if MIN_SEGMENT * high <= side_length(rows) and side_length(columns) <= MAX_SEGMENT * high:
-            place = _place((rows, columns), corner, scale)
+            place = _image_box((rows, columns), corner, scale)
             pixels = np.rint(as_in_mnist(cropped(part)) * 255).astype(np.uint8)
             yield first, stop, Digit(pixels, place, (SLASH,) * is_slash(pixels))
 
 
-def _place(sides: tuple[slice, slice], corner: tuple[int, int] = (0, 0), scale: int = 1) -> Box:
-    """The box in pixels of the image, of whose pixels `scale` are one, from `corner` on."""
+def _image_box(sides: tuple[slice, slice], corner: tuple[int, int] = (0, 0), scale: int = 1) -> Box:
+    """A box in pixels of the image, from rows and columns of a crop that was downsampled.
+
+    `corner` is the left and top of the crop, and `scale` the factor of the downsampling.
+    """
     (top, bottom), (left, right) = ((scale * side.start, scale * side.stop) for side in sides)
     return corner[0] + left, corner[1] + top, corner[0] + right, corner[1] + bottom
 

@@ -39,7 +39,7 @@ class Line:
     thickness: float
 
     def y(self, x: Any) -> Any:
-        """The coordinate across the line, of a number or of an array."""
+        """The coordinate across the line, at x: a number or an array."""
         return self.offset + self.slope * x
 
 
