@@ -145,8 +145,8 @@ def test_layers_in_no_list_are_refused(method: str) -> None:
         insight.attribute(method, model, images, baseline=BLACK)
 
 
-class Named(nn.Module):
-    """Blocks that take and return their tokens in a dictionary."""
+class DictBlock(nn.Module):
+    """A block that returns its tokens in a dictionary, and takes them from one."""
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
@@ -160,14 +160,14 @@ class Named(nn.Module):
 def test_blocks_that_return_no_tensor_are_refused(method: str) -> None:
     model = vit()
     attention = [block.attn for block in model.blocks]
-    model.blocks = nn.Sequential(*map(Named, attention))
-    model.norm = nn.Sequential(Tokens(), model.norm)
+    model.blocks = nn.Sequential(*map(DictBlock, attention))
+    model.norm = nn.Sequential(TokensOfDict(), model.norm)
     images = torch.randn(2, 1, 12, 12, dtype=torch.float64)
     with pytest.raises(InputError, match=r"block of blocks.0.block must take a tensor"):
         insight.attribute(method, model, images, baseline=BLACK)
 
 
-class Tokens(nn.Module):
+class TokensOfDict(nn.Module):
     def forward(self, x: dict[str, Tensor]) -> Tensor:
         return x["tokens"]
 

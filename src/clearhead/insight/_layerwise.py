@@ -25,10 +25,12 @@ def legrad(
 ) -> Float[Tensor, "batch tokens"]:
     """LeGrad (Bousselham et al. 2024, arXiv 2404.03214): gradients of attention, layer by layer.
 
-    For each layer, the score y_l of the class is what the model's head makes of the tokens that
-    leave the layer; the map is the sum over layers of the mean of (∂y_l/∂A_l)⁺ over heads and
+    For each layer, the score y_l of the class is computed by the model's head from the output of
+    the layer's block; the map is the sum over layers of the mean of (∂y_l/∂A_l)⁺ over heads and
     query tokens. Tokens are pooled as the model pools them; the paper's scaling of each map to
     0 … 1 is left out, because it changes no rank.
+
+    `trace` must have the calls of all modules and, by `retain_graph`, its autograd graph.
     """
     *_, last = _block_of(model, trace.records[-1].name)[1].children()
     maps = []
@@ -54,6 +56,8 @@ def tokentm(model: nn.Module, trace: Trace) -> Float[Tensor, "batch tokens token
     exp(cos(e, t)) over tokens). Starting from C = diag(‖e‖), attention updates C ← C + mean over
     heads of (∂y/∂A ⊙ A)⁺ diag(w) C, with t = v W_O of the head, and the MLP C ← C + diag(w) C. The
     tokens e are those of the residual stream. W_O includes the factors of a LayerScale.
+
+    `trace` must have the calls of all modules.
     """
     matrix: Tensor | None = None
     layers = zip(trace.records, trace.contributions(), _blocks_of(model, trace), strict=True)
@@ -89,11 +93,13 @@ def projection_of(model: nn.Module, record: AttentionRecord, calls: Sequence[Cal
     projection = getattr(model.get_submodule(record.name.partition("#")[0]), "out_proj", None)
     if isinstance(projection, nn.Linear) and projection not in linear:
         return projection
-    raise InputError(f"no linear layer follows {record.name}; the method needs W_O")
+    raise InputError(
+        f"no linear layer follows {record.name}; the method needs its output projection, W_O"
+    )
 
 
 def _blocks_of(model: nn.Module, trace: Trace) -> list[Call]:
-    """The call of the block of each layer; `InputError` unless each has a block of its own.
+    """The call of each layer's block; `InputError` unless each layer has a block of its own.
 
     A block is the nearest module around an attention that is an item of a list or a sequence.
     """
@@ -107,7 +113,9 @@ def _blocks_of(model: nn.Module, trace: Trace) -> list[Call]:
     calls = {call[0]: call for call in reversed(trace.calls)}
     for name, block in zip(names, blocks, strict=True):
         if block not in calls:
-            raise InputError(f"the block of {name} must take a tensor first, and return one")
+            raise InputError(
+                f"the block of {name} must take a tensor as its first argument and return one"
+            )
     return [calls[block] for block in blocks]
 
 
@@ -120,7 +128,7 @@ def _after_attention(
 ) -> tuple[Float[Tensor, "batch tokens embed_dim"], Float[Tensor, " embed_dim"]]:
     """The tokens after the attention, x + scale · added, and the scale of each channel.
 
-    A block whose last operation is a module, such as a normalisation, is not of this kind.
+    `InputError` if the block computes something else, such as a normalisation after the MLP.
     """
     is_last = (torch.equal(end, leaving) and not torch.equal(start, end) for start, end in calls)
     for tokens, _ in () if any(is_last) else calls:
@@ -141,7 +149,7 @@ def _after_attention(
 
 
 def _replaced(tokens: Tensor, _: nn.Module, __: tuple[Any, ...], output: Any) -> Any:
-    """The output of a block with other tokens."""
+    """The output of a block, with its tokens replaced."""
     return tokens if isinstance(output, Tensor) else (tokens, *output[1:])
 
 

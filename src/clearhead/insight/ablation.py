@@ -182,7 +182,7 @@ def ablate(
 def without_part(
     part: Part, method: Method, *, means: Means | None = None, grid: Grid | None = None
 ) -> Around:
-    """The intervention that removes a part, to run a model in.
+    """A function that returns the intervention that removes a part, for `around`.
 
         probabilities(model, images, around=without_part(Part(patch=3), "mask", grid=grid))
 
@@ -215,7 +215,7 @@ def without_part(
 
 
 def reference_means(model: Model, reference: Tensor, *, batch_size: int = 250) -> Means:
-    """The means over the reference images, in one pass, summed in float64."""
+    """Means of each layer's outputs and values over the images, in one pass and in float64."""
     sums: dict[str, tuple[Tensor, Tensor]] = {}
 
     def add(num_images: int, record: AttentionRecord) -> None:
@@ -291,7 +291,7 @@ def _without_key(record: AttentionRecord, key: int) -> Tensor:
 def _by_image(
     x: Tensor, images: int, name: str
 ) -> Float[Tensor, "images windows heads tokens value_dim"]:
-    """One axis for the images and one for what each has several of, the images first."""
+    """A tensor with an axis for the images, and one for the windows of each image."""
     count = x.shape[:-3].numel()
     if count % images:
         raise InputError(

@@ -140,7 +140,7 @@ def attribute(
 
 @dataclass(frozen=True, eq=False)
 class _Task(Removal):
-    """One batch of images to explain."""
+    """One batch of images to explain, and the options of `attribute`."""
 
     model: nn.Module
     _: KW_ONLY
@@ -157,13 +157,16 @@ class _Task(Removal):
 def _of_tokens(
     method: Callable[[_Task, Trace], Tensor], **options: Any
 ) -> Callable[[_Task], Float[Tensor, "batch patches"]]:
-    """A method that makes a map of tokens, or a matrix whose rows are read out, from a trace."""
+    """Make a method of patches from one that computes a map or a matrix of tokens from a trace.
+
+    `options` are those of `trace_model`.
+    """
 
     def of_patches(task: _Task) -> Tensor:
-        skip = task.layers is None
         trace = trace_model(
-            task.model, task.images, task.classes, layers=task.layers, skip=skip, **options
-        )
+            task.model, task.images, task.classes,
+            layers=task.layers, skip_unused=task.layers is None, **options,
+        )  # fmt: skip
         last = trace.records[-1]
         check_tokens(task.grid, square_weights(last).shape[-1], last.name)
         tokens = method(task, trace)

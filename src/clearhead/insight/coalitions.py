@@ -125,8 +125,8 @@ def shapley(
         classes: The class of each image, of shape (images,), or one for all; by default the
             predicted one.
         score: The score of that class: "log-odds", "logit" or "probability".
-        max_exact_players: Up to how many players values are exact: n players that are not null have
-            2ⁿ coalitions.
+        max_exact_players: Up to how many players values are exact: n players that differ from the
+            baseline have 2ⁿ coalitions.
         num_permutations: Random orders (and as many reversed ones) where values are estimated.
         seed: Seed of the random orders, which are the same for every image.
         batch_size: Coalitions in a forward pass.

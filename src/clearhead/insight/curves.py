@@ -1,9 +1,10 @@
 """Deletion and insertion curves: whether a map shows what matters to a prediction.
 
 (Petsiuk, Das and Saenko 2018, "RISE: Randomized Input Sampling for Explanation of Black-box
-Models", arXiv 1806.07421, section 4.3; with patches in place of pixels, because attention has no
-smaller part of an image.) If it does, the probability of the class falls early when the patches
-that the map ranks first are deleted, and rises early when they are inserted first.
+Models", arXiv 1806.07421, section 4.3; with patches in place of pixels, because a patch is the
+smallest part of an image that attention weights refer to.) If a map does, the probability of the
+class falls early when the patches that it ranks first are deleted, and rises early when they are
+inserted first.
 """
 
 from collections.abc import Mapping
@@ -68,10 +69,13 @@ def ranked(
 def deletion_curves(
     removal: Removal, order: Int[Tensor, "batch patches"], *, steps: int | None = None
 ) -> Curves:
-    """Remove the patches in this order; follow the probability of the class of each image.
+    """Remove the patches in this order, and measure the probability of each image's class.
 
-    In `steps` steps of (nearly) equal size; by default one patch at a time. Insertion in an order
-    is deletion in the opposite order, `reversed()`: both contain the same images.
+    The patches are removed in `steps` steps of (nearly) equal size, by default one at a time. The
+    score is the probability, whatever `removal.score` is. Insertion in an order is deletion in the
+    opposite order, `reversed()`: both contain the same images.
+
+    Raises `InputError` if shapes or orders are wrong, `ConfigError` if `steps` is out of range.
     """
     images, classes, patches = removal.images, removal.classes, removal.grid.num_patches
     if order.shape != (len(images), patches) or classes.shape != (len(images),):

@@ -15,7 +15,7 @@ from clearhead.inference import evaluation_mode
 # Returns logits, or an object that has them as `.logits`.
 Model = Callable[..., Any]
 
-# Makes the context in which a batch is run, such as an intervention.
+# Returns the context manager in which a batch is run, such as an intervention.
 Around = Callable[[], AbstractContextManager[None]]
 
 # What is measured of one class: its logit; log(p / (1 - p)); or its probability p.
@@ -93,7 +93,7 @@ def model_logits(
     """The logits in float64, on the CPU; `InputError` unless they are finite.
 
     A module runs in evaluation mode on its own device. `images` are model inputs, normalised
-    already; `around` makes the context of each forward pass.
+    already; `around()` returns the context manager of each forward pass.
     """
     if not len(images):
         raise InputError("expected at least one image, got none")

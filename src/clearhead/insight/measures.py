@@ -135,7 +135,7 @@ def measure_heads(
     Args:
         model: The model; it runs in evaluation mode.
         inputs: Normalised images of shape (images, channels, height, width), or a dictionary of the
-            model's arguments, whose tensors have one length.
+            model's arguments, whose tensors have the same length.
         tokens: What the tokens stand for; by default the grid that the model declares.
         foreground: The foreground of the same images, for the measures that need it.
         layers: The layers to record, as in `capture`; by default all.

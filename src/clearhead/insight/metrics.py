@@ -1,7 +1,7 @@
 """How good a map is: agreement with exact values, and measures without a ground truth.
 
-Deletion, insertion and their difference (SRG) are in `curves`; ROAD's imputation and the falls of
-the score without some patches in `perturbation`.
+Deletion, insertion and their difference (SRG) are in `curves`; ROAD's imputation, and the fall of
+the score when patches are removed, are in `perturbation`.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,6 +1,6 @@
 """Images of which only some patches are kept, and the score of a class on them.
 
-Occlusion, deletion and insertion, Shapley values and the metrics of maps are all computed from
+Occlusion, deletion and insertion, Shapley values and the metrics of maps are all computed by
 `Removal`.
 """
 
@@ -178,9 +178,9 @@ def default_baseline(model: Model) -> Baseline:
 
 @dataclass(frozen=True, eq=False)
 class Removal:
-    """Removal of patches, and the score of the class of each image that is left.
+    """The score of each image's class when some of its patches are removed.
 
-    The baseline is by default black, for models with mean and std.
+    The default baseline is black; the model must then have mean and std.
     """
 
     model: Model
@@ -194,13 +194,13 @@ class Removal:
 
     @property
     def replacement(self) -> Baseline:
-        """What replaces a patch; `ConfigError` if the model has no default."""
+        """The baseline, or the default one; `ConfigError` if the model has no mean and std."""
         return self.baseline or default_baseline(self.model)
 
     def scores(
         self, kept: Bool[Tensor, "images subsets patches"]
     ) -> Float[Tensor, "images subsets"]:
-        """The score of each image when only a subset of its patches is kept."""
+        """The score of each image for each subset of its patches, if only that subset is kept."""
         baseline, size, scores = self.replacement, self.batch_size, []
         whole = (self.images, kept, self.classes.cpu())
         at_once = max(size // kept.shape[1], 1)
@@ -216,7 +216,7 @@ class Removal:
     def falls(
         self, removed: Bool[Tensor, "images subsets patches"]
     ) -> Float[Tensor, "images subsets"]:
-        """Fall of the score of each image when each of its subsets of patches is removed."""
+        """Fall of the score of each image for each subset of its patches, if that is removed."""
         kept = torch.cat([torch.ones_like(removed[:, :1]), ~removed], dim=1)
         scores = self.scores(kept)
         return scores[:, :1] - scores[:, 1:]

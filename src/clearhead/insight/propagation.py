@@ -90,11 +90,11 @@ def max_flow(
     identity = torch.eye(tokens, dtype=steps.dtype).expand(batch, tokens, tokens)
     first = read_out(identity, readout)[:, None]
     # node 0 is the source; then the tokens, from the output to the input of the model
-    nothing = np.empty((0, 1)), np.empty((tokens, 0))  # leads to the source, or from the input
+    no_edges = np.empty((0, 1)), np.empty((tokens, 0))  # into the source, and out of the input
     flows = torch.empty(batch, tokens, dtype=torch.float64)
     for image in range(batch):
         edges = ((FLOW_UNIT * x).round().int() for x in (first[image], *steps[:, image]))
-        blocks = [nothing[0], *(x.numpy() for x in edges), nothing[1]]
+        blocks = [no_edges[0], *(x.numpy() for x in edges), no_edges[1]]
         graph = csr_array(block_diag(blocks, dtype=np.int32))
         for token in range(tokens):
             sink = graph.shape[0] - tokens + token
@@ -131,7 +131,8 @@ def read_out(
     Args:
         matrix: A row for each output token, and a column for each input token.
         readout: One token (mostly the class token, 0); several, or "mean" for all, whose rows are
-            averaged; or True for those of each image, where pooling chooses tokens.
+            averaged; or a mask that is True for the tokens of each image, where pooling selects
+            them.
 
     Returns:
         The row, or the mean of the rows, of each image.

@@ -1,4 +1,4 @@
-"""Relevance of tokens for one class, and the forward passes with gradients that it is made of."""
+"""Relevance of tokens for one class, and the traces that it is computed from."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -27,7 +27,7 @@ from clearhead.recording import AttentionRecord, Layers, Recording, capture
 
 Inputs = Tensor | Mapping[str, Any]
 Score = Callable[[Any], Float[Tensor, " batch"]]
-Call = tuple[nn.Module, Tensor, Tensor]  # with the first argument and the first output
+Call = tuple[nn.Module, Tensor, Tensor]  # a module, its first argument and its first output
 OVERFLOW = "the map or its gradients are NaN or infinite (in half precision, try float32)"
 
 
@@ -56,14 +56,14 @@ class Relevance:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trace:
-    """A forward pass, in which each layer is computed from the output of the one before.
+    """A forward pass with gradients; each layer is computed from the output of the one before.
 
     Attributes:
         score: The score y of each image, such as the logit of a class.
         records: The attention of each layer.
         gradients: ∂y/∂output of each layer.
         classes: The class; None where a function computed the score.
-        calls: The calls of the observed modules.
+        calls: The calls of the modules that `trace_model` was asked to observe.
     """
 
     score: Float[Tensor, " batch"]
@@ -74,7 +74,7 @@ class Trace:
 
     @property
     def readout(self) -> Bool[Tensor, "batch queries"]:
-        """True for the tokens of each image with a gradient; for all tokens if none has one."""
+        """True for tokens with a gradient in the last layer; for all of an image if none has."""
         check_finite(self.gradients[-1], OVERFLOW)
         nonzero = (self.gradients[-1] != 0).any(dim=-1).any(dim=1)
         return nonzero | ~nonzero.any(dim=1, keepdim=True)
@@ -87,7 +87,7 @@ class Trace:
             yield (change * weights.detach()).clamp_min(0.0)
 
     def relevance(self) -> Float[Tensor, "batch tokens tokens"]:
-        """R of `class_relevance` without the identity."""
+        """R - I of `class_relevance`."""
         steps = (x.mean(dim=1) for x in self.contributions())
         # (I + step) (I + matrix) - I
         return reduce(lambda matrix, step: matrix + step + step @ matrix, steps)
@@ -138,7 +138,8 @@ def relevance_of(
 ) -> Relevance:
     """`class_relevance` for a score of each image, computed inside `capture(gradients=True)`.
 
-    Raises `InputError` if the score has no gradient with respect to a recorded layer.
+    Raises `InputError` as `class_relevance`, and if the score has no gradient with respect to a
+    recorded layer.
     """
     return _of_trace(trace_score(score, recording.records), readout)
 
@@ -163,11 +164,22 @@ def trace_model(
     *,
     layers: Layers,
     score: Score | None = None,
-    skip: bool = False,
+    skip_unused: bool = False,
     observed: type[nn.Module] | tuple[()] = (),
     retain_graph: bool = False,
 ) -> Trace:
-    """One forward pass with gradients, as `class_relevance` runs it."""
+    """One forward pass with gradients, as `class_relevance` runs it.
+
+    Args:
+        model: As in `class_relevance`.
+        inputs: As in `class_relevance`.
+        target: As in `class_relevance`.
+        layers: As in `class_relevance`.
+        score: As in `class_relevance`.
+        skip_unused: Leave out layers that the score does not depend on, instead of an error.
+        observed: The type of the modules whose calls are collected; by default none.
+        retain_graph: Keep the autograd graph, for gradients of other scores.
+    """
     check_module(model)
     named = {"": inputs} if isinstance(inputs, Tensor) else inputs
     named = {k: on_device_of(model, x) if isinstance(x, Tensor) else x for k, x in named.items()}
@@ -189,12 +201,12 @@ def trace_model(
             y = class_logits(logits, classes)
         else:
             y = score(output)
-    trace = trace_score(y, recording.records, skip=skip, retain_graph=retain_graph)
+    trace = trace_score(y, recording.records, skip_unused=skip_unused, retain_graph=retain_graph)
     return replace(trace, classes=classes, calls=calls)
 
 
 def check_module(model: object) -> None:
-    """Raise `InputError` for a function, which has no layers or parameters to look into."""
+    """Raise `InputError` unless the model is a module: a function has no layers to inspect."""
     if not isinstance(model, nn.Module):
         raise InputError(f"model must be an nn.Module, got a {type(model).__name__}")
 
@@ -203,13 +215,13 @@ def trace_score(
     score: Float[Tensor, " batch"],
     records: Sequence[AttentionRecord],
     *,
-    skip: bool = False,
+    skip_unused: bool = False,
     retain_graph: bool = False,
 ) -> Trace:
     """The trace of a score that was computed inside `capture(gradients=True)`.
 
-    `skip` leaves out the layers that it does not depend on. Raises `InputError` if it has no
-    gradient with respect to another one.
+    `skip_unused` leaves out the layers that the score does not depend on; without it, they raise
+    `InputError`, as do other scores and layers that `class_relevance` rejects.
     """
     if score.dim() != 1:
         raise InputError(f"score must be one number for each image, got {tuple(score.shape)}")
@@ -228,7 +240,7 @@ def trace_score(
             score, outputs, ones, allow_unused=True, retain_graph=retain_graph
         )
     used = [(x, y) for x, y in zip(records, gradients, strict=True) if y is not None]
-    if not used or (not skip and len(used) < len(records)):
+    if not used or (not skip_unused and len(used) < len(records)):
         unused = next(x for x, y in zip(records, gradients, strict=True) if y is None)
         raise InputError(
             f"the score does not depend on {unused.name}; choose other layers: "
@@ -294,8 +306,8 @@ def weight_gradient(
 
 
 @contextmanager
-def _calls_of(model: nn.Module, kind: type[nn.Module] | tuple[()]) -> Iterator[list[Call]]:
-    """Collect the calls of modules of a kind."""
+def _calls_of(model: nn.Module, module_type: type[nn.Module] | tuple[()]) -> Iterator[list[Call]]:
+    """Collect the calls of all modules of a type."""
     calls: list[Call] = []
 
     def keep(module: nn.Module, args: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
@@ -305,7 +317,7 @@ def _calls_of(model: nn.Module, kind: type[nn.Module] | tuple[()]) -> Iterator[l
             calls.append((module, first, result))
 
     with ExitStack() as hooks:
-        for module in (x for x in model.modules() if isinstance(x, kind)):
+        for module in (x for x in model.modules() if isinstance(x, module_type)):
             hooks.enter_context(module.register_forward_hook(keep, with_kwargs=True))
         yield calls
 
@@ -317,7 +329,7 @@ def pixel_gradient(
 ) -> Float[Tensor, "batch channels height width"]:
     """The gradient of the logit of each image's class with respect to its pixels.
 
-    Gradients of parameters are disabled meanwhile, so that only what depends on the image has one.
+    Meanwhile parameters require no gradient, so that only what depends on the image has one.
     """
     with evaluation_mode(model), gradients_on(model, of_parameters=False):
         pixels = images.detach().clone().requires_grad_()

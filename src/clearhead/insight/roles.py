@@ -71,7 +71,7 @@ class HeadRole:
         layer: Name of the layer.
         layer_index: The layer, from 0.
         head: The head, from 0.
-        evidence: The measures that earn a label, largest first; empty for no clear role.
+        evidence: The measures that give it a label, largest first; empty for no clear role.
     """
 
     layer: str
@@ -150,9 +150,9 @@ def describe_heads(
 ) -> tuple[HeadRole, ...]:
     """A label for each head, by comparison with untrained models on the same images.
 
-    A measure in `ROLES` earns its label if its mean, less 1.96 standard errors, exceeds its
+    A measure in `ROLES` gives a head its label if its mean, less 1.96 standard errors, exceeds its
     threshold in every baseline and is at least `min_share`. The threshold corrects for the number
-    of heads and of measures, so that an untrained model would earn any label at all with
+    of heads and of measures, so that an untrained model would get any label at all with
     probability `level` (single-step max-T, Westfall & Young 1993): the largest value of each
     measure over all heads of an untrained model becomes a z-score among the untrained models; the
     (1 - level) quantile of the largest z-score over the measures gives the threshold.
@@ -161,7 +161,7 @@ def describe_heads(
         measures: The measures of the model.
         baselines: Measures of untrained models, at least 1/level - 1 in each: 19 for 0.05.
         level: Family-wise error rate.
-        min_share: Smallest share of attention that can earn a label.
+        min_share: Smallest share of attention that can give a label.
 
     Returns:
         The role of each head, layer after layer.
