@@ -424,7 +424,7 @@ def test_graphs_that_return_parts_of_a_projection_are_recorded_with_gradients(
     ),
     ids=["jacrev", "grad", "vjp", "jacrev of grad"],
 )
-def test_attention_in_function_transformations_of_a_graph(
+def test_attention_in_function_transformations_of_a_graph_is_recorded(
     transform: Callable[[Any], Callable[[Tensor], Tensor]], backend: str
 ) -> None:
     key = 2.0 * X
@@ -442,7 +442,7 @@ def test_attention_in_function_transformations_of_a_graph(
 
 
 @pytest.mark.parametrize("backend", slow_after(1, ["aot_eager", "eager", "inductor"]))
-def test_entries_of_vmap_in_a_graph_are_refused(backend: str) -> None:
+def test_attention_under_vmap_in_a_graph_is_refused(backend: str) -> None:
     attend = torch.vmap(lambda x: F.scaled_dot_product_attention(x, x, x))
     with pytest.raises(CaptureError, match="vmap"), ch.capture():
         torch.compile(lambda x: attend(x) + 1.0, backend=backend)(X)

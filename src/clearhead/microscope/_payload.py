@@ -26,15 +26,15 @@ MAX_WEIGHTS = 4_000_000  # a page of about 11 MB
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PageModel:
-    """A model as the page has it.
+    """A model in the form in which the page stores it.
 
     Attributes:
         name: The name that the page shows.
         settings: The configuration.
         tensors: The weights in half precision, sorted by name.
         facts: PyTorch's results with these weights: `logits` of the examples, or `checks` of a text
-            model; of the shipped classifier also the `accuracy` on the test set (with full weights
-            too), and the `roles` of its heads.
+            model. The shipped classifier also has the `accuracy` on the test set, with these and
+            with full weights, and the `roles` of its heads.
     """
 
     name: str
@@ -114,7 +114,7 @@ def payload(
     text_model: PageModel,
     pictures: Mapping[str, UInt8[ndarray, "channels height width"]],
 ) -> dict[str, Any]:
-    """Everything but the weights, as JSON has it."""
+    """Everything but the weights, in types of JSON."""
     return {
         "name": model.name,
         "version": version("clearhead"),

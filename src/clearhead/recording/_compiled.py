@@ -195,7 +195,7 @@ def _return_tensors(graph: fx.Graph, calls: list[GraphCall]) -> tuple[int, list[
                 value, memory, x = node, _memory(node), node.meta.get("example_value")
                 if isinstance(x, Tensor):
                     value = graph.call_method("detach", (value,))
-                    # with gradients, the compiler cannot return two views of a result's memory
+                    # with gradients, a compiled graph cannot return two views of the same memory
                     if memory in changed | results or _has_changed(x):
                         value = graph.call_method("clone", (value,))
                     if is_transformed:

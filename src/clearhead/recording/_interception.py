@@ -136,7 +136,7 @@ class InterceptionMode(TorchFunctionMode):
         if not self._is_of_thread:  # a thread may outlive the block
             WRAPPERS.remove()
         set_modes([mode for mode in function_modes() if mode is not self])  # others may be newer
-        for message in (COMPILED, BATCHED):  # which the compiler puts in a long one
+        for message in (COMPILED, BATCHED):  # the compiler wraps them in a longer one
             if error is not None and not isinstance(error, CaptureError) and message in str(error):
                 raise CaptureError(message) from None
         if isinstance(error, AssertionError) and "NestedTensor" in str(error):
