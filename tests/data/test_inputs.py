@@ -70,11 +70,11 @@ def test_members_of_a_tar_archive_are_read_by_position(shard: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [1536, 2600, 3500, 4100])
-def test_a_damaged_archive_is_an_error_behind_its_pictures(shard: Path, cut: int) -> None:
+def test_a_damaged_archive_is_an_error_after_its_pictures(shard: Path, cut: int) -> None:
     content = shard.read_bytes()
     shard.write_bytes(content[:cut] + b"x" * 512 if cut % 512 == 0 else content[:cut])
     *pictures, last = list_pictures([str(shard)])
-    assert f"damaged behind its {len(pictures)} pictures" in last.error
+    assert f"damaged after {len(pictures)} pictures" in last.error
     assert re.search(r"\((unexpected end of data|no header at byte [\d,]+)\)$", last.error)
     with pytest.raises(ImageError, match="damaged"):
         PictureReader()(last)

@@ -199,7 +199,7 @@ def _in_tar(name: str) -> Iterator[PictureRef]:
             _check_end(name, archive.offset)  # tarfile ends at a damaged header as at the last one
     except (tarfile.TarError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        yield PictureRef(name, error=f"damaged behind its {count} pictures ({reason})")
+        yield PictureRef(name, error=f"damaged after {count} pictures ({reason})")
         return
     if not count:
         yield PictureRef(name, error=f"this archive has {NO_PICTURES}")

@@ -64,10 +64,10 @@ def load_image(source: ImageSource) -> Image.Image:
         source: A path, the bytes of a file, a Pillow image, an array or a tensor. Files may be
             JPEG (at most 65 megapixels), AVIF, HEIC if pillow-heif is installed (25 megapixels),
             PNG, GIF, BMP, TIFF, WebP, PPM, PGM and PBM (16 megapixels), of at most 32 MiB. Arrays
-            and tensors have the shape (height, width), or 1, 3 or 4 channels (grey, RGB, RGBA) in
-            front, or behind where the first axis does not fit. Their values are bool; integers of
-            any type from 0 to 255, of uint16 (and grey files and images of 16 or 32 bits) up to
-            65535 if one exceeds 255; or floats in [0, 1].
+            and tensors have the shape (height, width), or 1, 3 or 4 channels (grey, RGB, RGBA) on
+            the first axis or, where that has another size, on the last. Their values are bool;
+            integers of any type from 0 to 255, of uint16 (and grey files and images of 16 or 32
+            bits) up to 65535 if one exceeds 255; or floats in [0, 1].
 
     Returns:
         A decoded image in one of `MODES`.
@@ -208,7 +208,7 @@ def _check_scans(image: JpegImageFile, data: bytes) -> None:
 
 
 def _count_scans(data: bytes) -> int:
-    """The scans of the first image; previews, other images and films behind it have their own."""
+    """The scans of the first image; previews, and images and films after it, have their own."""
     scans, at = 0, 2
     while (match := _JPEG_MARKER.search(data, at)) and match[0][1] != _JPEG_END:
         scans += match[0][1] == _JPEG_SCAN
@@ -283,7 +283,7 @@ def _channels_last(values: ndarray) -> ndarray:
     if values.ndim == 2:
         return values
     raise ImageError(
-        "an array is (height, width), or has 1, 3 or 4 channels in front or behind, "
+        "an array is (height, width), or has 1, 3 or 4 channels on its first or last axis, "
         f"got the shape {values.shape}"
     )
 
