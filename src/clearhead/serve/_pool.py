@@ -129,7 +129,8 @@ class Pool:
                 outcomes = await worker.call([call.job for call in batch])
         except (EOFError, OSError):  # OSError includes TimeoutError
             if len(batch) == 1:
-                _complete(batch[0], HTTPException(422, "this picture cannot be decoded"))
+                reason = f"its process ended, or took more than {limit:g} s for it alone"
+                _complete(batch[0], HTTPException(422, f"this request was not processed: {reason}"))
             else:  # which of them ended the process is unknown
                 left = [call for call in batch if not call.result.done()]
                 for call in left:
