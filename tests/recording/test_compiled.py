@@ -409,7 +409,7 @@ def test_graphs_that_return_parts_of_a_projection_are_recorded_with_gradients(
     recording.verify()
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")  # of the compiler
+@pytest.mark.filterwarnings("ignore")  # of the compiler
 @pytest.mark.parametrize("backend", slow_after(1, ["aot_eager", "eager", "inductor"]))
 @pytest.mark.parametrize(
     "transform",
