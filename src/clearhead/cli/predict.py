@@ -170,7 +170,8 @@ def job_progress() -> Iterator[Callable[[int, int], None]]:
             if done > first:
                 rate = (done - first) / (now - began)
                 left = timedelta(seconds=round((total - done) / rate))
-                print_remark(f"{done:,} of {total:,} pictures, {rate:.0f}/s, {left} left")
+                speed = f"{rate:.{0 if rate >= 10 else 1}f}/s"
+                print_remark(f"{done:,} of {total:,} pictures, {speed}, {left} left")
 
         yield show
 

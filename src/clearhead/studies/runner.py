@@ -303,6 +303,7 @@ class _Progress:
         due = not self._left[study] or now - self._printed_at > SECONDS_BETWEEN_LINES
         if self._bar.disable and due:
             self._printed_at = now
-            left = timedelta(seconds=int(task.time_remaining or 0))
+            seconds = task.time_remaining  # None until it is known
+            left = "" if seconds is None else f"  {timedelta(seconds=int(seconds))} left"
             done = f"{task.completed:.0f}/{task.total:.0f}"
-            self._console.print(f"trial {done}  {study}  {left} left", markup=False)
+            self._console.print(f"trial {done}  {study}{left}", markup=False)
