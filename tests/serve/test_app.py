@@ -293,13 +293,19 @@ def test_telemetry_has_a_span_for_each_request(model: ImageModel) -> None:
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(spans))
     trace.set_tracer_provider(provider)
-    app = make_app(model, ServeConfig(telemetry=True))
+
+    def page_of(_: ImageModel) -> str:
+        raise ZeroDivisionError
+
+    app = make_app(model, ServeConfig(telemetry=True), page_of=page_of)
     for path in ("/v2/health/live", "/v2", "/nowhere"):
         respond(app, "GET", path)
+    with pytest.raises(ZeroDivisionError):
+        respond(app, "GET", "/")
     kind = trace.SpanKind.SERVER  # the framework adds its own inside
     served = [span for span in spans.get_finished_spans() if span.kind is kind]
-    assert len(served) == 2
-    for span, status in zip(served, (200, 404), strict=True):
+    assert len(served) == 3
+    for span, status in zip(served, (200, 404, 500), strict=True):
         assert status in span.attributes.values()  # its key depends on OpenTelemetry's version
 
 

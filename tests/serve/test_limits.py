@@ -303,3 +303,4 @@ def test_a_defect_is_status_500_without_details() -> None:
         response = server.predict(png(0))
     assert (response.status, list(response.json())) == (500, ["error"])
     assert b"NaN" not in response.body
+    assert response.headers["connection"] == "close"  # uvicorn closes it after an exception

@@ -19,7 +19,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.routing import Route
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clearhead.errors import ConfigError
 from clearhead.inference import (
@@ -59,6 +59,8 @@ class Application(FastAPI):
     """The ASGI application of one model: counts all responses, and adds headers to them."""
 
     def __init__(self, model: ImageModel, config: ServeConfig) -> None:
+        if config.telemetry:
+            telemetry.check_installed()
         # The engine is compiled and checked here; "auto" is decided once, for all processes.
         engine = config.engine
         if engine != "torch":
@@ -79,7 +81,6 @@ class Application(FastAPI):
             telemetry={"tracing": False},  # the middleware below traces requests
             exception_handlers=ERROR_HANDLERS,
             middleware=[
-                *([telemetry.middleware()] if config.telemetry else []),
                 # Pages of other sites must not reach the server by a name that resolves to its
                 # address (DNS rebinding).
                 Middleware(
@@ -91,6 +92,11 @@ class Application(FastAPI):
                 Middleware(GZipMiddleware, minimum_size=MIN_COMPRESSED, compresslevel=5),
             ],
         )
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """That of the framework, in the span of a request, which has the status of errors too."""
+        stack = super().build_middleware_stack()
+        return telemetry.traced(stack) if self.config.telemetry else stack
 
     @cached_property
     def paths(self) -> set[str]:
@@ -255,7 +261,9 @@ async def _disconnected(_: Request, __: Any) -> Response:
 
 
 async def _failed(_: Request, __: Any) -> Response:
-    return JSONResponse({"error": "the server failed; its log has the reason"}, 500)
+    text = "the server failed; its log has the reason"
+    # The exception goes on to uvicorn, which closes the connection.
+    return JSONResponse({"error": text}, 500, {"connection": "close"})
 
 
 ERROR_HANDLERS: dict[

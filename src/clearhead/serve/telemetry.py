@@ -12,7 +12,7 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
-from starlette.middleware import Middleware
+from starlette.types import ASGIApp
 
 from clearhead.errors import require
 
@@ -78,14 +78,14 @@ def check_installed() -> None:
     require("telemetry", *(f"opentelemetry.{name}" for name in names), extra="otel")
 
 
-def middleware() -> Middleware:
-    """Middleware that makes a span for each request, by the process's tracer provider."""
-    check_installed()
+def traced(app: ASGIApp) -> ASGIApp:
+    """The application, with a span of the process's tracer provider for each request."""
     from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 
-    return Middleware(
-        OpenTelemetryMiddleware, excluded_urls=EXCLUDED, exclude_spans=["receive", "send"]
+    middleware: ASGIApp = OpenTelemetryMiddleware(
+        app, excluded_urls=EXCLUDED, exclude_spans=["receive", "send"]
     )
+    return middleware
 
 
 def start(service: str) -> None:
