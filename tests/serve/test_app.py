@@ -270,6 +270,7 @@ def test_docs_describe_every_route_without_scripts_from_anywhere(server: ServerT
         assert f"<pre>curl --data-binary @photo.jpg {address}{path}</pre>" in page
     assert f"<pre>curl {address}/metrics</pre>" in page
     assert f"{address}{MODEL}/infer" not in page  # its body is no file that people have
+    assert "<table>\n</table>" not in page
     assert "<script" not in page
     assert not re.findall(r"(?:src|href)=.(?:https?:)?//", page)
 

@@ -61,6 +61,7 @@ _DOCS = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_
 {% set body = operation.requestBody.content if operation.requestBody else {} %}
 <h2 id="{{ operation.operationId }}"><code>{{ method | upper }} {{ path }}</code></h2>
 <p>{{ operation.description }}</p>
+{% if operation.parameters or body %}
 <table>
 {% for parameter in operation.parameters %}
 <tr><th>{{ parameter.name }}<td>query<td>{{ parameter.schema | string }}
@@ -69,6 +70,7 @@ _DOCS = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_
 <tr><th>body<td colspan="2">{{ kind }}
 {% endfor %}
 </table>
+{% endif %}
 {% if not body or "image/png" in body %}
 <pre>curl {{ "--data-binary @photo.jpg " if body }}http://127.0.0.1:8000{{ path }}</pre>
 {% endif %}
