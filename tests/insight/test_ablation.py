@@ -328,6 +328,7 @@ def test_printed_parts_are_counted_from_one() -> None:
         ({"parts": [Part(patch=0)]}, ConfigError, "grid="),
         ({"parts": [Part(patch=15)], "grid": GRID}, InputError, "patches 0 … 14, got 15"),
         ({"parts": [Part(patch=0)], "grid": Grid(4, 4)}, InputError, "15 tokens"),
+        ({"reference": oblong_images(3)[..., 1:]}, InputError, "shape of the images"),
         ({"confidence": 95}, ConfigError, "between 0 and 1"),
         ({"images": oblong_images(0), "labels": LABELS[:0]}, InputError, "at least one image"),
         ({"model": nn.Sequential(nn.Flatten(), nn.Linear(2310, 3).double())},

@@ -146,7 +146,8 @@ def ablate(
 
     Raises:
         ConfigError: For an unknown method, a method that does not suit a part, or a missing grid.
-        InputError: If labels do not match the images or classes, or there is no such head or patch.
+        InputError: If labels do not match the images or classes, reference images have another
+            shape, or there is no such head or patch.
         CaptureError: If there is no such layer, or no attention at all.
     """
     check_one_of("method", method, get_args(Method))
@@ -162,6 +163,11 @@ def ablate(
             'method="mask" removes patches only; heads and layers take "mean" or "zero"'
         )
     reference = images if reference is None else reference
+    if reference.shape[1:] != images.shape[1:]:
+        raise InputError(
+            f"reference images must have the shape of the images, {tuple(images.shape[1:])}, got "
+            f"{tuple(reference.shape[1:])}"
+        )
     means = reference_means(model, reference, batch_size=batch_size) if method == "mean" else None
     labels = labels.cpu().long()  # uint8 would index as a mask
     before = probabilities(model, images, batch_size=batch_size)

@@ -78,7 +78,7 @@ class Application(FastAPI):
             docs_url=None,  # FastAPI's two pages load scripts from other hosts
             redoc_url=None,
             redirect_slashes=False,
-            telemetry={"tracing": False},  # the middleware below traces requests
+            telemetry={"tracing": False},  # `build_middleware_stack` adds it
             exception_handlers=ERROR_HANDLERS,
             middleware=[
                 # Pages of other sites must not reach the server by a name that resolves to its
