@@ -96,7 +96,7 @@ def _kind_of_call(function: Callable[..., Any]) -> tuple[str, str]:
     if torch.compiler.is_exporting() and (name in SOFTMAX or _is_opaque(name, function)):
         reject_compiled()
     if function is attention.scaled_dot_product_attention:
-        torch._dynamo.allow_in_graph(OURS)
+        torch.compiler.allow_in_graph(OURS)
         return "ours", ""
     if function is F.multi_head_attention_forward:
         return "layer", ""
