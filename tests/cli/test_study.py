@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +47,16 @@ def test_plan_prints_hypotheses_seeds_and_smallest_effects(
     assert json.loads(capsys.readouterr().out)["toy"][0]["seeds"] == 12
 
 
-def test_options_reach_the_run_and_after_ctrl_c_the_command_that_continues_is_printed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_options_reach_the_run_and_after_a_signal_the_command_that_continues_is_printed(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    before = signal.getsignal(number)
     calls: list[tuple[list[str], dict[str, Any]]] = []
 
     def run_studies(names: list[str], **options: Any) -> None:
         calls.append((names, options))
-        raise KeyboardInterrupt
+        signal.raise_signal(number)
 
     monkeypatch.setattr("clearhead.studies.runner.run_studies", run_studies)
     options = "--all --budget full --first-seed 3 --runner ray --workers 2 --restart --out".split()
@@ -63,6 +66,7 @@ def test_options_reach_the_run_and_after_ctrl_c_the_command_that_continues_is_pr
     assert calls == [([entry.name for entry in ENTRIES], expected | {"out": Path("a b")})]
     command = f"clearhead study run {' '.join(options)} 'a b'"
     assert capsys.readouterr().err.endswith(f"; continue with: {command}\n")
+    assert signal.getsignal(number) is before
 
 
 @pytest.mark.usefixtures("in_this_process")

@@ -1,7 +1,7 @@
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -348,6 +348,13 @@ def test_options_for_texts_are_refused_for_pictures(digits: list[Path]) -> None:
     for options in ({"word": "it"}, {"heads": "each"}):
         with pytest.raises(ConfigError, match="for texts, and VisionTransformer takes pictures"):
             explain(ch.load(), digits[0], **options)
+
+
+@pytest.mark.parametrize("model", ["digits", "sentences"])
+def test_several_pictures_or_texts_are_refused_with_advice(model: str) -> None:
+    for several in ([], ["a.png", "b.png"], ("a", "b")):
+        with pytest.raises(InputError, match="call explain for each"):
+            explain(model, cast(Any, several))
 
 
 def test_a_text_given_to_an_image_classifier_is_refused_with_advice() -> None:

@@ -1,6 +1,7 @@
 """Test claims about attention: each is supported, contradicted, mixed or undecided."""
 
 import shlex
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -135,7 +136,7 @@ def run(
 ) -> int:
     """Measure the missing trials and print the verdicts.
 
-    After Ctrl-C or a kill, the same command continues.
+    After Ctrl-C, SIGTERM or a kill, the same command continues.
     """
     from clearhead.studies.claims import ENTRIES, find_source
     from clearhead.studies.runner import run_studies
@@ -143,6 +144,7 @@ def run(
     if bool(names) == all:
         raise ConfigError("expected either studies by name (`clearhead study list`) or --all")
     chosen = [entry.name for entry in ENTRIES] if all else list(names)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as after Ctrl-C
     try:
         results = run_studies(
             chosen,
@@ -157,6 +159,8 @@ def run(
         command = shlex.join(["clearhead", *sys.argv[1:]])
         print_remark(f"stopped; the measured trials are stored; continue with: {command}")
         raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
     _print_verdicts(results, {find_source(name) for name in chosen})
     return int(bool(results.failures))
 

@@ -99,6 +99,8 @@ def explain(
             "clearhead.explanation.ImageClassifier(name=..., model=..., class_names=..., "
             "preprocess=...)"
         )
+    if isinstance(picture_or_text, list | tuple):
+        raise InputError("expected one picture or text, got several; call explain for each")
     if isinstance(classifier, ImageClassifier):
         if word is not None or heads != "mean":
             raise ConfigError(f"heads and word are for texts, and {classifier.name} takes pictures")
