@@ -51,7 +51,7 @@ def test_plan_prints_hypotheses_seeds_and_smallest_effects(
 def test_options_reach_the_run_and_after_a_signal_the_command_that_continues_is_printed(
     number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = signal.getsignal(number)
+    before = signal.getsignal(signal.SIGTERM)
     calls: list[tuple[list[str], dict[str, Any]]] = []
 
     def run_studies(names: list[str], **options: Any) -> None:
@@ -66,7 +66,7 @@ def test_options_reach_the_run_and_after_a_signal_the_command_that_continues_is_
     assert calls == [([entry.name for entry in ENTRIES], expected | {"out": Path("a b")})]
     command = f"clearhead study run {' '.join(options)} 'a b'"
     assert capsys.readouterr().err.endswith(f"; continue with: {command}\n")
-    assert signal.getsignal(number) is before
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.usefixtures("in_this_process")
