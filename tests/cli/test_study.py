@@ -47,16 +47,18 @@ def test_plan_prints_hypotheses_seeds_and_smallest_effects(
     assert json.loads(capsys.readouterr().out)["toy"][0]["seeds"] == 12
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("is_terminated", [False, True])
 def test_options_reach_the_run_and_after_a_signal_the_command_that_continues_is_printed(
-    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    is_terminated: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = signal.getsignal(signal.SIGTERM)
     calls: list[tuple[list[str], dict[str, Any]]] = []
 
     def run_studies(names: list[str], **options: Any) -> None:
         calls.append((names, options))
-        signal.raise_signal(number)
+        if is_terminated:
+            signal.raise_signal(signal.SIGTERM)
+        raise KeyboardInterrupt  # as Ctrl-C does, which processes in the background ignore
 
     monkeypatch.setattr("clearhead.studies.runner.run_studies", run_studies)
     options = "--all --budget full --first-seed 3 --runner ray --workers 2 --restart --out".split()
