@@ -171,6 +171,7 @@ def digits_rollout(start: str) -> TrainConfig:
         matrix_learning_rate=4e-3,
         learning_rate=1.5e-3,
         augment=AugmentConfig(rotate=9, scale=0.09, shear=8, shift=1.2, elastic=0.65, style=0.3),
+        drawn_digits=0.15,
         non_digits=0.15,
         rollout_weight=2.0,
     )
