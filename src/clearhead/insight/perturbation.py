@@ -204,9 +204,9 @@ class Removal:
         baseline, size, scores = self.replacement, self.batch_size, []
         whole = (self.images, kept, self.classes.cpu())
         at_once = max(size // kept.shape[1], 1)
-        for some, subsets, targets in zip(*(batches(x, at_once) for x in whole), strict=True):
+        for images, subsets, targets in zip(*(batches(x, at_once) for x in whole), strict=True):
             for subset in batches(subsets, size, dim=1):
-                inputs = baseline.fill(some, subset, self.grid).flatten(0, 1)
+                inputs = baseline.fill(images, subset, self.grid).flatten(0, 1)
                 logits = model_logits(self.model, inputs, batch_size=size)
                 repeated = targets.repeat_interleave(subset.shape[1])
                 scores.append(class_scores(logits, repeated, self.score))

@@ -196,17 +196,17 @@ def _supervise(
             if signals:
                 if len(ended) == count:
                     break
-            elif is_started:
-                for i in ended:
-                    pid = workers[i][0].pid
-                    logger.warning("worker %d ended; starting another", pid)
-                    mark_process_dead(pid)
-                    time.sleep(SECONDS_BETWEEN_STARTS)  # the next one may end at once, too
-                    workers[i] = start()
+            elif is_started and ended:
+                pid = workers[ended[0]][0].pid
+                logger.warning("worker %d ended; starting another", pid)
+                mark_process_dead(pid)
+                time.sleep(SECONDS_BETWEEN_STARTS)  # the next one may end at once, too
+                if not signals:
+                    workers[ended[0]] = start()
             elif ended:
                 has_failed = True
                 signals.append(signal.SIGTERM)  # stops the others
-            elif all(ready.is_set() for _, ready in workers):
+            elif not is_started and all(ready.is_set() for _, ready in workers):
                 is_started = True
                 on_start()
             for number in signals[num_forwarded:]:
