@@ -285,13 +285,24 @@ def test_single_is_for_models_of_digits(tmp_path: Path, capsys: pytest.CaptureFi
     assert "--single is for models of digits" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("counts", "total", "line"),
+    [
+        ((1000, 1500, 2000, 7000), 9000, "2,000 of 9,000 pictures, 83/s, 0:01:24 left"),
+        ((1, 2, 4, 5), 40, "4 of 40 pictures, 0.2/s, 0:02:24 left"),
+    ],
+)
 def test_without_a_terminal_a_job_prints_lines_with_rate_and_time_left(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    counts: tuple[int, ...],
+    total: int,
+    line: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     now = [100.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     with job_progress() as show:
-        for done in (1000, 1500, 2000, 7000):
-            show(done, 9000)
+        for done in counts:
+            show(done, total)
             now[0] += 6.0
-    assert capsys.readouterr().err == "clearhead: 2,000 of 9,000 pictures, 83/s, 0:01:24 left\n"
+    assert capsys.readouterr().err == f"clearhead: {line}\n"
