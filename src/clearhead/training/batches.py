@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -95,13 +95,16 @@ class ImageBatches:
 
     Labels beyond the classes are those of images that show none. The teachers take turns: cross
     entropy is linear in the target, so that on average this gives the gradient of the mean of their
-    probabilities, for the time of one.
+    probabilities, for the time of one. Drawn digits keep their labels, because they have forms of
+    which a teacher is not sure.
     """
 
     data: ImageDataset
     config: TrainConfig
     world: World
     teachers: tuple[ImageModel, ...] = ()
+    generated_from: int | None = None
+    """The first row of `data` with a drawn digit or a non-digit; None: there are none"""
 
     def batch(self, step: int, rows: Int[Tensor, " images"]) -> Batch:
         """This process's part of a step on the images at `rows`: normalised images."""
@@ -112,7 +115,9 @@ class ImageBatches:
         if distortion is not None:
             images = distort(images, replace(distortion, style=None))
         labels = self.data.labels[mine]
-        targets = self._targets(images, labels, step)  # which should not depend on the style
+        generated = mine >= (self.generated_from or len(self.data))
+        # which should not depend on the style
+        targets = self._targets(images, labels, generated, step)
         if distortion is not None and distortion.style is not None:
             images = apply_style(images, distortion.style)
         labels = labels.masked_fill(labels >= config.model.num_classes, NO_LABEL)
@@ -130,11 +135,16 @@ class ImageBatches:
         self,
         images: Float[Tensor, "batch channels height width"],
         labels: Int[Tensor, " batch"],
+        generated: Bool[Tensor, " batch"],
         step: int,
     ) -> Float[Tensor, "batch classes"] | None:
-        """Of a teacher, or smoothed labels if some images show no class; all equal for these."""
+        """Smoothed labels, or a teacher's targets; all classes alike for images that show none."""
         config, classes = self.config, self.config.model.num_classes
+        if not self.teachers and config.non_digits == 0:
+            return None
         shown = labels.clamp(max=classes - 1)
+        targets = F.one_hot(shown, classes).float()
+        targets = targets * (1 - config.label_smoothing) + config.label_smoothing / classes
         if self.teachers:
             teacher = self.teachers[step % len(self.teachers)]
             inputs, bfloat16 = normalize(images, config.model), uses_bfloat16(config, images.device)
@@ -143,12 +153,8 @@ class ImageBatches:
                 torch.autocast(images.device.type, torch.bfloat16, enabled=bfloat16),
             ):
                 logits = teacher(inputs)
-            targets = corrected((logits.float() / config.distill_temperature).softmax(1), shown)
-        elif config.non_digits > 0:
-            targets = F.one_hot(shown, classes).float()
-            targets = targets * (1 - config.label_smoothing) + config.label_smoothing / classes
-        else:
-            return None
+            taught = corrected((logits.float() / config.distill_temperature).softmax(1), shown)
+            targets = torch.where(generated[:, None], targets, taught)
         return targets.masked_fill((labels >= classes)[:, None], 1 / classes)
 
 

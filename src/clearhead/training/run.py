@@ -186,7 +186,7 @@ def fit(
         for images in (data, validation or data):
             check_dataset(images, config.model)
         dataset, teachers = with_generated_images(data, config), load_teachers(config, world)
-        batches = ImageBatches(dataset.to(world.device), config, world, teachers)
+        batches = ImageBatches(dataset.to(world.device), config, world, teachers, len(data))
     else:
         raise ConfigError(
             "fit needs a TrainConfig and an ImageDataset, or a TextTrainConfig, got "
