@@ -1,6 +1,7 @@
 """Distillation: what a model learns from teachers, and from which one at each step."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 import torch
 from scipy.special import log_softmax, softmax
 from torch import nn
+from torch.nn import functional as F
 
-from clearhead.data import AugmentConfig, ImageDataset, normalize
+from clearhead.data import AugmentConfig, ImageDataset, drawn_digits, normalize
 from clearhead.errors import ConfigError
 from clearhead.models import CNNConfig, ViTConfig, build
 from clearhead.models.pretrained import ImageModel
@@ -101,6 +103,37 @@ def test_a_wrong_answer_exchanges_its_probability_with_the_labels(
         assert torch.equal(batch.targets.argmax(dim=1), labels)
         torch.testing.assert_close(batch.targets.sort(dim=1).values, answers.sort(dim=1).values)
         assert torch.equal(batch.labels, labels)
+
+
+def test_generated_digits_keep_their_labels(teachers: tuple[str, ...]) -> None:
+    data, rows = small_dataset(9), torch.tensor([8, 1, 4, 5])
+    batches, _ = batches_with(teachers, data, label_smoothing=0.3)
+    taught = batches.batch(0, rows).targets
+    mixed = replace(batches, generated_from=5).batch(0, rows).targets
+    assert taught is not None
+    assert mixed is not None
+    kept = F.one_hot(data.labels[rows], 3) * 0.7 + 0.1
+    torch.testing.assert_close(mixed[[0, 3]], kept[[0, 3]])
+    assert mixed[[1, 2]].equal(taught[[1, 2]])
+
+
+def test_a_teacher_is_used_for_the_images_of_the_data_set_only(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    data = drawn_digits(23)
+    model = CNNConfig(widths=(2,), class_names=data.class_names)
+    build(model).save_pretrained(tmp_path)
+    config = small_config(1, model=model, teachers=(str(tmp_path),), drawn_digits=0.4)
+    steps: list[ImageBatches] = []
+    monkeypatch.setattr(
+        "clearhead.training.run.run_steps", lambda state, batches, *_: steps.append(batches)
+    )
+    fit(config, data)
+    (batches,) = steps
+    targets = batches.batch(0, torch.arange(len(batches.data))).targets
+    assert targets is not None
+    certain = targets.amax(1) == targets[-1].max()
+    assert certain.nonzero().flatten().tolist() == list(range(23, 38))
 
 
 def test_an_image_of_no_class_has_equal_probabilities_and_no_label(
