@@ -66,7 +66,10 @@ artifacts: .venv/run.stamp ## train the shipped models again: a few hours
 	$(BIN)/clearhead train teacher --out runs/teacher
 	$(BIN)/clearhead train digits_distil --start runs/digits_finish --out runs/digits_distil
 	cp $(addprefix runs/digits_distil/,config.json model.safetensors metrics.json) $(SHIPPED)/digits-distilled/
-	$(BIN)/clearhead train digits_rollout --start digits-distilled --out runs/digits_rollout
+	for seed in 0 1 2; do \
+	  $(BIN)/clearhead train digits_rollout --start digits-distilled --seed $$seed --out runs/digits_rollout-$$seed || exit; \
+	done
+	$(BIN)/python -m clearhead.training.averaging runs/digits_rollout-[012] --out runs/digits_rollout
 	cp $(addprefix runs/digits_rollout/,config.json model.safetensors metrics.json) $(SHIPPED)/digits/
 	cp runs/digits_rollout/predictions.png docs/digits.png
 	$(BIN)/clearhead train sentences_causal --out runs/sentences_causal

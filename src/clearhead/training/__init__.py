@@ -5,6 +5,7 @@
 - `loop`: the training loop and its step; `batches`, `texts`: the batches of images and of texts
 - `state`, `start`: what a step changes, and its initial values; `checkpoint`: checkpoints
 - `adaptation`: settings that follow from the images; `calibration`: probabilities and thresholds
+- `averaging`: a command that averages the weights of several runs
 - `results`: what is measured after the last step; `rollout_loss`: an optional loss
 - `distributed`: processes, devices, precision
 """

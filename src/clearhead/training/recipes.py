@@ -167,7 +167,7 @@ def digits_rollout(start: str) -> TrainConfig:
     return replace(
         digits_distil(start),
         teachers=(start,),
-        epochs=20,
+        epochs=12,
         matrix_learning_rate=4e-3,
         learning_rate=1.5e-3,
         augment=AugmentConfig(rotate=9, scale=0.09, shear=8, shift=1.2, elastic=0.65, style=0.3),
