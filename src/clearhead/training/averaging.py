@@ -23,6 +23,7 @@ from clearhead.models.vit import VisionTransformer
 from clearhead.training.calibration import calibrate
 from clearhead.training.recipes import HOLDOUT
 from clearhead.training.results import METRICS, PICTURE
+from clearhead.training.start import architecture
 
 
 def main() -> None:
@@ -32,6 +33,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder to write")
     options = parser.parse_args()
     models = [load(run, VisionTransformer) for run in options.runs]
+    for run, trained in zip(options.runs, models, strict=True):
+        if architecture(trained.config) != architecture(models[0].config):
+            parser.error(f"{run} has other model settings than {options.runs[0]}")
     mean = AveragedModel(models[0])
     for trained in models:
         mean.update_parameters(trained)

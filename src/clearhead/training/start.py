@@ -125,7 +125,7 @@ def initial_model(
     if start is None:
         return model
     name = config.start or "the start model"
-    if _architecture(start.config) == _architecture(config.model):
+    if architecture(start.config) == architecture(config.model):
         model.load_state_dict(start.state_dict())
     elif isinstance(start, TextTransformer) or type(start) is not type(model):
         raise ConfigError(f"{name} has other model settings than this training; give it the same")
@@ -226,12 +226,13 @@ def _head(model: ImageModel, start: ImageModel) -> tuple[dict[str, Tensor], list
     return state, [f"head: {len(common)} of {len(ours)} classes{shown}"]
 
 
-def _architecture(config: Any) -> dict[str, Any]:
+def architecture(config: Any) -> dict[str, Any]:
+    """The settings of a model that its weights depend on."""
     return {name: value for name, value in asdict(config).items() if name not in NOT_IN_WEIGHTS}
 
 
 def _differences(old: Any, new: Any) -> str:
-    before, after = _architecture(old), _architecture(new)
+    before, after = architecture(old), architecture(new)
     return ", ".join(
         f"{name} {before[name]} instead of {value}"
         for name, value in after.items()
