@@ -441,6 +441,18 @@ def test_a_digit_of_several_pieces_is_classified_as_one(mnist_train: ImageDatase
         assert prediction.box == predict(model, pixels, single=True).box
 
 
+@pytest.mark.parametrize("size", [40, 90, 150])
+def test_printed_digits_are_read_though_mnist_has_none(size: int) -> None:
+    pictures = []
+    for digit in "0123456789":
+        picture = Image.new("L", (2 * size, 2 * size), 240)
+        font = ImageFont.load_default(size)
+        ImageDraw.Draw(picture).text((size, size), digit, font=font, fill=20, anchor="mm")
+        pictures.append(picture)
+    predictions = predict(load(), pictures)
+    assert "".join(str(prediction.label) for prediction in predictions) == "0123456789"
+
+
 def test_several_digits_are_read_in_lines_with_their_boxes() -> None:
     text = "427\n06"
     page, boxes = Image.new("L", (330, 260), 240), []
