@@ -6,8 +6,8 @@ from clearhead.data.drawn import DIGITS, draw_forms
 from clearhead.data.outliers import KINDS, placed
 from clearhead.inference._predict import predict_probabilities
 
-STYLES = {(0, 2), (1, 2), (1, 3), (1, 5)}
-"""Forms that the shipped model confuses: 0 with a slash, 1 with a long upstroke"""
+CONFUSED = {(1, 2), (1, 8), (1, 9)}
+"""Forms that the shipped model confuses with 7: 1 with a long upstroke or a flat flag"""
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -21,7 +21,7 @@ def test_the_shipped_classifier_agrees_with_the_labels_of_ordinary_forms() -> No
     names = [(label, number) for label in range(10) for number in range(len(DIGITS[label]))]
     for (label, number), row in zip(names, predicted, strict=True):
         agreement = float((row == label).double().mean())
-        assert (label, number) in STYLES or agreement >= 0.9, (label, number, agreement)
+        assert (label, number) in CONFUSED or agreement >= 0.9, (label, number, agreement)
 
 
 def test_drawn_digits_are_placed_as_in_mnist() -> None:

@@ -15,6 +15,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib import get_data_path
 from numpy import ndarray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
@@ -443,14 +444,15 @@ def test_a_digit_of_several_pieces_is_classified_as_one(mnist_train: ImageDatase
 
 @pytest.mark.parametrize("size", [40, 90, 150])
 def test_printed_digits_are_read_though_mnist_has_none(size: int) -> None:
+    font = ImageFont.truetype(Path(get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)
     pictures = []
     for digit in "0123456789":
         picture = Image.new("L", (2 * size, 2 * size), 240)
-        font = ImageFont.load_default(size)
         ImageDraw.Draw(picture).text((size, size), digit, font=font, fill=20, anchor="mm")
         pictures.append(picture)
     predictions = predict(load(), pictures)
     assert "".join(str(prediction.label) for prediction in predictions) == "0123456789"
+    assert {prediction.status for prediction in predictions} == {"confident"}
 
 
 def test_several_digits_are_read_in_lines_with_their_boxes() -> None:
