@@ -21,7 +21,8 @@ def test_the_shipped_classifier_agrees_with_the_labels_of_ordinary_forms() -> No
     names = [(label, number) for label in range(10) for number in range(len(DIGITS[label]))]
     for (label, number), row in zip(names, predicted, strict=True):
         agreement = float((row == label).double().mean())
-        assert (label, number) in CONFUSED or agreement >= 0.9, (label, number, agreement)
+        least = 0.75 if (label, number) in CONFUSED else 0.9
+        assert agreement >= least, (label, number, agreement)
 
 
 def test_drawn_digits_are_placed_as_in_mnist() -> None:

@@ -33,6 +33,7 @@ def test_the_weights_are_the_mean_and_the_head_is_calibrated(
         mean = torch.stack([state[name].double() for state in states]).mean(0).float()
         expected = mean / temperature if name.startswith("head.") else mean
         torch.testing.assert_close(found, expected)
+    assert metrics["held_out"]["total"] == 5002
     test = ch.evaluate(model, ch.load_dataset("mnist", "test"))
     assert metrics["test"]["correct"] == test.correct
     assert model.config.doubtful_below == metrics["held_out"]["doubtful_below"]

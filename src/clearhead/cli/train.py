@@ -156,7 +156,8 @@ def _print_unused(typed: Mapping[str, Any], options: Any) -> None:
     needed = {"matrix_learning_rate": ("--optimizer muon", options.optimizer == "muon")}
     if isinstance(options, TrainConfig):
         needed["distill_temperature"] = ("--teachers", options.teachers)
-        needed["label_smoothing"] = ("a training run without --teachers", not options.teachers)
+        without = not options.teachers or options.drawn_digits > 0  # which keep their labels
+        needed["label_smoothing"] = ("a training run without --teachers", without)
     else:
         for name in ("mask_prob", "cloze_prob", "cue_prob", "referent_prob"):
             needed[name] = ("a bidirectional model", not options.model.causal)

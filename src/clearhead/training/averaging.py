@@ -1,10 +1,11 @@
-"""The last step of the shipped digit classifier: the mean of the weights of several training runs.
+"""Average the weights of several training runs, as for the shipped digit classifier.
 
     python -m clearhead.training.averaging RUN RUN … --out RUN
 
 averages digit classifiers that were trained from the same start model, calibrates the mean on the
 training digits that the recipes hold out, evaluates it, and writes model, metrics and picture as a
-training run does. ("Model soups", Wortsman et al. 2022, arXiv 2203.05482.)
+training run does. So the runs must be of recipes with a holdout. ("Model soups", Wortsman et al.
+2022, arXiv 2203.05482.)
 """
 
 import argparse
@@ -17,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from clearhead._atomic import write_atomic
 from clearhead.data import load_dataset, split_dataset
+from clearhead.errors import ClearheadError
 from clearhead.inference import evaluate, save_evaluation_plot
 from clearhead.models import load
 from clearhead.models.vit import VisionTransformer
@@ -32,7 +34,10 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folders with saved models")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder to write")
     options = parser.parse_args()
-    models = [load(run, VisionTransformer) for run in options.runs]
+    try:
+        models = [load(run, VisionTransformer) for run in options.runs]
+    except ClearheadError as error:
+        parser.error(str(error))
     for run, trained in zip(options.runs, models, strict=True):
         if architecture(trained.config) != architecture(models[0].config):
             parser.error(f"{run} has other model settings than {options.runs[0]}")

@@ -115,7 +115,7 @@ class ImageBatches:
         if distortion is not None:
             images = distort(images, replace(distortion, style=None))
         labels = self.data.labels[mine]
-        generated = mine >= (self.generated_from or len(self.data))
+        generated = mine >= (len(self.data) if self.generated_from is None else self.generated_from)
         # which should not depend on the style
         targets = self._targets(images, labels, generated, step)
         if distortion is not None and distortion.style is not None:

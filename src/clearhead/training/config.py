@@ -90,8 +90,8 @@ class TrainConfig(BaseTrainConfig):
     non_digits: Annotated[float, between(0, 0.45)] = 0.0
     """Share of generated images without a digit; their target is the uniform distribution."""
     teachers: tuple[str, ...] = ()
-    """Saved models (teachers) whose probabilities replace the labels, without smoothing; drawn
-    digits keep their labels."""
+    """Saved models (teachers) whose probabilities replace the labels, without smoothing. Drawn
+    digits keep their labels, with smoothing."""
     distill_temperature: Positive = 1.0
     """Temperature that divides the logits of the model and of the teacher."""
     rollout_weight: Annotated[float, at_least(0)] = 0.0

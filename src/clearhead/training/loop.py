@@ -154,9 +154,10 @@ def _seeded_dropout(state: TrainingState[Any]) -> Iterator[None]:
 
 
 def loss_of(logits: Float[Tensor, "rows classes"], batch: Batch, config: Any) -> Float[Tensor, ""]:
-    """The cross entropy of labels; or of probabilities that were softened like the logits.
+    """The cross entropy of labels; or of probabilities, for logits divided by the temperature T.
 
-    It is multiplied by T², which keeps the size of the gradient. (Hinton et al. 2015, "Distilling
+    Those of a teacher were softened in the same way; labels of drawn digits are not softened. It is
+    multiplied by T², which keeps the size of the gradient. (Hinton et al. 2015, "Distilling
     the Knowledge in a Neural Network", arXiv 1503.02531.)
     """
     if batch.targets is None:

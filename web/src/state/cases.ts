@@ -13,7 +13,7 @@ interface Case {
   maps?: boolean; // shows maps of importance instead of the prediction
 }
 
-const FOUR_OR_NINE = "3y1w3i1y2q2n2o34343o463q4w38.511o4y3w4a69";
+const FOUR_OR_NINE = "3x1w3i1y2q2n2o34343o463q4w38.511o4y3w4a69";
 const SEVENTEEN = "1h1y1k6a.391z5c215b214v3h4l5g4e6d";
 const LETTER_A = "3w1a2t3z1w6c.3w1a4r3z5q6c.2c4m5a4m";
 
