@@ -182,6 +182,7 @@ def test_a_second_ctrl_c_stops_at_once(
             "--model.num-classes has no effect; it is taken from the images",
         ),
         ("quick --matrix-learning-rate 1", ""),
+        ("digits_distil --start digits --label-smoothing 0.3", ""),  # for drawn digits
     ],
 )
 def test_a_setting_without_effect_is_named(

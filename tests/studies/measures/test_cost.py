@@ -85,6 +85,7 @@ def test_speedup_restores_the_number_of_threads() -> None:
 def test_exponents_are_slopes_of_log_against_log() -> None:
     lengths = [3, 7, 19, 40]
     assert exponent(lengths, [5 * n**1.7 for n in lengths]) == pytest.approx(1.7)
+    assert exponent([16, 32, 64, 128], [15] * 4) == 0
     assert local_slopes([1, 2, 8], [3, 12, 12]) == pytest.approx([2, 0])
 
 
