@@ -71,7 +71,8 @@ def test_a_file_in_a_form_or_of_any_content_type_gives_the_same(
 ) -> None:
     file = encoded(drawn(3), kind)
     expected = server.predict(file).json()
-    for body, content_type in (form(file), (file, "image/jpeg"), (file, "multi/part"), (file, "")):
+    types = ("image/jpeg", "multi/part", "", "application/x-www-form-urlencoded")
+    for body, content_type in (form(file), *((file, name) for name in types)):
         response = server.request("POST", "/v1/predict", body, content_type=content_type)
         assert (response.status, response.json()) == (200, expected)
 
@@ -95,6 +96,8 @@ def test_blank_paper_has_no_label_and_can_be_explained(server: ServerThread) -> 
         (*form(png(0), end="--X\r\n" + form(png(1))[0].decode("latin-1")[5:]), "has 2"),
         (b"--Y\r\n", "multipart/form-data; boundary=X", "damaged"),
         (png(0), "multipart/form-data", "damaged"),
+        (png(0).translate(None, b"\0\r\n"), "application/x-www-form-urlencoded", "--data-binary"),
+        (b"image=%89PNG", "application/x-www-form-urlencoded", "--data-binary"),
         (encoded(Image.new("1", (6_000, 6_000))), "image/png", "6000 × 6000"),
     ],
 )

@@ -15,6 +15,10 @@ from clearhead.inference import ModelInput, Prediction
 from clearhead.models.vit import VisionTransformer
 from clearhead.serve.schemas import ExplanationResponse, HeadWeights
 
+URL_ENCODED = "application/x-www-form-urlencoded"
+LOST_BY_CURL = {*b"\0\r\n"}
+"""Bytes that `curl -d @FILE` removes, and of which every picture file has one"""
+
 
 class Selection(NamedTuple):
     """The layers and heads of an explanation."""
@@ -33,6 +37,11 @@ def file_in(body: bytes, content_type: str) -> bytes:
         body = _file_in_form(body, content_type)
     elif kind.partition(";")[0].strip() == "application/json":
         body = _file_in_json(body)
+    elif kind.startswith(URL_ENCODED) and body and not LOST_BY_CURL & {*body}:
+        raise ImageError(
+            "this body is URL-encoded, or has lost its line ends and zero bytes, as by `curl -d`; "
+            "send the file unchanged: `curl --data-binary @FILE`"
+        )
     if not body:
         raise ImageError("the body is empty; send a picture as the body, or as a file in a form")
     return body
