@@ -46,6 +46,7 @@ FONTS = (
 ).split()
 """Characters and fonts of printed examples; the fonts come with Matplotlib."""
 
+MAX_DOWN = 4  # of one of two digits that touch, in pixels
 SQUARE = torch.Size((SIDE, SIDE))
 
 Images = Float[Tensor, "n 1 28 28"]
@@ -56,8 +57,8 @@ def non_digits(count: int, digits: ImageDataset, seed: int = 0) -> UInt8[Tensor,
 
     Args:
         count: Number of images, about as many of each kind: drawn letters, symbols and rules;
-            printed characters; scribbles; several digits; parts of digits, and digits upside down;
-            textures; filled shapes.
+            printed characters; scribbles; several digits, apart and touching; parts of digits, and
+            digits upside down; textures; filled shapes.
         digits: Digits of 28 × 28 pixels, for those kinds that are made from them.
         seed: Another seed gives other images.
 
@@ -138,6 +139,25 @@ def _several(count: int, digits: ImageDataset, generator: Generator) -> Images:
     return placed(canvas)
 
 
+def _touching(count: int, digits: ImageDataset, generator: Generator) -> Images:
+    """Two digits side by side, moved together until their ink touches or overlaps a little."""
+    chosen = digits.images[_any(len(digits), 2 * count, generator)].view(2, count, SIDE, SIDE) / 255
+    downs = torch.randint(0, 2 * MAX_DOWN + 1, (count,), generator=generator).tolist()
+    overlaps = torch.randint(0, 4, (count,), generator=generator)
+    lefts, rights = chosen.new_zeros(2, count, SIDE + 2 * MAX_DOWN, SIDE)
+    lefts[:, MAX_DOWN:-MAX_DOWN] = chosen[0]
+    for right, digit, down in zip(rights, chosen[1], downs, strict=True):
+        right[down : down + SIDE] = digit
+    columns = torch.arange(SIDE)
+    lasts = torch.where(lefts > 0.4, columns, -SIDE).amax(2)
+    firsts = torch.where(rights > 0.4, columns, 2 * SIDE).amin(2)
+    steps = ((lasts - firsts).amax(1) + 1 - overlaps).clamp(0, SIDE).tolist()
+    canvas = F.pad(lefts, (0, SIDE))
+    for area, right, step in zip(canvas, rights, steps, strict=True):
+        torch.maximum(area[:, step : step + SIDE], right, out=area[:, step : step + SIDE])
+    return placed(canvas[:, None])
+
+
 def _parts(count: int, digits: ImageDataset, generator: Generator) -> Images:
     """Sections of enlarged digits, and 3 and 4 upside down."""
     turned = count // 3
@@ -184,4 +204,4 @@ def _any(total: int, count: int, generator: Generator) -> Tensor:
     return torch.randint(0, total, (count,), generator=generator)
 
 
-KINDS = (*(_forms, _printed, _several) * 2, _scribbles, _parts, _textures, _shapes)
+KINDS = (*(_forms, _printed, _several, _touching) * 2, _scribbles, _parts, _textures, _shapes)
