@@ -1,9 +1,11 @@
+import numpy as np
 import torch
+from scipy import ndimage
 
 import clearhead as ch
 from clearhead.data import ImageDataset, drawn_digits, non_digits
 from clearhead.data.drawn import DIGITS, draw_forms
-from clearhead.data.outliers import KINDS, placed
+from clearhead.data.outliers import KINDS, _touching, placed
 from clearhead.inference._predict import predict_probabilities
 
 CONFUSED = {(1, 2), (1, 8), (1, 9)}
@@ -62,6 +64,17 @@ def test_non_digits_are_a_function_of_the_seed_with_ink_of_all_kinds() -> None:
         assert images.shape == (11, 1, 28, 28)
         assert 0 <= images.min() <= images.max() <= 1
         assert len(images.flatten(1).unique(dim=0)) == 11
+
+
+def test_digits_that_touch_are_connected_and_more_than_one() -> None:
+    ones = torch.zeros(2, 1, 28, 28, dtype=torch.uint8)
+    ones[:, :, 4:24, 12:15] = 255
+    some = ImageDataset("ones", ones, torch.tensor([1, 1]), tuple("0123456789"))
+    for image in _touching(40, some, seeded())[:, 0] > 0.5:
+        assert ndimage.label(image.numpy(), np.ones((3, 3)))[1] == 1
+        widths = image.sum(1)
+        assert 3 <= int(widths.max()) <= 6
+    assert len(_touching(40, some, seeded()).flatten(1).unique(dim=0)) > 9
 
 
 def test_only_3_and_4_are_turned_upside_down() -> None:

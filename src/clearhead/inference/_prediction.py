@@ -22,7 +22,7 @@ LOW_CONFIDENCE = "low confidence"
 NOT_CALIBRATED = "the model's probabilities are not calibrated (too few held-out images)"
 NOT_RECOGNISED = "not recognised: no class is probable enough"
 TOUCHING = "digits that touch, or a letter?"
-MIN_CERTAINTY = 0.3  # of digits that touch
+MIN_CERTAINTY = 0.35  # of digits that touch
 THUMBNAIL_SIZE = 64
 MAX_TABLE_ROWS = 10
 

@@ -13,7 +13,7 @@ import { hull, sideOf, type Box } from "./pixels";
 import { CANVAS } from "./strokes";
 
 const PAD_SIDE = 600; // pixels are enough for the pad
-const MIN_CERTAINTY = 0.3; // of digits that touch
+const MIN_CERTAINTY = 0.35; // of digits that touch
 const MAX_COARSE = 10; // pixels on the longer side of ink whose certainty cannot be estimated
 
 export type Input = Pick<Digit, "pixels" | "warnings" | "box">;
