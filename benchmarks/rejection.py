@@ -44,7 +44,8 @@ PHOTOS = (
     "skimage/data: astronaut brick camera chelsea coffee coins grass gravel motorcycle_left rocket "
     "retina moon; sklearn/datasets/images: china flower"
 )
-STACKED = "two digits, one above the other"  # to be read as two digits is right
+STACKED, TOUCHING = "two digits, one above the other", "two digits that touch"
+"""To be read as two digits is right"""
 SIDE = 200
 
 Picture = Image.Image
@@ -143,6 +144,20 @@ def stacked(random: Generator, digits: ndarray) -> Picture:
     return ImageOps.invert(Image.fromarray(canvas)).resize((160, 240), Image.Resampling.BICUBIC)
 
 
+def touching(random: Generator, digits: ndarray) -> Picture:
+    """Two test digits side by side, the second moved to the left until the inks overlap."""
+    first, second = digits[random.integers(len(digits), size=2)].astype(int)
+    sheet = np.pad(first, ((4, 4), (4, 34)))
+    top, overlap = int(random.integers(2, 7)), int(random.integers(0, 3))
+    for left in range(32, 0, -1):
+        area = sheet[top : top + 28, left : left + 28]
+        if ((area > 100) & (second > 100)).sum() > overlap:
+            break
+    np.maximum(area, second, out=area)
+    picture = ImageOps.invert(Image.fromarray(sheet.astype(np.uint8)))
+    return picture.resize((5 * picture.width, 5 * picture.height), Image.Resampling.BICUBIC)
+
+
 def kinds() -> Iterator[tuple[str, Callable[[Generator], Picture]]]:
     """Each kind of picture: dark on light, without exactly one digit."""
     digits = ch.load_dataset("mnist", "test").images[:, 0].numpy()
@@ -157,6 +172,7 @@ def kinds() -> Iterator[tuple[str, Callable[[Generator], Picture]]]:
     yield "blank squared paper", lambda r: paper(r, squared=True)
     yield "photo crops", lambda r: photo_crop(r, images)
     yield STACKED, lambda r: stacked(r, digits)
+    yield TOUCHING, lambda r: touching(r, digits)
     yield f"letters like digits ({LOOK_ALIKES})", of(LOOK_ALIKES)
 
 
@@ -203,7 +219,9 @@ def main() -> None:
     def add(name: str, tensors: torch.Tensor, pictures: list[Picture]) -> None:
         accepted = int((certainty(tensors) >= below).sum())
         states = Counter(
-            "several" if name == STACKED and len(prediction.digits) == 2 else prediction.status
+            "several"
+            if name in (STACKED, TOUCHING) and len(prediction.digits) == 2
+            else prediction.status
             for prediction in ch.predict(model, pictures)
         )
         cells = []
