@@ -158,8 +158,8 @@ def digits_rollout(start: str) -> TrainConfig:
     """The digit classifier's last stage: rollout that agrees with the effects of the patches.
 
     The model that it starts from is also the teacher, unless other ones are given. The mean of the
-    weights of three runs is the start of three shorter runs. The mean of their weights is the
-    shipped `digits` (`make artifacts`).
+    weights of three runs is the start of two more stages; their means make the shipped `digits`
+    (`make artifacts`).
 
     Command: `clearhead train digits_rollout --start digits-distilled --out runs/digits_rollout`
     Hardware: two cores (AMD EPYC without bfloat16), no GPU.
