@@ -145,6 +145,35 @@ def _framed(digit: ndarray, random: Generator) -> ndarray:
     return np.asarray(255 * sheet, np.uint8)
 
 
+def _cells(digit: ndarray, random: Generator) -> ndarray:
+    """Digits in cells with gaps between every two, in light that falls off."""
+    side = int(random.integers(50, 90))
+    image = Image.new("L", (9 * side, 2 * side), 230)
+    for number in range(6):
+        left = round(side * (0.6 + number + number // 2 / 2))
+        box = (left, side // 2, left + side, side // 2 + side)
+        ImageDraw.Draw(image).rectangle(box, outline=90, width=2)
+    sheet = np.asarray(image) / 255 * np.linspace(1, random.uniform(0.4, 0.8), 9 * side)
+    for number in range(6):
+        place = int(0.65 * side), round(side * (0.75 + number + number // 2 / 2))
+        written(
+            sheet, enlarged(digit, int(random.integers(side // 2, 3 * side // 4))), random, place
+        )
+    return np.asarray(255 * sheet, np.uint8)
+
+
+def _ring(digit: ndarray, random: Generator) -> ndarray:
+    """A digit in a ring."""
+    image = Image.new("L", (300, 260), 235)
+    size = random.uniform(70, 100)
+    ring = (150 - size, 130 - size, 150 + size, 130 + size)
+    ImageDraw.Draw(image).ellipse(ring, outline=60, width=int(random.integers(3, 12)))
+    sheet = np.asarray(image) / 255
+    ink = enlarged(digit, int(random.integers(80, 105)))
+    written(sheet, ink, random, (130 - ink.shape[0] // 2, 150 - ink.shape[1] // 2))
+    return np.asarray(255 * sheet, np.uint8)
+
+
 def _sloped(digit: ndarray, random: Generator) -> ndarray:
     """A scan in light that falls off."""
     side = int(random.integers(24, 48))
@@ -201,6 +230,8 @@ DRAWN: dict[str, Scene] = {
     "two digits": partial(_two, below=False),
     "two digits, one above the other": partial(_two, below=True),
     "remains of a frame": _framed,
+    "cells in uneven light": _cells,
+    "digit in a ring": _ring,
     "scan in uneven light": _sloped,
     "scan enlarged by whole pixels": _repeated,
     "scan enlarged by interpolation": _interpolated,

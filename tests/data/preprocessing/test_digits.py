@@ -490,6 +490,53 @@ def test_ink_on_the_desk_is_left_out() -> None:
     assert found.box[0] > 70
 
 
+@pytest.mark.parametrize("step", [1, -1])
+@pytest.mark.parametrize("level", [0.35, 0.55])
+def test_digits_where_light_falls_off_are_found(level: float, step: int) -> None:
+    image = Image.new("L", (700, 150), 225)
+    ImageDraw.Draw(image).text((50, 20), "4 2 7 5 3", font=load_font(FONTS[0], 100), fill=40)
+    seen = to_grey(image) * np.linspace(1, level, 700, dtype=np.float32)[::step]
+    assert len(find_digits(seen)) == 5
+
+
+@pytest.mark.parametrize("gap", [2, 3])
+@pytest.mark.parametrize("size", [24, 32])
+def test_digits_close_to_the_lines_of_their_cells_are_found(gap: int, size: int) -> None:
+    image = Image.new("L", (180, 60), 240)
+    draw = ImageDraw.Draw(image)
+    font = load_font(FONTS[0], size)
+    for number, digit in enumerate("4212"):
+        left = 20 + 35 * number
+        draw.rectangle((left, 10, left + 35, 50), outline=60, width=2)
+        place = left + 18, 50 - gap * (1 + number % 2)  # every other digit is farther from it
+        draw.text(place, digit, font=font, fill=40, anchor="ms")
+    assert len(find_digits(to_grey(image))) == 4
+
+
+@pytest.mark.parametrize("share", [0.5, 0.65])
+@pytest.mark.parametrize("shape", ["ellipse", "rounded_rectangle"])
+def test_a_ring_around_a_digit_is_left_out(share: float, shape: str) -> None:
+    image = Image.new("L", (500, 400), 230)
+    draw = ImageDraw.Draw(image)
+    size = round(200 * share / 0.73)  # capitals are 0.73 of the size
+    draw.text((250, 200), "4", font=load_font(FONTS[0], size), fill=40, anchor="mm")
+    options = {"radius": 40} if shape != "ellipse" else {}
+    getattr(draw, shape)((150, 100, 350, 300), outline=40, width=9, **options)
+    (digit,) = find_digits(to_grey(image))
+    left, top, right, bottom = digit.box
+    assert min(left - 150, top - 100, 350 - right, 300 - bottom) > 20
+
+
+@pytest.mark.parametrize("mark", [((0, -8), (0, 8)), ((-20, 32), (20, -32))])
+def test_a_mark_within_a_zero_belongs_to_it(mark: tuple[tuple[int, int], ...]) -> None:
+    image = Image.new("L", (400, 400), 230)
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((130, 100, 270, 300), outline=40, width=14)
+    draw.line([(200 + x, 200 + y) for x, y in mark], fill=40, width=14)
+    (digit,) = find_digits(to_grey(image))
+    assert digit.box == pytest.approx((130, 100, 270, 300), abs=8)
+
+
 @pytest.mark.parametrize(("margin", "count"), [(1, 4), (20, 3)])
 def test_digits_at_the_border_count_if_the_others_reach_it_too(margin: int, count: int) -> None:
     page = Image.new("L", (200, 200 + margin), 255)

@@ -63,3 +63,12 @@ def test_an_upright_stroke_in_a_strip_is_not_a_line(margin: int) -> None:
     mask = np.zeros((20 + 2 * margin, 112), dtype=bool)
     mask[margin:-margin, 67:70] = True
     assert np.array_equal(without_lines(mask, np.zeros_like(mask)), mask)
+
+
+def test_frames_side_by_side_are_removed() -> None:
+    mask = np.zeros((70, 280), dtype=bool)
+    for left, cells in ((15, 2), (85, 2), (155, 4)):
+        right = left + 27 * cells
+        mask[[15, 50], left : right + 1] = True
+        mask[15:51, left : right + 1 : 27] = True
+    assert not without_lines(mask, np.zeros_like(mask)).any()

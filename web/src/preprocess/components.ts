@@ -11,6 +11,7 @@ export const MIN_SCAN = 16; // smaller images have no frame
 const MIN_CROPPED = 0.6; // height of cropped digits relative to others
 const MAX_CROP_MARGIN = 0.04; // from the ink of a tight crop to each side, relative to it
 const BORDER = 0.12; // of each side, where the remains of a frame may be
+const MIN_FRAMED = 0.45; // height of a digit in a ring or a drawn box; in a zero, a slash is lower
 const MAX_PARTS = 40;
 
 /** The components without specks and, if others are as long, without those at the border, where a neighbour or a desk is. */
@@ -47,8 +48,20 @@ export function keptParts({ labels, boxes, areas }: Components, mask: Grid, grey
     candidates = free;
   } else if (longest(free) < 0.4 * longest(numbers)) candidates = numbers;
   const limit = 0.01 * Math.max(...candidates.map((number) => areas[number]));
-  const kept = candidates.filter((number) => areas[number] >= limit);
+  let kept = candidates.filter((number) => areas[number] >= limit);
+  if (isFree) kept = kept.filter((frame) => !kept.some((part) => isAround(labels, boxes, frame, part)));
   return kept.length > (isFree ? MAX_PARTS : MAX_PARTS / 4) ? [] : kept;
+}
+
+/** Whether a component is on all four sides of one that is nearly half as high or more, as a ring or a drawn box. */
+function isAround({ width, height, values }: Grid, boxes: Box[], frame: number, part: number): boolean {
+  const [high, whole] = [heightOf(boxes[part]), heightOf(boxes[frame])];
+  if (high < MIN_FRAMED * whole || high >= whole) return false;
+  const [left, top, right, bottom] = boxes[part];
+  const [x, y] = [Math.floor((left + right) / 2), Math.floor((top + bottom) / 2)];
+  const across = values.subarray(y * width, (y + 1) * width);
+  const down = Float32Array.from({ length: height }, (_, row) => values[row * width + x]);
+  return [across.subarray(0, x), across.subarray(x), down.subarray(0, y), down.subarray(y)].every((line) => line.includes(frame));
 }
 
 /**

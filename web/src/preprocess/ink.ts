@@ -26,6 +26,9 @@ const MIN_SIGNAL = 6; // difference of ink from paper, in standard deviations of
 const MIN_STROKES = 7; // length of strokes in widths; what is shorter may be a sheet
 const MIN_ELONGATION = 2.7; // the same; what is shorter is a solid patch
 const MIN_FILLED = 0.65; // share of its bounding box that a sheet fills
+const MIN_PAPER = 0.75; // level of paper, relative to the lightest; a desk is darker
+// Ratio of the darkest to the lightest of 5 pixels where no edge is; share of a border that is one.
+const [MAX_GRADUAL, MIN_STEEP] = [0.9, 0.2];
 const MAX_OUTSIDE = 0.9; // share of the image that may be beside the paper
 
 /** Separates ink from paper, lines, and what is beside the paper; null without ink. Whether it is dark may be known. */
@@ -110,7 +113,7 @@ function inside(grey: Grid, ink: Ink): Ink | null {
 /** The ink on a background; with `isFree`, only if it touches neither border nor desk. */
 function strokes(grey: Grid, background: Grid, dark: boolean, isFree: boolean): Ink | null {
   const level = quantile(thinned(background, 4).values.sort(), 0.9);
-  const outside = maskOf(background, (value) => value < Math.fround(0.75 * level));
+  const outside = besidePaper(background, level);
   const signal = mapped(grey, (value, i) => {
     const paper = background.values[i];
     return dark ? Math.fround(paper - value) / Math.max(paper, Math.fround(Math.max(0.4 * level, 0.05))) : paper - value;
@@ -120,18 +123,40 @@ function strokes(grey: Grid, background: Grid, dark: boolean, isFree: boolean): 
   const mask = maskOf(values, (value) => value > 0.5);
   const rest = longer(mask) > MIN_LINED ? withoutLines(maskOf(values, (value) => value > 0.25), outside) : mask;
   const thin = maskOf(mask, (value, i) => value && rest.values[i]);
-  const components = label(thin);
-  const kept = keptParts(components, thin, grey, outside, isFree);
-  if (!kept.length) return null;
   const lines = maskOf(mask, (value, i) => value && !thin.values[i]);
+  let unlined = grey;
   if (any(lines)) {
     const [around, thick] = [near(lines, 2).values, near(thin, 1).values];
-    values.values.forEach((_, i) => around[i] && !thick[i] && (values.values[i] = 0));
+    const isSoft = (i: number): boolean => around[i] > 0 && !thick[i];
+    values.values.forEach((_, i) => isSoft(i) && (values.values[i] = 0));
+    if (!any(outside)) unlined = mapped(grey, (value, i) => (isSoft(i) ? background.values[i] : value)); // the grain of a desk has lines, too
   }
+  const components = label(thin);
+  const kept = keptParts(components, thin, unlined, outside, isFree);
+  if (!kept.length) return null;
   const { labels, boxes, areas } = components;
   const largest = kept.reduce((a, b) => (areas[b] > areas[a] ? b : a));
   const isKept = new Set(kept);
   return { values, parts: mapped(labels, (number) => (isKept.has(number) ? number : 0)), boxes: new Map(kept.map((number) => [number, boxes[number]])), largest, dark };
+}
+
+/** What is much darker than the paper, and ends at an edge; a shade ends gradually. */
+function besidePaper(background: Grid, level: number): Grid {
+  const dark = maskOf(background, (value) => value < Math.fround(MIN_PAPER * level));
+  if (!any(dark)) return dark;
+  const { width, height } = background;
+  const clamp = (at: number, length: number): number => Math.min(length - 1, Math.max(0, at - 2));
+  const around = made(width + 4, height + 4, (x, y) => background.values[clamp(y, height) * width + clamp(x, width)]);
+  const [low, high] = [inSquare(around, 5, false).values, inSquare(around, 5, true).values];
+  const beyond = near(maskOf(dark, (value) => !value), 1).values;
+  const { labels, areas } = label(dark);
+  const [length, steep] = [areas.map(() => 0), areas.map(() => 0)];
+  labels.values.forEach((number, i) => {
+    if (!number || !beyond[i]) return;
+    length[number]++;
+    if (low[i] < Math.fround(Math.fround(MAX_GRADUAL) * high[i])) steep[number]++;
+  });
+  return maskOf(labels, (number) => steep[number] > MIN_STEEP * length[number]);
 }
 
 /** Whether the ink is darker than the paper: by its share of the picture and border, and by width. */

@@ -95,38 +95,34 @@ function linesOf(mask: Grid): Line[] {
     if (most < minLength * MIN_COVERAGE) break;
     counts.fill(0, Math.max(0, peak - 1), peak + 2);
     const close = runs.filter(({ x, y }) => Math.abs(y - slope * (x - width / 2) + reach - (peak - 0.5)) <= 2);
-    const line = fitted(runs, close, slope, mask);
-    if (line && line.stop - line.start >= minLength) lines.push(line);
+    lines.push(...fitted(runs, close, slope, mask).filter(({ start, stop }) => stop - start >= minLength));
   }
   return lines;
 }
 
-/** Least squares through the runs near a line; its ends at gaps in the covered columns. */
-function fitted(runs: Run[], close: Run[], slope: number, { width, height, values }: Grid): Line | null {
+/** Least squares through the runs near a line, in pieces between gaps in what it covers. */
+function fitted(runs: Run[], close: Run[], slope: number, { width, height, values }: Grid): Line[] {
   let offset = median(close.map(({ x, y }) => y - slope * x));
   let thickness = 0;
   for (const tolerance of [2, 1.5, 1, 1]) {
     thickness = median(close.map(({ length }) => length));
     close = runs.filter(({ x, y }) => Math.abs(y - offset - slope * x) <= tolerance * Math.max(1, 0.35 * thickness));
-    if (close.length < MIN_PIXELS / 2) return null;
+    if (close.length < MIN_PIXELS / 2) return [];
     const middle = close.reduce((all, { x }) => all + x, 0) / close.length;
     const level = close.reduce((all, { y }) => all + y, 0) / close.length;
     const spread = close.reduce((all, { x }) => all + (x - middle) ** 2, 0);
     slope = close.reduce((all, { x, y }) => all + (x - middle) * (y - level), 0) / Math.max(spread, 1);
     offset = level - slope * middle;
   }
-  let piece: number[] = [];
-  let longest = piece;
+  const pieces: Line[] = [];
   for (let x = 0; x < width; x++) {
     const y = rounded(offset + slope * x);
     if (y < 1 || y >= height - 1 || ![-1, 0, 1].some((aside) => values[(y + aside) * width + x])) continue;
-    if (piece.length && x - piece[piece.length - 1] > MAX_GAP) piece = [];
-    piece.push(x);
-    if (piece.length > longest.length) longest = piece;
+    const last = pieces[pieces.length - 1];
+    if (last && x - last.stop < MAX_GAP) last.stop = x + 1;
+    else pieces.push({ slope, offset, start: x, stop: x + 1, thickness });
   }
-  if (!longest.length) return null;
-  const [start, stop] = [longest[0], longest[longest.length - 1] + 1];
-  return { slope, offset, start, stop, thickness };
+  return pieces;
 }
 
 const yAt = ({ offset, slope }: Line, x: number): number => offset + slope * x;

@@ -17,6 +17,7 @@ MIN_CROPPED = 0.6  # height of cropped digits relative to others
 MAX_CROP_MARGIN = 0.04  # from the ink of a tight crop to each side, relative to it
 MIN_SCAN = 16  # smaller images have no frame
 BORDER = 0.12  # of each side, where the remains of a frame may be
+MIN_FRAMED = 0.45  # height of a digit in a ring or a drawn box; in a zero, a slash is lower
 MAX_PARTS = 40
 
 
@@ -65,10 +66,28 @@ def free_components(mask: Mask, grey: Grey, outside: Mask, is_free: bool) -> Par
         areas[~free] = 0
     kept = areas >= 0.01 * areas.max()
     kept[0] = False
+    if is_free:
+        kept[_frames(labels, boxes, kept)] = False
     num_kept = int(kept.sum())
     if num_kept > (MAX_PARTS if is_free else MAX_PARTS // 4):
         return np.zeros_like(labels)
     return labels if num_kept == count else np.asarray(np.where(kept[labels], labels, 0))
+
+
+def _frames(
+    labels: Parts, boxes: list[tuple[slice, ...]], kept: Bool[ndarray, " parts"]
+) -> list[int]:
+    """The kept components that are on all four sides of one that is nearly half as high or more."""
+    heights = {n: side_length(boxes[n - 1][0]) for n in np.flatnonzero(kept).tolist()}
+
+    def is_around(frame: int, part: int) -> bool:
+        if not MIN_FRAMED * heights[frame] <= heights[part] < heights[frame]:
+            return False
+        row, column = ((side.start + side.stop) // 2 for side in boxes[part - 1])
+        across, down = labels[row] == frame, labels[:, column] == frame
+        return all(x.any() for x in (across[:column], across[column:], down[:row], down[row:]))
+
+    return [n for n in heights if any(is_around(n, part) for part in heights)]
 
 
 def _tightly_cropped(

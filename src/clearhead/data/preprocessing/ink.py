@@ -21,10 +21,12 @@ from scipy import ndimage
 from clearhead.data.preprocessing.components import MIN_SCAN, Parts, free_components
 from clearhead.data.preprocessing.lines import without_lines
 from clearhead.data.preprocessing.pixels import (
+    EIGHT,
     Grey,
     Mask,
     closing,
     downsample,
+    in_square,
     median,
     near,
     quantile,
@@ -43,6 +45,9 @@ MIN_SIGNAL = 6.0  # difference of ink from paper, in standard deviations of the 
 MIN_STROKES = 7.0  # length of strokes in widths; what is shorter may be a sheet
 MIN_ELONGATION = 2.7  # the same; what is shorter is a solid patch
 MIN_FILLED = 0.65  # share of its bounding box that a sheet fills
+MIN_PAPER = 0.75  # level of paper, relative to the lightest; a desk is darker
+# Ratio of the darkest to the lightest of 5 pixels where no edge is; share of a border that is one.
+MAX_GRADUAL, MIN_STEEP = 0.9, 0.2
 MAX_OUTSIDE = 0.9  # share of the image that may be beside the paper
 
 
@@ -172,7 +177,7 @@ def _strokes(grey: Grey, background: Grey, dark: bool, is_free: bool) -> Ink | N
     level = quantile(np.sort(background[::4, ::4], axis=None), 0.9)
     if dark:
         signal = signal / np.maximum(background, max(0.4 * level, 0.05))
-    outside = background < 0.75 * level
+    outside = _beside_paper(background, level)
     values = _scaled(signal, outside, is_free)
     if values is None:
         return None
@@ -181,14 +186,32 @@ def _strokes(grey: Grey, background: Grey, dark: bool, is_free: bool) -> Ink | N
     if max(mask.shape) > MIN_LINED:
         faint = values > 0.25
         thin = mask & (without_lines(faint, outside) | ~faint)
-    parts = free_components(thin, grey, outside, is_free)
-    if not parts.any():
-        return None
     lines = mask & ~thin
     if lines.any():
         soft = near(lines, 2) & ~near(thin, 1)
         values[soft] = 0
+        if not outside.any():  # the grain of a desk has lines, too
+            grey = np.where(soft, background, grey)
+    parts = free_components(thin, grey, outside, is_free)
+    if not parts.any():
+        return None
     return Ink(values, parts, dark)
+
+
+def _beside_paper(background: Grey, level: float) -> Mask:
+    """What is much darker than the paper, and ends at an edge; a shade ends gradually."""
+    dark = background < MIN_PAPER * level
+    if not dark.any():
+        return dark
+    around = np.pad(background, 2, mode="edge")
+    low, high = (in_square(around, 5, ufunc) for ufunc in (np.minimum, np.maximum))
+    rim = dark & near(~dark, 1)
+    labels, count = ndimage.label(dark, structure=EIGHT)
+    length, steep = (
+        np.bincount(labels[part], minlength=count + 1)
+        for part in (rim, rim & (low < MAX_GRADUAL * high))
+    )
+    return np.asarray((steep > MIN_STEEP * length)[labels])
 
 
 def is_dark_on_light(grey: Grey) -> tuple[bool, bool]:

@@ -112,23 +112,22 @@ def _lines(mask: Mask) -> list[Line]:
         if histogram[peak] < min_length * MIN_COVERAGE:
             break
         histogram[max(0, peak - 1) : peak + 2] = 0
-        line = _fitted(x, y, length, np.abs(at - (peak - 0.5)) <= 2, slopes[best], mask)
-        if line is not None and line.stop - line.start >= min_length:
-            lines.append(line)
+        pieces = _fitted(x, y, length, np.abs(at - (peak - 0.5)) <= 2, slopes[best], mask)
+        lines += [line for line in pieces if line.stop - line.start >= min_length]
     return lines
 
 
 def _fitted(
     x: ndarray, y: ndarray, length: ndarray, near: ndarray, slope: float, mask: Mask
-) -> Line | None:
-    """Least squares through the points near a line; its ends at gaps in the covered columns."""
+) -> list[Line]:
+    """Least squares through the points near a line, in pieces between gaps in what it covers."""
     offset = median(y[near] - slope * x[near])
     for tolerance in (2.0, 1.5, 1.0, 1.0):
         thickness = median(length[near])
         near = np.abs(y - offset - slope * x) <= tolerance * max(1.0, 0.35 * thickness)
         along, across = x[near], y[near]
         if len(along) < MIN_PIXELS // 2:
-            return None
+            return []
         middle, level = along.mean(), across.mean()
         from_middle = along - middle
         spread = float((from_middle**2).sum())
@@ -140,11 +139,11 @@ def _fitted(
     columns, rows = columns[inside], rows[inside]
     columns = columns[mask[rows - 1, columns] | mask[rows, columns] | mask[rows + 1, columns]]
     pieces = np.split(columns, np.flatnonzero(np.diff(columns) > MAX_GAP) + 1)
-    piece = max(pieces, key=len)
-    if not len(piece):
-        return None
-    start, stop = int(piece[0]), int(piece[-1]) + 1
-    return Line(slope, offset, start, stop, thickness)
+    return [
+        Line(slope, offset, int(piece[0]), int(piece[-1]) + 1, thickness)
+        for piece in pieces
+        if len(piece)
+    ]
 
 
 def _is_anchored(line: Line, outside: Mask, others: list[Line], like: list[Line]) -> bool:

@@ -25,13 +25,13 @@ def closing(
     window = max(3, round(share * max(grey.shape[-2:])) | 1)
     closed = padded(grey, window - 1)
     for ufunc in (np.maximum, np.minimum):
-        closed = _in_square(closed, window, ufunc)
+        closed = in_square(closed, window, ufunc)
     return closed
 
 
 def near(mask: Mask, reach: int) -> Mask:
     """What is at most `reach` pixels away along each axis (dilation by a square)."""
-    return _in_square(padded(mask, reach), 2 * reach + 1, np.logical_or)
+    return in_square(padded(mask, reach), 2 * reach + 1, np.logical_or)
 
 
 def padded(values: ndarray, width: int) -> ndarray:
@@ -42,7 +42,7 @@ def padded(values: ndarray, width: int) -> ndarray:
     return larger
 
 
-def _in_square(values: ndarray, window: int, ufunc: np.ufunc) -> ndarray:
+def in_square(values: ndarray, window: int, ufunc: np.ufunc) -> ndarray:
     """The extremum in each square of `window` × `window` pixels."""
     across = sliding(values, window, ufunc).swapaxes(-1, -2)
     return sliding(across, window, ufunc).swapaxes(-1, -2)
