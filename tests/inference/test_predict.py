@@ -433,7 +433,7 @@ def test_three_digits_that_touch_are_not_two() -> None:
 
 
 @pytest.mark.parametrize(
-    ("temperature", "labels", "warned"), [(1.0, "47", False), (1.0, "11", True), (5.0, "47", True)]
+    ("temperature", "labels", "warned"), [(1.0, "47", False), (1.0, "11", True), (3.0, "47", True)]
 )
 def test_segments_that_letters_fall_into_are_doubtful(
     temperature: float, labels: str, warned: bool
