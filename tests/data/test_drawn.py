@@ -66,7 +66,7 @@ def test_non_digits_are_a_function_of_the_seed_with_ink_of_all_kinds() -> None:
         assert len(images.flatten(1).unique(dim=0)) == 11
 
 
-def test_digits_that_touch_are_connected_and_more_than_one() -> None:
+def test_digits_that_touch_are_connected() -> None:
     ones = torch.zeros(2, 1, 28, 28, dtype=torch.uint8)
     ones[:, :, 4:24, 12:15] = 255
     some = ImageDataset("ones", ones, torch.tensor([1, 1]), tuple("0123456789"))
